@@ -1,0 +1,70 @@
+# The verbs of the stack; `make` alone lists them. The work is done in scripts/stack.py, here is only what Python is
+# needed for. Every knob of .env can be given as well: `make up RUNTIME=local`, `make up API_PORT=9000`.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+STACK := @$(PYTHON) -m scripts.stack
+LOCKS := requirements.lock requirements-dev.lock
+SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
+
+# make's own command-line options must not reach programs that it starts
+unexport MAKEFLAGS MFLAGS
+
+.PHONY: up down clean restart bootstrap verify monitor logs ps shell scale token test lint lock help
+
+up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
+	$(STACK) up
+
+down: .venv/installed ## stop the stack; the items stay
+	$(STACK) down
+
+clean: .venv/installed ## stop the stack and delete all items, after asking; YES=1 does not ask
+	$(STACK) clean $(if $(filter-out 0,$(YES)),--yes)
+
+restart: .venv/installed ## restart the API with the code on disk and wait until it is ready
+	$(STACK) restart
+
+bootstrap: .venv/installed ## create the singleton actors that are missing
+	$(STACK) bootstrap
+
+verify: .venv/installed ## prove that everything works, one line for each check
+	$(STACK) verify $(ARGS)
+
+monitor: .venv/installed ## show the singleton actors; ARGS=--json or ARGS=--watch
+	$(STACK) monitor $(ARGS)
+
+logs: .venv/installed ## show and follow the logs; S=SERVICE only of one, FOLLOW=0 ends at the last line
+	$(STACK) logs $(S) $(if $(FOLLOW),--follow=$(FOLLOW))
+
+ps: .venv/installed ## show the state of each service
+	$(STACK) ps
+
+shell: .venv/installed ## open a shell in the environment of the API
+	$(STACK) shell
+
+scale: .venv/installed ## run N ray-worker nodes: make scale N=3
+	$(STACK) scale $(or $(N),$(error say how many: make scale N=3))
+
+token: .venv/installed ## show the token that the dashboard asks for
+	$(STACK) token
+
+test: .venv/installed ## run all tests; ARGS="tests/unit -k words" only some
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: .venv/installed ## check format, types and shell scripts
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	.venv/bin/shellcheck $(SHELL_SCRIPTS)
+
+lock: .venv/installed ## write the lock files anew after pyproject.toml changed
+	@scripts/lock.sh
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The virtual environment that all verbs run in; made anew when a lock file changed.
+.venv/installed: $(LOCKS)
+	@scripts/make_venv.sh $(LOCKS)
+	@touch $@

@@ -1,0 +1,33 @@
+"""Puts the machine's extra certificate authorities where the image build finds them."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from scripts.runtime import StackError, relative
+from seedcore.settings import PROJECT_ROOT
+
+DESTINATION: Final = PROJECT_ROOT / "images" / "ca-certificates" / "machine.crt"
+PEM_MARK: Final = b"-----BEGIN CERTIFICATE-----"
+
+
+def copy_extra_ca_certificates(configured: str) -> None:
+    """Copy the file that `EXTRA_CA_CERTS`, or else `SSL_CERT_FILE`, names into the build context.
+
+    Raises:
+        StackError: the file is not there or has no certificate in it.
+    """
+    name = "EXTRA_CA_CERTS" if configured else "SSL_CERT_FILE"
+    source = configured or os.environ.get(name, "")
+    if not source:
+        return
+    try:
+        content = Path(source).expanduser().read_bytes()
+    except OSError as error:
+        raise StackError(f"cannot read {name}={source}: {error.strerror}. Correct or unset it.") from error
+    if PEM_MARK not in content:
+        raise StackError(f"{name}={source} has no PEM certificate in it. Correct or unset it.")
+    # Only when it differs: a new file time would not matter to Docker, but a rewrite could meet a running build.
+    if not DESTINATION.exists() or DESTINATION.read_bytes() != content:
+        DESTINATION.write_bytes(content)
+        print(f"certificate authorities of {source} go into the image ({relative(DESTINATION)})")

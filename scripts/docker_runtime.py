@@ -1,0 +1,196 @@
+"""The stack on Docker Compose: `docker compose` does the work, the engine's SDK says how it went."""
+
+import os
+import signal
+import subprocess
+import time
+from typing import Final
+
+import docker
+from docker.errors import ImageNotFound, NotFound
+from docker.models.containers import Container
+
+from scripts.ca_certificates import copy_extra_ca_certificates
+from scripts.ports import check_ports
+from scripts.remedies import explain_failures
+from scripts.runtime import API, BOOTSTRAP, LOG_LINES_SHOWN, POLL_S, SERVICES, WORKER, ServiceFailure, StackError
+from seedcore.settings import PROJECT_ROOT, Settings
+
+DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
+LOCAL_BASE_IMAGE: Final = "seedcore/python-base:bookworm"  # what scripts/install_docker.sh makes
+CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
+PROJECT_LABEL: Final = "com.docker.compose.project"
+SERVICE_LABEL: Final = "com.docker.compose.service"
+
+
+class DockerRuntime:
+    """Runs compose.yaml."""
+
+    name = "docker"
+
+    def __init__(self, settings: Settings, client: docker.DockerClient) -> None:
+        self._settings = settings
+        self._client = client
+        self._environment: dict[str, str] = {**os.environ, "COMPOSE_PROJECT_NAME": settings.compose_project_name}
+
+    def up(self) -> None:
+        """Build, start, wait until healthy."""
+        self._check_ports()
+        copy_extra_ca_certificates(self._settings.extra_ca_certs)
+        self._environment["BASE_IMAGE"] = self._base_image()
+        if self._compose("build"):
+            raise StackError(
+                "building the image failed; the lines above say at which step. When pip cannot check a certificate, "
+                "set EXTRA_CA_CERTS to the PEM file of your network's certificate authority."
+            )
+        self._up()
+
+    def down(self, *, remove_state: bool) -> None:
+        """Remove the containers, and the volumes with `remove_state`."""
+        self._compose_or_fail("down", "--remove-orphans", *(["--volumes"] if remove_state else []))
+
+    def is_up(self) -> bool:
+        """Whether a container of a long-running service runs."""
+        return any(container.status in ("running", "restarting") for container in self._containers())
+
+    def restart_api(self) -> None:
+        """Restart the container; it reads the code on disk."""
+        # --no-deps: not the services that it depends on.
+        self._compose_or_fail("restart", "--no-deps", API)
+        self._up("--no-recreate", "--no-deps", API)
+
+    def bootstrap(self) -> int:
+        """Start the bootstrap container once more."""
+        return self._compose("run", "--rm", "--no-deps", "-T", BOOTSTRAP)
+
+    def run_module(self, service: str, module: str, arguments: list[str]) -> int:
+        """Run it in the running container."""
+        return self._compose("exec", "-T", service, "python3", "-m", module, *arguments)
+
+    def logs(self, service: str | None, *, follow: bool) -> int:
+        """Show Compose's logs."""
+        return self._compose("logs", "--tail=200", *(["--follow"] if follow else []), *([service] if service else []))
+
+    def ps(self) -> int:
+        """Show Compose's table."""
+        return self._compose("ps", "--all", "--format", "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}")
+
+    def shell(self) -> int:
+        """Open bash in the API's container."""
+        return self._compose("exec", API, "bash")
+
+    def scale(self, workers: int) -> None:
+        """Add or remove worker containers, and touch nothing else."""
+        self._environment["RAY_WORKER_REPLICAS"] = str(workers)
+        self._up("--no-recreate", "--no-deps", WORKER)
+
+    def _up(self, *arguments: str) -> None:
+        deadline = round(self._settings.up_deadline_s)
+        command = ["docker", "compose", "up", "--detach", "--no-build", "--wait", f"--wait-timeout={deadline}"]
+        with subprocess.Popen([*command, *arguments], cwd=PROJECT_ROOT, env=self._environment) as compose:
+            try:
+                while compose.poll() is None:
+                    # Compose itself would go on waiting for a service that is restarted again and again.
+                    if any(self._restarts(container) >= CRASH_LOOP_RESTARTS for container in self._containers()):
+                        compose.terminate()
+                        break
+                    time.sleep(POLL_S)
+            except KeyboardInterrupt:
+                compose.send_signal(signal.SIGINT)
+                raise
+        if compose.returncode:
+            failures = self._failures()
+            if failures:
+                raise StackError(explain_failures(failures))
+            raise StackError(
+                f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
+                "See `make ps` and `make logs`; then `make up` again."
+            )
+
+    def _failures(self) -> list[ServiceFailure]:
+        """The services that did not come up; those that only waited for another are not among them."""
+        failures = []
+        for container in self._containers():
+            state = container.attrs["State"]
+            service = container.labels[SERVICE_LABEL]
+            health = state.get("Health", {})
+            if state["Status"] == "created" or health.get("Status") == "healthy":
+                continue
+            if state["Status"] == "running" and not health:
+                what = "still runs"
+            elif state["Status"] == "running":
+                probes = [probe["Output"].strip() for probe in health.get("Log") or []]
+                what = f"is {health['Status']}, health check: {probes[-1] if probes else 'not run yet'}"
+            elif service == BOOTSTRAP and state["ExitCode"] == 0:
+                continue
+            else:
+                what = f"{state['Status']} with exit code {state['ExitCode']}"
+                what += ", killed for lack of memory (OOM)" if state.get("OOMKilled") else ""
+                what += f", {state['Error']}" if state.get("Error") else ""
+            log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
+            failures.append(ServiceFailure(service, what, tuple(log.splitlines())))
+        order = {service: position for position, service in enumerate(SERVICES)}
+        return sorted(failures, key=lambda failure: order.get(failure.service, len(order)))
+
+    def _containers(self) -> list[Container]:
+        label = f"{PROJECT_LABEL}={self._settings.compose_project_name}"
+        # ignore_removed: a container may go between the list and the look at it.
+        listed: list[Container] = self._client.containers.list(all=True, ignore_removed=True, filters={"label": label})
+        return [container for container in listed if container.labels.get(SERVICE_LABEL) in SERVICES]
+
+    @staticmethod
+    def _restarts(container: Container) -> int:
+        return int(container.attrs.get("RestartCount", 0))
+
+    def _check_ports(self) -> None:
+        settings = self._settings
+        if not self._client.api.base_url.startswith("http+docker://"):
+            return  # an engine on another machine, whose ports cannot be tried from here
+        ports = {"API_PORT": settings.api_port, "DASHBOARD_PORT": settings.dashboard_port}
+        ours = {port for container in self._containers() for port in _published(container)}
+        check_ports({knob: port for knob, port in ports.items() if port not in ours}, self._owner)
+
+    def _owner(self, port: int) -> str | None:
+        for container in self._client.containers.list(ignore_removed=True):
+            if port in _published(container):
+                project = container.labels.get(PROJECT_LABEL)
+                return f"container {container.name}" + (f" of the stack '{project}'" if project else "")
+        return None
+
+    def _base_image(self) -> str:
+        wanted = self._settings.base_image
+        if self._has_image(wanted):
+            return wanted
+        print(f"pulling the base image {wanted}", flush=True)
+        if self._run("docker", "pull", wanted) == 0:
+            return wanted
+        if wanted == DEFAULT_BASE_IMAGE and self._has_image(LOCAL_BASE_IMAGE):
+            print(f"{wanted} cannot be pulled; building on {LOCAL_BASE_IMAGE}, which is on this machine")
+            return LOCAL_BASE_IMAGE
+        raise StackError(
+            f"the base image {wanted} (BASE_IMAGE) is neither on this machine nor can it be pulled. "
+            f"Without a registry, `sudo scripts/install_docker.sh` makes {LOCAL_BASE_IMAGE} from Debian packages; "
+            "or set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have."
+        )
+
+    def _has_image(self, name: str) -> bool:
+        try:
+            self._client.images.get(name)
+        except (ImageNotFound, NotFound):
+            return False
+        return True
+
+    def _compose(self, *arguments: str) -> int:
+        return self._run("docker", "compose", *arguments)
+
+    def _compose_or_fail(self, *arguments: str) -> None:
+        if self._compose(*arguments):
+            raise StackError(f"`docker compose {' '.join(arguments)}` failed as it says above. See `make ps`.")
+
+    def _run(self, *command: str) -> int:
+        return subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
+
+
+def _published(container: Container) -> set[int]:
+    bindings = container.attrs["NetworkSettings"].get("Ports") or {}
+    return {int(binding["HostPort"]) for hosts in bindings.values() for binding in hosts or []}

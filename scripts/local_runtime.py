@@ -1,0 +1,318 @@
+"""The stack as plain processes: supervisor runs what supervisord.conf says, in the order that compose.yaml has."""
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from scripts.ports import LOOPBACK, check_ports
+from scripts.remedies import explain_failures
+from scripts.runtime import (
+    API,
+    BOOTSTRAP,
+    HEAD,
+    LOCAL_DIR,
+    LOG_LINES_SHOWN,
+    POLL_S,
+    WORKER,
+    ServiceFailure,
+    StackError,
+    relative,
+)
+from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, ray_environment
+
+MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
+STOP_DEADLINE_S: Final = 60  # for all programs together; each has stopwaitsecs in supervisord.conf
+CRASH_LOOP_STARTS: Final = 3  # so often started, a program will not come up any more
+NODE_HEALTH_PATH: Final = "/api/healthz"
+API_HEALTH_PATH: Final = "/readyz"
+RUNNING_STATES: Final = frozenset({"STARTING", "RUNNING", "BACKOFF"})
+
+
+class LocalRuntime:
+    """Runs supervisord.conf."""
+
+    name = "local"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        stack = f"{os.getuid()}:{PROJECT_ROOT}:{settings.compose_project_name}"
+        # Ray puts sockets below it, whose paths have at most 107 characters.
+        self._run_dir = Path("/tmp") / f"seedcore-{hashlib.sha256(stack.encode()).hexdigest()[:12]}"  # noqa: S108
+        self._log_dir = LOCAL_DIR / "log" / settings.compose_project_name
+        self._environment = self._make_environment()
+
+    def up(self) -> None:
+        """Start what does not run, one after the other, each when the one before is healthy."""
+        host, _, port = self._settings.ray_address.rpartition(":")
+        if host not in (LOOPBACK, "localhost"):
+            raise StackError(
+                f"RAY_ADDRESS={self._settings.ray_address}: the embedded runtime starts its own head, so it must be "
+                f"{LOOPBACK}:PORT. Change it in .env."
+            )
+        if self._settings.ray_auth_mode is AuthMode.DISABLED:
+            print("warning: RAY_AUTH_MODE=disabled, so whoever reaches this machine can run code through Ray's ports")
+        if self.is_up() and self._running_environment() != self._fingerprint():
+            print("the settings have changed: starting afresh")
+            self.down(remove_state=False)
+        if not self.is_up():
+            self._check_ports(int(port))
+            self._start_supervisord()
+        deadline = time.monotonic() + self._settings.up_deadline_s
+        agent_port = self._settings.ray_agent_port
+        self._start(HEAD, deadline, lambda: self._healthy(agent_port, NODE_HEALTH_PATH))
+        self._start_workers(self._settings.ray_worker_replicas, deadline)
+        self._start(BOOTSTRAP, deadline, lambda: self._state(BOOTSTRAP)["statename"] == "EXITED")
+        self._start(API, deadline, lambda: self._healthy(self._settings.api_port, API_HEALTH_PATH))
+
+    def down(self, *, remove_state: bool) -> None:
+        """Stop supervisord and all programs; remove what only a running stack needs."""
+        if self.is_up():
+            with self._supervisor() as supervisor:
+                pid = supervisor.getPID()
+                supervisor.shutdown()
+            self._wait_until_gone(pid)
+        shutil.rmtree(self._run_dir, ignore_errors=True)
+        if remove_state:
+            _remove_stores(self._settings.state_dir)
+            shutil.rmtree(self._log_dir, ignore_errors=True)
+
+    def is_up(self) -> bool:
+        """Whether our supervisord answers."""
+        if not (self._run_dir / "supervisor.sock").exists():
+            return False
+        try:
+            with self._supervisor() as supervisor:
+                supervisor.getState()
+        except OSError:
+            return False
+        return True
+
+    def restart_api(self) -> None:
+        """Stop and start uvicorn; it reads the code on disk."""
+        with self._supervisor() as supervisor:
+            if self._state(API)["statename"] in RUNNING_STATES:
+                supervisor.stopProcess(API)
+        deadline = time.monotonic() + self._settings.up_deadline_s
+        self._start(API, deadline, lambda: self._healthy(self._settings.api_port, API_HEALTH_PATH))
+
+    def bootstrap(self) -> int:
+        """Run it in the foreground."""
+        return self.run_module(BOOTSTRAP, "seedcore.bootstrap", [])
+
+    def run_module(self, service: str, module: str, arguments: list[str]) -> int:
+        """Run it on this machine, with the stack's settings; all services have the same here."""
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
+
+    def logs(self, service: str | None, *, follow: bool) -> int:
+        """Show the log files."""
+        files = sorted(self._log_dir.glob(f"{service or ''}*.log"))
+        if not files:
+            raise StackError(f"no log of {service or 'any service'} in {relative(self._log_dir)}. See `make ps`.")
+        command = ["tail", "--lines=200", *(["--follow=name", "--retry"] if follow else []), *map(str, files)]
+        return subprocess.run(command, check=False).returncode
+
+    def ps(self) -> int:
+        """Show each program's state."""
+        print(f"{'SERVICE':<16}{'STATE':<10}DETAILS")
+        for process in self._states():
+            if process["group"] != WORKER or process["statename"] != "STOPPED":
+                service = _display_name(process)
+                print(f"{service:<16}{process['statename'].lower():<10}{process['description']}")
+        return 0
+
+    def shell(self) -> int:
+        """Open bash with the stack's settings."""
+        environment = {**self._environment, "PS1": r"(seedcore) \w\$ "}
+        return subprocess.run(["bash", "--norc"], cwd=PROJECT_ROOT, env=environment, check=False).returncode
+
+    def scale(self, workers: int) -> None:
+        """Start or stop workers, the highest number first."""
+        self._start_workers(workers, time.monotonic() + self._settings.up_deadline_s)
+
+    def _make_environment(self) -> dict[str, str]:
+        knobs = {name.upper(): _as_text(value) for name, value in self._settings}
+        return {
+            **os.environ,
+            **knobs,
+            **ray_environment(self._settings),
+            "RUNTIME": self.name,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "RAY_TMPDIR": str(self._run_dir / "ray"),
+            "RAY_CLIENT_ADDRESS": f"ray://{LOOPBACK}:{self._settings.ray_client_port}",
+            "GCS_DIR": str(self._run_dir / "gcs"),
+            "STACK_RUN_DIR": str(self._run_dir),
+            "STACK_LOG_DIR": str(self._log_dir),
+        }
+
+    def _fingerprint(self) -> str:
+        knobs = "\n".join(f"{name}={_as_text(value)}" for name, value in sorted(self._settings) if name not in UNFELT)
+        return hashlib.sha256(knobs.encode()).hexdigest()
+
+    def _running_environment(self) -> str:
+        try:
+            return (self._run_dir / "settings").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _check_ports(self, gcs_port: int) -> None:
+        settings = self._settings
+        ports = {
+            "RAY_ADDRESS": gcs_port,
+            "RAY_CLIENT_PORT": settings.ray_client_port,
+            "RAY_AGENT_PORT": settings.ray_agent_port,
+            "DASHBOARD_PORT": settings.dashboard_port,
+            "API_PORT": settings.api_port,
+        }
+        for number in range(1, settings.ray_worker_replicas + 1):
+            ports[f"RAY_AGENT_PORT + {number}"] = settings.ray_agent_port + number
+        check_ports(ports, lambda port: None)
+
+    def _start_supervisord(self) -> None:
+        shutil.rmtree(self._run_dir, ignore_errors=True)  # of a stack that was killed
+        _make_private_folder(self._run_dir)
+        (self._run_dir / "gcs").mkdir()
+        for folder in (self._log_dir, self._settings.state_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        (self._run_dir / "settings").write_text(self._fingerprint())
+        command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", "supervisord.conf"]
+        started = subprocess.run(
+            command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
+        )
+        deadline = time.monotonic() + self._settings.up_deadline_s
+        while started.returncode == 0 and not self.is_up() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if not self.is_up():
+            raise StackError(
+                f"supervisord did not start: {started.stderr.strip() or started.stdout.strip()}\n"
+                f"See {relative(self._log_dir)}/supervisord.log, then `make up` again."
+            )
+
+    def _start_workers(self, wanted: int, deadline: float) -> None:
+        with self._supervisor() as supervisor:
+            for number in range(MAX_WORKERS, wanted, -1):
+                if self._state(f"{WORKER}:{number}")["statename"] in RUNNING_STATES:
+                    print(f"{WORKER}-{number}: stopping", flush=True)
+                    supervisor.stopProcess(f"{WORKER}:{number}")
+        for number in range(1, wanted + 1):
+            port = self._settings.ray_agent_port + number
+            self._start(f"{WORKER}:{number}", deadline, partial(self._healthy, port, NODE_HEALTH_PATH))
+
+    def _start(self, program: str, deadline: float, is_done: Callable[[], bool]) -> None:
+        """Start a program unless it runs, and wait for the condition that the next one depends on."""
+        began = time.monotonic()
+        shown = program.replace(":", "-")
+        with self._supervisor() as supervisor:
+            if self._state(program)["statename"] not in RUNNING_STATES:
+                print(f"{shown}: starting", flush=True)
+                supervisor.startProcess(program, False)
+        starts: set[int] = set()
+        while True:
+            process = self._state(program)
+            starts.add(process["start"])
+            failed = process["statename"] in ("FATAL", "EXITED", "STOPPED", "UNKNOWN")
+            if is_done() and not (failed and process["exitstatus"]):
+                break
+            if failed or len(starts) > CRASH_LOOP_STARTS or time.monotonic() > deadline:
+                raise StackError(explain_failures([self._failure(process)]))
+            time.sleep(POLL_S)
+        outcome = "done" if program == BOOTSTRAP else "healthy"
+        print(f"{shown}: {outcome} after {time.monotonic() - began:.1f} s", flush=True)
+
+    def _failure(self, process: dict[str, Any]) -> ServiceFailure:
+        state = process["statename"].lower()
+        if process["statename"] == "RUNNING":
+            what = f"was not healthy within UP_DEADLINE_S={self._settings.up_deadline_s:g}"
+        elif process["statename"] in ("EXITED", "FATAL", "BACKOFF"):
+            what = f"{state} with exit code {process['exitstatus']}"
+        else:
+            what = state
+        return ServiceFailure(_display_name(process), what, tuple(_last_lines(Path(process["stdout_logfile"]))))
+
+    def _healthy(self, port: int, path: str) -> bool:
+        probe = ["images/healthcheck.sh", LOOPBACK, str(port), path]
+        return subprocess.run(probe, cwd=PROJECT_ROOT, check=False, capture_output=True).returncode == 0
+
+    def _state(self, program: str) -> dict[str, Any]:
+        with self._supervisor() as supervisor:
+            state: dict[str, Any] = supervisor.getProcessInfo(program)
+        return state
+
+    def _states(self) -> list[dict[str, Any]]:
+        with self._supervisor() as supervisor:
+            states: list[dict[str, Any]] = supervisor.getAllProcessInfo()
+        return states
+
+    @contextmanager
+    def _supervisor(self) -> Iterator[Any]:
+        transport = SupervisorTransport(None, None, f"unix://{self._run_dir}/supervisor.sock")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            try:
+                yield proxy.supervisor
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode not in (Faults.ALREADY_STARTED, Faults.NOT_RUNNING):
+                    raise StackError(f"supervisord refused: {fault.faultString}. See `make ps`.") from fault
+
+    def _wait_until_gone(self, pid: int) -> None:
+        deadline = time.monotonic() + STOP_DEADLINE_S
+        while Path(f"/proc/{pid}").exists():
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"supervisord (process {pid}) did not stop in {STOP_DEADLINE_S} s. Kill it, then `make down`."
+                )
+            time.sleep(POLL_S)
+
+
+# Knobs that no running process feels: changing them must not restart the embedded stack.
+UNFELT: Final = frozenset({"runtime", "up_deadline_s", "ray_worker_replicas", "base_image", "seedcore_image"})
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def _display_name(process: dict[str, Any]) -> str:
+    return str(process["group"] if process["group"] == process["name"] else f"{process['group']}-{process['name']}")
+
+
+def _last_lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(errors="replace") as file:
+            yield from (line.rstrip("\n") for line in deque(file, LOG_LINES_SHOWN))
+    except FileNotFoundError:
+        return
+
+
+def _remove_stores(state_dir: Path) -> None:
+    """Delete the SQLite files and nothing else: STATE_DIR may be a folder with other files in it."""
+    for file in state_dir.glob("*.sqlite3*"):
+        file.unlink(missing_ok=True)
+
+
+def _make_private_folder(path: Path) -> None:
+    """A folder in /tmp that is ours alone, even if somebody else tries to be there first."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise StackError(f"cannot make the folder {path}: {error}. Remove it, then `make up`.") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+        raise StackError(f"{path} is not a private folder of yours. Remove it, then `make up`.")

@@ -1,0 +1,91 @@
+"""Shows the state of each singleton actor. Exit code 0 when all run, 1 otherwise."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Final
+
+from seedcore.cluster import connect
+from seedcore.errors import SeedCoreError
+from seedcore.logs import configure_logging
+from seedcore.settings import Settings, SettingsError, load_settings
+from seedcore.status import ActorStatus, singleton_statuses
+
+WATCH_INTERVAL_S: Final = 2.0
+CLEAR_SCREEN: Final = "\033[2J\033[H"
+HEADING: Final = "📊 Singleton Actors Status:"
+
+
+def summary(statuses: list[ActorStatus]) -> str:
+    """One line for each actor, and below them what is worth knowing of those that run."""
+    lines = [HEADING]
+    lines += [
+        f"🎭 {status.class_name}: " + ("✅ Running" if status.running else f"❌ {status.reason}") for status in statuses
+    ]
+    lines += ["", *map(details, statuses)]
+    return "\n".join(lines)
+
+
+def details(status: ActorStatus) -> str:
+    """Node, process, age, restarts and statistics of one actor."""
+    process = status.process
+    if process is None:
+        return f"{status.name}: not running"
+    facts = [
+        f"node {process.node_ip} ({process.node_id[:8]})",
+        f"pid {process.pid}",
+        f"up {timedelta(seconds=round(process.uptime_s))}",
+        f"restarts {'unknown' if status.restarts is None else status.restarts}",
+    ]
+    facts += [f"{name} {value:g}" for name, value in (status.stats or {}).items() if name != "started_at"]
+    return f"{status.name}: " + ", ".join(facts)
+
+
+def show(settings: Settings, *, as_json: bool) -> bool:
+    """Print the state once; whether all actors run."""
+    statuses = singleton_statuses(settings, detailed=True)
+    if as_json:
+        actors = [asdict(status) for status in statuses]
+        print(json.dumps({"namespace": settings.ray_namespace, "actors": actors}, ensure_ascii=False), flush=True)
+    else:
+        print(summary(statuses), flush=True)
+    return all(status.running for status in statuses)
+
+
+def watch(settings: Settings, *, as_json: bool) -> bool:
+    """Print the state again and again, until it is interrupted; whether all actors ran at last."""
+    running = False
+    try:
+        while True:
+            if sys.stdout.isatty():
+                print(CLEAR_SCREEN, end="")
+            running = show(settings, as_json=as_json)
+            time.sleep(WATCH_INTERVAL_S)
+    except KeyboardInterrupt:
+        return running
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.monitor_actors", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.add_argument("--watch", action="store_true", help=f"print again every {WATCH_INTERVAL_S:g} s, until Ctrl-C")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = load_settings()
+        configure_logging(settings)
+        logging.getLogger().setLevel(logging.WARNING)
+        connect(settings, log_to_driver=False)
+    except (SeedCoreError, SettingsError) as error:
+        print(f"monitor_actors: {error}", file=sys.stderr)
+        return 1
+    running = (watch if arguments.watch else show)(settings, as_json=arguments.json)
+    return 0 if running else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""Proves that the stack works, by using it. Exit code 0 only if every check holds; each failure names its remedy."""
+
+import logging
+import platform
+import sys
+from collections import defaultdict
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from scripts.checks import Check, CheckError, run_checks
+from seedcore.actor_process import ActorProcess, describe_process
+from seedcore.bootstrap import bootstrap_actors
+from seedcore.cluster import connect
+from seedcore.errors import SeedCoreError
+from seedcore.logs import configure_logging
+from seedcore.memory.working_memory import MwManager
+from seedcore.settings import Settings, SettingsError, load_settings
+from seedcore.singletons import singletons
+from seedcore.status import singleton_statuses
+
+TASK_TIMEOUT_S: Final = 60.0  # a first task waits for a worker process to import what it needs
+HTTP_TIMEOUT_S: Final = 30.0
+ITEM_TTL_S: Final = 600.0  # what verify writes is gone after this, whatever happens to verify
+ORGAN_ID: Final = "verify"
+
+
+def node_versions() -> tuple[str, str]:
+    """Ray's and Python's version on the node that this runs on."""
+    return ray.__version__, platform.python_version()
+
+
+def read_in_task(organ_id: str, item_id: str) -> tuple[Any, str]:
+    """What a task sees of an organ's item, and the node it ran on."""
+    return MwManager(organ_id).get_item(item_id), ray.get_runtime_context().get_node_id()
+
+
+class Verify:
+    """The checks, on one connection to the cluster and to the API.
+
+    Args:
+        settings: of the stack to check.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._api = httpx.Client(base_url=f"http://127.0.0.1:{settings.api_port}", timeout=HTTP_TIMEOUT_S)
+        self._memory = MwManager(ORGAN_ID)
+
+    def checks(self) -> list[Check]:
+        """All checks, in the order in which one failure explains the next."""
+        return [
+            Check("same Ray and Python on every node", self.same_versions),
+            Check("all singletons are named in the namespace", self.all_named),
+            Check("every singleton answers", self.all_answer),
+            Check("a task on a worker reads what the API wrote", self.task_reads_what_api_wrote),
+            Check("an item goes through the API and back through MwManager", self.round_trip),
+            Check("a second bootstrap creates nothing", self.second_bootstrap),
+            Check("the dashboard refuses a call without the token", self.dashboard_refuses),
+        ]
+
+    def same_versions(self) -> str:
+        """Every node runs the same Ray and the same Python."""
+        task: Any = ray.remote(num_cpus=0)(node_versions)
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+        references = [
+            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+            for node in nodes
+        ]
+        by_version = defaultdict(list)
+        for address, versions in zip(nodes.values(), ray.get(references, timeout=TASK_TIMEOUT_S), strict=True):
+            by_version[versions].append(address)
+        described = "; ".join(
+            f"Ray {ray_version}, Python {python} on {len(where)} node(s) {', '.join(where)}"
+            for (ray_version, python), where in by_version.items()
+        )
+        if len(by_version) > 1:
+            raise CheckError(f"they differ: {described}. `make down`, then `make up` runs one image everywhere.")
+        return described
+
+    def all_named(self) -> str:
+        """`ray.util.list_named_actors` holds every singleton in the namespace."""
+        namespace = self._settings.ray_namespace
+        named = {
+            actor["name"]
+            for actor in ray.util.list_named_actors(all_namespaces=True)
+            if actor["namespace"] == namespace
+        }
+        wanted = [row.name for row in singletons(self._settings)]
+        missing = [name for name in wanted if name not in named]
+        if missing:
+            raise CheckError(f"{', '.join(missing)} not in '{namespace}'. `make bootstrap` creates what is missing.")
+        return f"{', '.join(wanted)} in '{namespace}'"
+
+    def all_answer(self) -> str:
+        """Every singleton answers a call."""
+        statuses = singleton_statuses(self._settings)
+        silent = [f"{status.name}: {status.reason}" for status in statuses if not status.running]
+        if silent:
+            raise CheckError(
+                "; ".join(silent) + ". `make monitor` shows more, `make bootstrap` creates what is missing."
+            )
+        return ", ".join(f"{status.name} pid {status.process.pid}" for status in statuses if status.process)
+
+    def task_reads_what_api_wrote(self) -> str:
+        """A Ray task on a node with CPUs reads an item that the API wrote."""
+        item_id, value = _new_item()
+        self._put(item_id, value)
+        task: Any = ray.remote(num_cpus=1)(read_in_task)
+        read, node_id = ray.get(task.remote(ORGAN_ID, item_id), timeout=TASK_TIMEOUT_S)
+        self._memory.delete_item(item_id)
+        if read != value:
+            raise CheckError(f"the API wrote {value!r}, the task read {read!r}. Do both use one RAY_NAMESPACE?")
+        offers = {node["NodeID"]: node["Resources"] for node in ray.nodes()}[node_id]  # type: ignore[no-untyped-call]
+        if self._settings.state_resource not in offers:
+            raise CheckError("the task did not run on a ray-worker. Only ray-worker may offer CPUs.")
+        return f"on node {node_id[:8]}"
+
+    def round_trip(self) -> str:
+        """What the API writes MwManager reads, what MwManager writes the API reads, and a deleted item is gone."""
+        item_id, value = _new_item()
+        self._put(item_id, value)
+        if (read := self._memory.get_item(item_id)) != value:
+            raise CheckError(f"the API wrote {value!r}, MwManager read {read!r}. Do both use one RAY_NAMESPACE?")
+        changed = {**value, "changed": True}
+        self._memory.set_item(item_id, changed, ttl_s=ITEM_TTL_S)
+        if (read := self._request("GET", item_id).json()["value"]) != changed:
+            raise CheckError(f"MwManager wrote {changed!r}, the API read {read!r}. Do both use one RAY_NAMESPACE?")
+        self._request("DELETE", item_id)
+        if self._memory.get_item(item_id) is not None:
+            raise CheckError("an item that the API deleted is still there. See `make logs S=ray-worker`.")
+        return "written, read, changed, read, deleted"
+
+    def second_bootstrap(self) -> str:
+        """Bootstrapping again leaves every actor and its process as they are."""
+        before = self._processes()
+        bootstrap_actors(self._settings)
+        if (after := self._processes()) != before:
+            raise CheckError(
+                f"actors changed from {before} to {after}. `make logs S=ray-worker` says why they restarted."
+            )
+        return f"{len(after)} reused"
+
+    def dashboard_refuses(self) -> str:
+        """Whoever has no token cannot use Ray's dashboard, and so not its job API."""
+        host = self._settings.ray_address.partition(":")[0]
+        url = f"http://{host}:{self._settings.dashboard_port}/api/jobs/"
+        try:
+            status = httpx.get(url, timeout=HTTP_TIMEOUT_S).status_code
+        except httpx.HTTPError as error:
+            raise CheckError(f"no dashboard at {url}: {error}. See `make logs S=ray-head`.") from error
+        if status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise CheckError(f"{url} answered {status}. Set RAY_AUTH_MODE=token, then `make down` and `make up`.")
+        return f"{status}"
+
+    def _processes(self) -> dict[str, tuple[str, int]]:
+        handles = {
+            row.name: ray.get_actor(row.name, self._settings.ray_namespace) for row in singletons(self._settings)
+        }
+        found: list[ActorProcess] = ray.get(
+            [h.__ray_call__.remote(describe_process) for h in handles.values()], timeout=TASK_TIMEOUT_S
+        )
+        return {name: (process.actor_id, process.pid) for name, process in zip(handles, found, strict=True)}
+
+    def _put(self, item_id: str, value: Any) -> None:
+        self._request("PUT", item_id, {"value": value, "ttl_s": ITEM_TTL_S})
+
+    def _request(self, method: str, item_id: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        path = f"/organs/{ORGAN_ID}/items/{item_id}"
+        try:
+            answer = self._api.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise CheckError(f"{method} {self._api.base_url}{path} failed: {error}. See `make ps`.") from error
+        if answer.is_error:
+            raise CheckError(f"{method} {path} answered {answer.status_code}: {answer.text}")
+        return answer
+
+
+def _new_item() -> tuple[str, dict[str, Any]]:
+    return f"item-{uuid4()}", {"text": "Grüße", "list": [1, 2.5, None, True]}
+
+
+def main() -> int:
+    """Run all checks."""
+    try:
+        settings = load_settings()
+        configure_logging(settings)
+        logging.getLogger().setLevel(logging.ERROR)  # the lines of the checks say it all
+        connect(settings, log_to_driver=False)
+    except (SeedCoreError, SettingsError) as error:
+        print(f"❌ connect: {error}")
+        return 1
+    return 0 if run_checks(Verify(settings).checks()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""SeedCore: shared state for Ray applications in named singleton actors."""

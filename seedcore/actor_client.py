@@ -1,0 +1,124 @@
+"""Calls one singleton actor: finds it, waits for it while it restarts, and finds it again after it was killed."""
+
+import asyncio
+import time
+from functools import cache
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
+
+from seedcore.bootstrap import get_singleton
+from seedcore.cluster import explain_silence, in_thread
+from seedcore.errors import ActorUnavailableError, SeedCoreError
+from seedcore.settings import load_settings
+
+
+class ActorClient:
+    """The way to one singleton from this process. Threads and event loops may share it.
+
+    Args:
+        name: the actor's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._handle: ActorHandle[Any] | None = None
+        self._job_id: str | None = None
+
+    @property
+    def known_handle(self) -> ActorHandle[Any] | None:
+        """The handle, if it was found in this connection to Ray already; never waits."""
+        if self._handle is None or not ray.is_initialized():
+            return None
+        # A handle of a connection that has ended does not work in the next one.
+        return self._handle if ray.get_runtime_context().get_job_id() == self._job_id else None
+
+    def find(self) -> ActorHandle[Any]:
+        """The handle, looked up if it is not known.
+
+        Raises:
+            ActorNotFoundError, ActorUnavailableError: as `seedcore.bootstrap.get_singleton`.
+        """
+        handle = self.known_handle
+        if handle is None:
+            handle = get_singleton(self.name)
+            self._handle, self._job_id = handle, ray.get_runtime_context().get_job_id()
+        return handle
+
+    async def find_async(self) -> ActorHandle[Any]:
+        """`find` without blocking the event loop."""
+        handle = self.known_handle
+        return await asyncio.wrap_future(in_thread(self.find)) if handle is None else handle
+
+    def call(self, method: str, *arguments: object) -> Any:
+        """Call a method of the actor and wait for its result, for at most `CALL_DEADLINE_S`.
+
+        Raises:
+            ActorUnavailableError: no answer within the deadline.
+            SeedCoreError: what the method raised.
+        """
+        deadline = _deadline()
+        while True:
+            handle = self.find()
+            try:
+                return ray.get(getattr(handle, method).remote(*arguments), timeout=_left(deadline))
+            except ActorDiedError:
+                self.forget(handle)
+                self._check(deadline)
+            except GetTimeoutError as error:
+                raise self._silent(method) from error
+            except RayTaskError as error:
+                raise _unwrapped(error) from error
+
+    async def call_async(self, method: str, *arguments: object) -> Any:
+        """`call` without blocking the event loop."""
+        deadline = _deadline()
+        while True:
+            handle = await self.find_async()
+            try:
+                reference = getattr(handle, method).remote(*arguments)
+                return await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
+            except ActorDiedError:
+                self.forget(handle)
+                self._check(deadline)
+            except TimeoutError as error:
+                raise await asyncio.wrap_future(in_thread(lambda: self._silent(method))) from error
+            except RayTaskError as error:
+                raise _unwrapped(error) from error
+
+    def forget(self, handle: ActorHandle[Any]) -> None:
+        """Look the actor up again next time, since this handle's actor was killed for good."""
+        if self._handle is handle:
+            self._handle = None
+
+    def _check(self, deadline: float) -> None:
+        if time.monotonic() >= deadline:
+            raise self._silent("any call")
+
+    def _silent(self, method: str) -> ActorUnavailableError:
+        settings = load_settings()
+        return ActorUnavailableError(
+            f"actor '{self.name}' in namespace '{settings.ray_namespace}' did not answer {method} within "
+            f"CALL_DEADLINE_S={settings.call_deadline_s:g}. {explain_silence(settings)}"
+        )
+
+
+@cache
+def actor_client(name: str) -> ActorClient:
+    """This process's one client of the actor, so that it is looked up once."""
+    return ActorClient(name)
+
+
+def _deadline() -> float:
+    return time.monotonic() + load_settings().call_deadline_s
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _unwrapped(error: RayTaskError) -> BaseException:
+    # Errors of ours cross from the actor as they are; others keep Ray's wrapping with the remote traceback.
+    return error.cause if isinstance(error.cause, SeedCoreError) else error

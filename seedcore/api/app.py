@@ -1,0 +1,74 @@
+"""The FastAPI application; `uvicorn seedcore.api.app:app` serves it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from fastapi import FastAPI
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+
+from seedcore.actor_client import actor_client
+from seedcore.api import health, items, problems
+from seedcore.api.guards import BodyLimit, HostGuard
+from seedcore.bootstrap import bootstrap_actors
+from seedcore.cluster import in_thread
+from seedcore.errors import SeedCoreError
+from seedcore.logs import configure_logging
+from seedcore.settings import load_settings
+
+logger = logging.getLogger(__name__)
+
+MAX_BOOTSTRAP_BACKOFF_S: Final = 10  # between two tries while the cluster is not there
+
+
+def create_app() -> FastAPI:
+    """The application with all routes, guarded, answering errors as problems.
+
+    Raises:
+        SettingsError: a knob has a value that is not allowed.
+    """
+    settings = load_settings()
+    configure_logging(settings)
+    app = FastAPI(
+        title="SeedCore",
+        summary="Shared state for Ray applications in named singleton actors",
+        version="0.1.0",
+        lifespan=_lifespan,
+    )
+    problems.install(app)
+    for router in (health.router, items.organs, items.shared, items.hot):
+        app.include_router(router)
+    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
+    app.add_middleware(HostGuard, allowed_hosts=settings.allowed_hosts)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # Not awaited: /healthz answers meanwhile, and /readyz says what is missing.
+    bootstrap = asyncio.create_task(_bootstrap_until_done())
+    yield
+    bootstrap.cancel()
+    with suppress(asyncio.CancelledError):
+        await bootstrap
+
+
+async def _bootstrap_until_done() -> None:
+    def log_failure(state: RetryCallState) -> None:
+        logger.error("bootstrap failed, trying again: %s", state.outcome.exception() if state.outcome else "")
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(SeedCoreError),
+        wait=wait_exponential(max=MAX_BOOTSTRAP_BACKOFF_S),
+        before_sleep=log_failure,
+    )
+    async for attempt in retrying:
+        with attempt:
+            handles = await asyncio.wrap_future(in_thread(bootstrap_actors))
+            # Known handles work while the head restarts.
+            await asyncio.gather(*(actor_client(name).find_async() for name in handles))
+
+
+app = create_app()

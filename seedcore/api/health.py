@@ -1,0 +1,57 @@
+"""Is it alive, is it ready, and how are the actors."""
+
+import asyncio
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, Readiness
+from seedcore.cluster import in_thread
+from seedcore.settings import load_settings
+from seedcore.status import ActorStatus, singleton_statuses
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def healthz() -> Alive:
+    """Whether the API process answers; says nothing about the actors."""
+    return Alive()
+
+
+@router.get("/readyz", responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness}})
+async def readyz(response: Response) -> Readiness:
+    """Whether all singleton actors answer: 200, or 503 with the reason for each that does not."""
+    statuses = await _statuses(detailed=False)
+    ready = all(status.running for status in statuses)
+    if not ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    actors = {status.name: ActorReadiness(ready=status.running, reason=status.reason) for status in statuses}
+    return Readiness(ready=ready, actors=actors)
+
+
+@router.get("/actors")
+async def actors() -> Actors:
+    """Each singleton: where it lives, since when, how often it was restarted, and its statistics."""
+    statuses = await _statuses(detailed=True)
+    return Actors(namespace=load_settings().ray_namespace, actors=[_actor_out(status) for status in statuses])
+
+
+async def _statuses(*, detailed: bool) -> list[ActorStatus]:
+    return await asyncio.wrap_future(in_thread(lambda: singleton_statuses(load_settings(), detailed=detailed)))
+
+
+def _actor_out(status: ActorStatus) -> ActorOut:
+    process = status.process
+    return ActorOut(
+        name=status.name,
+        class_name=status.class_name,
+        running=status.running,
+        reason=status.reason,
+        node_id=process.node_id if process else None,
+        node_ip=process.node_ip if process else None,
+        pid=process.pid if process else None,
+        uptime_s=process.uptime_s if process else None,
+        restarts=status.restarts,
+        stats=status.stats,
+    )

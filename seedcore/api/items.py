@@ -1,0 +1,132 @@
+"""Organ items, shared items and hot items over HTTP. Values come as JSON and nothing is ever unpickled."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, HTTPException, Query
+
+from seedcore.api.json_values import to_json_value
+from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
+from seedcore.memory.working_memory import FoundItem, MwManager, Source
+
+MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
+MAX_HOT_ITEMS: Final = 10_000  # in one answer
+API_ORGAN: Final = "seedcore-api"  # the organ in whose name shared items and hot items are asked for
+
+organs = APIRouter(prefix="/organs/{organ_id}/items", tags=["organ items"])
+shared = APIRouter(prefix="/shared-items", tags=["shared items"])
+hot = APIRouter(tags=["hot items"])
+
+NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "no such item"}}
+
+
+@lru_cache(maxsize=MAX_MANAGERS)
+def _manager(organ_id: str) -> MwManager:
+    return MwManager(organ_id)
+
+
+@organs.get("/{item_id:path}", responses=NOT_FOUND)
+async def get_organ_item(organ_id: str, item_id: str) -> ItemOut:
+    """The organ's item, else the shared one; if there is neither, 404, and a miss is counted."""
+    found = await _manager(organ_id).find_items_async([item_id])
+    return await _only(found, item_id)
+
+
+@organs.put("/{item_id:path}")
+async def put_organ_item(organ_id: str, item_id: str, item: ItemIn) -> Kept:
+    """Keep a value as the organ's own; answered when it is durable."""
+    await _manager(organ_id).set_item_async(item_id, item.value, item.ttl_s)
+    return Kept(kept=1)
+
+
+@organs.delete("/{item_id:path}", responses=NOT_FOUND)
+async def delete_organ_item(organ_id: str, item_id: str) -> Deleted:
+    """Delete the organ's item; 404 if it has none."""
+    return _deleted(await _manager(organ_id).delete_item_async(item_id), item_id)
+
+
+@organs.put("")
+async def put_organ_items(organ_id: str, items: ItemsIn) -> Kept:
+    """Keep many values as the organ's own, all of them or none."""
+    await _manager(organ_id).set_items_async(items.items, items.ttl_s)
+    return Kept(kept=len(items.items))
+
+
+@organs.post("/query")
+async def query_organ_items(organ_id: str, query: ItemIds) -> ItemsOut:
+    """Get many items, each as a single get finds it."""
+    found = await _manager(organ_id).find_items_async(query.item_ids)
+    return await _many(found, query.item_ids)
+
+
+@shared.get("/{item_id:path}", responses=NOT_FOUND)
+async def get_shared_item(item_id: str) -> ItemOut:
+    """The shared item; if there is none, 404, and a miss is counted."""
+    return await _only(_as_shared(await _manager(API_ORGAN).get_global_items_async([item_id])), item_id)
+
+
+@shared.put("/{item_id:path}")
+async def put_shared_item(item_id: str, item: ItemIn) -> Kept:
+    """Keep a value for every organ; answered when it is durable."""
+    await _manager(API_ORGAN).set_global_item_async(item_id, item.value, item.ttl_s)
+    return Kept(kept=1)
+
+
+@shared.delete("/{item_id:path}", responses=NOT_FOUND)
+async def delete_shared_item(item_id: str) -> Deleted:
+    """Delete the shared item; 404 if there is none."""
+    return _deleted(await _manager(API_ORGAN).delete_global_item_async(item_id), item_id)
+
+
+@shared.put("")
+async def put_shared_items(items: ItemsIn) -> Kept:
+    """Keep many values for every organ, all of them or none."""
+    await _manager(API_ORGAN).set_global_items_async(items.items, items.ttl_s)
+    return Kept(kept=len(items.items))
+
+
+@shared.post("/query")
+async def query_shared_items(query: ItemIds) -> ItemsOut:
+    """Get many shared items."""
+    found = _as_shared(await _manager(API_ORGAN).get_global_items_async(query.item_ids))
+    return await _many(found, query.item_ids)
+
+
+@hot.get("/hot-items")
+async def hot_items(n: Annotated[int, Query(ge=0, le=MAX_HOT_ITEMS)] = 10) -> list[HotItemOut]:
+    """The items that were most often asked for and not found, most missed first."""
+    return [
+        HotItemOut(item_id=item.item_id, misses=item.misses, overcount=item.overcount)
+        for item in await _manager(API_ORGAN).get_hot_items_async(n)
+    ]
+
+
+def _as_shared(values: Mapping[str, Any]) -> dict[str, FoundItem]:
+    return {item_id: FoundItem(value, Source.SHARED) for item_id, value in values.items()}
+
+
+async def _only(found: Mapping[str, FoundItem], item_id: str) -> ItemOut:
+    if item_id not in found:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no item {item_id!r}; the miss was counted")
+    return (await _many(found, [item_id])).items[0]
+
+
+async def _many(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
+    # In a thread, since a large array takes long to become JSON.
+    return await asyncio.to_thread(_items_out, found, item_ids)
+
+
+def _items_out(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
+    items = [
+        ItemOut(item_id=item_id, value=to_json_value(item.value), source=item.source) for item_id, item in found.items()
+    ]
+    return ItemsOut(items=items, missing=[item_id for item_id in dict.fromkeys(item_ids) if item_id not in found])
+
+
+def _deleted(existed: bool, item_id: str) -> Deleted:
+    if not existed:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no item {item_id!r}")
+    return Deleted(deleted=1)

@@ -1,0 +1,112 @@
+"""What goes in and out of the API."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+MAX_ITEM_IDS = 100_000  # item ids in one request; the body limit bounds the rest
+
+TtlSeconds = Annotated[
+    float | None, Field(gt=0, allow_inf_nan=False, description="seconds after which it is gone; null keeps it")
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+
+
+class ItemIn(_Strict):
+    """An item to keep."""
+
+    value: JsonValue = Field(description="any JSON value")
+    ttl_s: TtlSeconds = None
+
+
+class ItemsIn(_Strict):
+    """Items to keep, all or none."""
+
+    items: dict[str, JsonValue] = Field(description="values by item id")
+    ttl_s: TtlSeconds = None
+
+
+class ItemIds(_Strict):
+    """Which items to get."""
+
+    item_ids: list[str] = Field(max_length=MAX_ITEM_IDS)
+
+
+class ItemOut(_Strict):
+    """An item that was found."""
+
+    item_id: str
+    value: Any
+    source: str = Field(description="organ or shared: where it was found")
+
+
+class ItemsOut(_Strict):
+    """Items that were found, and those that were not."""
+
+    items: list[ItemOut]
+    missing: list[str]
+
+
+class Deleted(_Strict):
+    """How many items a request deleted."""
+
+    deleted: int
+
+
+class Kept(_Strict):
+    """How many items a request has made durable."""
+
+    kept: int
+
+
+class HotItemOut(_Strict):
+    """An item that is often asked for and not found."""
+
+    item_id: str
+    misses: int = Field(description="never too low, at most `overcount` too high")
+    overcount: int
+
+
+class Alive(_Strict):
+    """The API process answers."""
+
+    status: str = "alive"
+
+
+class ActorReadiness(_Strict):
+    """Whether one singleton answers."""
+
+    ready: bool
+    reason: str = ""
+
+
+class Readiness(_Strict):
+    """Whether all singletons answer."""
+
+    ready: bool
+    actors: dict[str, ActorReadiness]
+
+
+class ActorOut(_Strict):
+    """One singleton, as it is now."""
+
+    name: str
+    class_name: str
+    running: bool
+    reason: str
+    node_id: str | None
+    node_ip: str | None
+    pid: int | None
+    uptime_s: float | None
+    restarts: int | None
+    stats: dict[str, Any] | None
+
+
+class Actors(_Strict):
+    """All singletons of the namespace."""
+
+    namespace: str
+    actors: list[ActorOut]

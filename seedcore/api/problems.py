@@ -1,0 +1,82 @@
+"""Errors as `application/problem+json` (RFC 9457), one shape for all of them."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from seedcore.errors import (
+    ActorNotFoundError,
+    ActorUnavailableError,
+    AuthenticationFailedError,
+    BootstrapError,
+    ClusterUnreachableError,
+    InvalidKeyError,
+    InvalidTtlError,
+    InvalidValueError,
+    SeedCoreError,
+    StoreUnavailableError,
+    ValueTooLargeError,
+)
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUSES: Final[dict[type[SeedCoreError], HTTPStatus]] = {
+    InvalidKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InvalidValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InvalidTtlError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ValueTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ActorNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ActorUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    AuthenticationFailedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    BootstrapError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ClusterUnreachableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+def problem(status: int, detail: str, **more: Any) -> JSONResponse:
+    """A problem answer.
+
+    Args:
+        status: HTTP status code.
+        detail: what is wrong and what to do.
+        more: further members of the JSON object.
+    """
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application as a problem."""
+
+    @app.exception_handler(SeedCoreError)
+    async def _of_ours(request: Request, error: SeedCoreError) -> JSONResponse:
+        status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.error("%s %s: %s", request.method, request.url.path, error)
+        return problem(status, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [{"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()]
+        detail = "; ".join(f"{one['where']}: {one['problem']}" for one in errors)
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(errors))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        answer = problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        # Starlette raises it again after this answer, and uvicorn logs the traceback.
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the API's log has the traceback")

@@ -1,0 +1,57 @@
+"""What can go wrong, in the user's terms. Every message says what was tried and what to do."""
+
+
+class SeedCoreError(Exception):
+    """Base of all errors that SeedCore raises on purpose."""
+
+
+class ClusterUnreachableError(SeedCoreError):
+    """Raised when no Ray head answers at `RAY_ADDRESS`."""
+
+
+class AuthenticationFailedError(SeedCoreError):
+    """Raised when the token file is missing or empty, or the head does not accept the token."""
+
+
+class VersionMismatchError(SeedCoreError):
+    """Raised when this process runs another Ray or Python than the cluster."""
+
+
+class ActorNotFoundError(SeedCoreError):
+    """Raised when no actor has the name in the namespace."""
+
+
+class ActorUnavailableError(SeedCoreError):
+    """Raised when an actor exists but did not answer before the deadline."""
+
+
+class BootstrapError(SeedCoreError):
+    """Raised when a singleton could not be created or did not answer."""
+
+
+class BlockingCallError(SeedCoreError):
+    """Raised when a blocking method is called on a running event loop; its `_async` twin is meant."""
+
+
+class InvalidKeyError(SeedCoreError, ValueError):
+    """Raised for an organ id or item id that is not a string, is empty, or is too long."""
+
+
+class InvalidValueError(SeedCoreError, ValueError):
+    """Raised for a value that the working memory cannot keep: its type or its nesting."""
+
+
+class InvalidTtlError(SeedCoreError, ValueError):
+    """Raised for a time to live that is not a number of seconds above zero."""
+
+
+class ValueTooLargeError(SeedCoreError, ValueError):
+    """Raised for a value with more bytes than `VALUE_MAX_BYTES` or than the whole shared cache may hold."""
+
+
+class StoreUnavailableError(SeedCoreError):
+    """Raised when the SQLite file cannot be opened, read or written; nothing of the failed call was kept."""
+
+
+class StoreFencedError(SeedCoreError):
+    """Raised in a writer after another process has opened the same store as its writer."""

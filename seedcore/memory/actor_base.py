@@ -1,0 +1,47 @@
+"""What every actor of the working memory does at its birth, and how it writes."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from seedcore.errors import StoreFencedError
+from seedcore.logs import configure_logging
+from seedcore.memory.database import Database
+from seedcore.memory.group_commit import GroupCommit
+from seedcore.settings import Settings, load_settings
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class StoreActor:
+    """Base of the actors that own a database. Its settings come from the environment of the node it runs on."""
+
+    def __init__(self) -> None:
+        self.settings: Settings = load_settings()
+        configure_logging(self.settings)
+        self.started_at = time.time()
+        self._writes: GroupCommit
+
+    def owns(self, database: Database) -> None:
+        """Take the database as the one that `write` writes to."""
+        self._writes = GroupCommit(database)
+        logger.info("%s owns %s", type(self).__name__, database.path)
+
+    async def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Run the operation in the next transaction; the result comes after the commit."""
+        try:
+            return await self._writes.run(operation)
+        except StoreFencedError as error:
+            # The caller must not get an answer from a writer of the past: Ray repeats the call on the present one.
+            logger.critical("%s", error)
+            await asyncio.to_thread(logging.shutdown)
+            os._exit(1)
+
+    def process_stats(self) -> dict[str, float]:
+        """What all actors tell: transactions committed, and when this process took over, in seconds since the epoch."""
+        return {"transactions": self._writes.transactions, "started_at": self.started_at}

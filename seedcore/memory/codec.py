@@ -1,0 +1,203 @@
+"""Turns values into bytes and back, as data: decoding never runs code that came with the value.
+
+The bytes are msgpack. Types that msgpack does not have travel as its extension types, numbered in `_Ext`.
+"""
+
+import dataclasses
+import datetime as dt
+import io
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from enum import IntEnum
+from importlib import import_module
+from typing import Any, Final
+from uuid import UUID
+
+import msgpack
+import numpy as np
+
+from seedcore.errors import InvalidValueError
+
+SUPPORTED: Final = (
+    "None, bool, int, float, str, bytes, list, tuple, set, frozenset, dict, datetime, date, time, timedelta, Decimal, "
+    "UUID, complex, numpy arrays and scalars without objects, and dataclasses"
+)
+
+
+class _Ext(IntEnum):
+    """msgpack extension type codes. They are on disk: never renumber."""
+
+    BIG_INT = 1
+    TUPLE = 2
+    SET = 3
+    FROZENSET = 4
+    DATETIME = 5
+    DATE = 6
+    TIME = 7
+    TIMEDELTA = 8
+    DECIMAL = 9
+    UUID = 10
+    COMPLEX = 11
+    NDARRAY = 12
+    NUMPY_SCALAR = 13
+    DATACLASS = 14
+    BYTEARRAY = 15
+
+
+def encode(value: Any) -> bytes:
+    """Bytes that `decode` turns back into an equal value.
+
+    Raises:
+        InvalidValueError: the value, or something in it, is of a type that is not data, or it is nested too deeply.
+    """
+    try:
+        return _pack(value)
+    except InvalidValueError:
+        raise
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}: {error}") from error
+
+
+def decode(data: bytes) -> Any:
+    """The value that was encoded.
+
+    Raises:
+        InvalidValueError: the bytes are damaged, or hold a dataclass that this process cannot import.
+    """
+    try:
+        return _unpack(data)
+    except InvalidValueError:
+        raise
+    except (msgpack.UnpackException, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InvalidValueError(f"cannot decode a stored value: {error}") from error
+
+
+def _pack(value: Any) -> bytes:
+    # strict_types sends tuples and subclasses, such as numpy's float64, to _pack_other instead of flattening them.
+    return bytes(msgpack.packb(value, default=_pack_other, strict_types=True, use_bin_type=True))
+
+
+def _unpack(data: bytes) -> Any:
+    return msgpack.unpackb(data, ext_hook=_unpack_other, strict_map_key=False, use_list=True)
+
+
+def _pack_datetime(value: dt.datetime) -> bytes:
+    zone = getattr(value.tzinfo, "key", None)  # a zoneinfo zone keeps its name, a fixed offset its offset
+    return _pack([value.isoformat(), value.fold, zone])
+
+
+def _unpack_datetime(data: bytes) -> dt.datetime:
+    from zoneinfo import ZoneInfo
+
+    text, fold, zone = _unpack(data)
+    value = dt.datetime.fromisoformat(text).replace(fold=fold)
+    return value.replace(tzinfo=ZoneInfo(zone)) if zone else value
+
+
+def _pack_array(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        np.lib.format.write_array(buffer, np.asarray(value), allow_pickle=False)
+    except ValueError as error:
+        raise InvalidValueError(f"cannot keep a numpy array of dtype {value.dtype}: it holds Python objects") from error
+    return buffer.getvalue()
+
+
+def _unpack_array(data: bytes) -> Any:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+
+
+def _pack_dataclass(value: Any) -> bytes:
+    cls = type(value)
+    if _find_class(cls.__module__, cls.__qualname__) is not cls:
+        raise InvalidValueError(
+            f"cannot keep a {cls.__qualname__}: a dataclass must stand at the top level of a module, "
+            f"and {cls.__module__} has none of this name"
+        )
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return _pack([cls.__module__, cls.__qualname__, fields])
+
+
+def _unpack_dataclass(data: bytes) -> Any:
+    module, qualname, values = _unpack(data)
+    cls = _find_class(module, qualname)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise InvalidValueError(
+            f"the stored value is a dataclass {module}.{qualname}, which this process cannot import; "
+            "put its module on the PYTHONPATH"
+        )
+    init = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.init and field.name in values}
+    value = cls(**init)
+    for field in dataclasses.fields(cls):
+        if not field.init and field.name in values:
+            object.__setattr__(value, field.name, values[field.name])
+    return value
+
+
+def _find_class(module: str, qualname: str) -> Any:
+    try:
+        found: Any = sys.modules.get(module) or import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return None
+    return found
+
+
+def _ext(code: _Ext, pack: Callable[[Any], bytes]) -> Callable[[Any], Any]:
+    return lambda value: msgpack.ExtType(code, pack(value))
+
+
+# Exact type -> how it is packed.
+_PACKERS: Final[dict[type, Callable[[Any], Any]]] = {
+    int: _ext(_Ext.BIG_INT, lambda value: str(value).encode()),  # only ints beyond 64 bits come here
+    tuple: _ext(_Ext.TUPLE, lambda value: _pack(list(value))),
+    set: _ext(_Ext.SET, lambda value: _pack(list(value))),
+    frozenset: _ext(_Ext.FROZENSET, lambda value: _pack(list(value))),
+    bytearray: _ext(_Ext.BYTEARRAY, bytes),
+    dt.datetime: _ext(_Ext.DATETIME, _pack_datetime),
+    dt.date: _ext(_Ext.DATE, lambda value: value.isoformat().encode()),
+    dt.time: _ext(_Ext.TIME, lambda value: _pack([value.isoformat(), value.fold])),
+    dt.timedelta: _ext(_Ext.TIMEDELTA, lambda value: _pack([value.days, value.seconds, value.microseconds])),
+    Decimal: _ext(_Ext.DECIMAL, lambda value: str(value).encode()),
+    UUID: _ext(_Ext.UUID, lambda value: value.bytes),
+    complex: _ext(_Ext.COMPLEX, lambda value: _pack([value.real, value.imag])),
+    np.ndarray: _ext(_Ext.NDARRAY, _pack_array),
+}
+
+_UNPACKERS: Final[dict[int, Callable[[bytes], Any]]] = {
+    _Ext.BIG_INT: lambda data: int(data.decode()),
+    _Ext.TUPLE: lambda data: tuple(_unpack(data)),
+    _Ext.SET: lambda data: set(_unpack(data)),
+    _Ext.FROZENSET: lambda data: frozenset(_unpack(data)),
+    _Ext.BYTEARRAY: bytearray,
+    _Ext.DATETIME: _unpack_datetime,
+    _Ext.DATE: lambda data: dt.date.fromisoformat(data.decode()),
+    _Ext.TIME: lambda data: (lambda text, fold: dt.time.fromisoformat(text).replace(fold=fold))(*_unpack(data)),
+    _Ext.TIMEDELTA: lambda data: dt.timedelta(*_unpack(data)),
+    _Ext.DECIMAL: lambda data: Decimal(data.decode()),
+    _Ext.UUID: lambda data: UUID(bytes=data),
+    _Ext.COMPLEX: lambda data: complex(*_unpack(data)),
+    _Ext.NDARRAY: _unpack_array,
+    _Ext.NUMPY_SCALAR: lambda data: _unpack_array(data)[()],
+    _Ext.DATACLASS: _unpack_dataclass,
+}
+
+
+def _pack_other(value: Any) -> Any:
+    packer = _PACKERS.get(type(value))
+    if packer is not None:
+        return packer(value)
+    if isinstance(value, np.generic):
+        return msgpack.ExtType(_Ext.NUMPY_SCALAR, _pack_array(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return msgpack.ExtType(_Ext.DATACLASS, _pack_dataclass(value))
+    raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}; values are data: {SUPPORTED}")
+
+
+def _unpack_other(code: int, data: bytes) -> Any:
+    unpacker = _UNPACKERS.get(code)
+    if unpacker is None:
+        raise InvalidValueError(f"unknown extension type {code}; was it written by a newer version?")
+    return unpacker(bytes(data))

@@ -1,0 +1,112 @@
+"""One SQLite file with one writer: opening, schema version, fencing and transactions."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from seedcore.errors import StoreFencedError, StoreUnavailableError
+from seedcore.settings import Synchronous
+
+SCHEMA_VERSION: Final = 1  # kept in PRAGMA user_version
+BUSY_TIMEOUT_S: Final = 10.0  # how long a statement waits for another process's lock
+CACHE_KIB: Final = 16 * 1024  # page cache of each connection
+
+EPOCH_TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS writer (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER)"
+)
+
+
+class Database:
+    """A SQLite database in WAL mode, opened by its one writer.
+
+    Opening it makes this process the writer and fences the one before: a paused process that wakes up after its
+    successor has opened the file cannot commit any more.
+
+    Args:
+        path: the file; its folder is created.
+        tables: `CREATE ... IF NOT EXISTS` statements.
+        synchronous: when SQLite waits for the disk.
+
+    Raises:
+        StoreUnavailableError: the file cannot be opened or was written by a newer version.
+    """
+
+    def __init__(self, path: Path, tables: tuple[str, ...], synchronous: Synchronous) -> None:
+        self.path = path
+        with self._explained("open"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = self._connect(synchronous)
+            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise StoreUnavailableError(
+                    f"{path} has schema version {version}, this SeedCore knows up to {SCHEMA_VERSION}: "
+                    "upgrade SeedCore, or set the file aside"
+                )
+            self._writer.execute("BEGIN IMMEDIATE")
+            for statement in (EPOCH_TABLE, *tables):
+                self._writer.execute(statement)
+            self._writer.execute(
+                "INSERT INTO writer VALUES (1, 1) ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1"
+            )
+            self._epoch = self._read_epoch()
+            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._writer.execute("COMMIT")
+            self.reader = self._connect(synchronous)
+            self.reader.execute("PRAGMA query_only = ON")
+
+    def _connect(self, synchronous: Synchronous) -> sqlite3.Connection:
+        # Transactions are ours (isolation_level None); one thread at a time uses a connection, not always the same.
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous.value}")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        return connection
+
+    def _read_epoch(self) -> int:
+        return int(self._writer.execute("SELECT epoch FROM writer").fetchone()[0])
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The write connection inside one transaction: committed at the end, rolled back on any error.
+
+        Raises:
+            StoreFencedError: another process has become the writer.
+            StoreUnavailableError: the disk is full, read-only or damaged.
+        """
+        with self._explained("write to"):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                if self._read_epoch() != self._epoch:
+                    raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The read connection; it sees everything that was committed before.
+
+        Raises:
+            StoreUnavailableError: the file cannot be read.
+        """
+        with self._explained("read"):
+            yield self.reader
+
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailableError(f"cannot {verb} {self.path}: {error}") from error
+
+    def close(self) -> None:
+        """Close both connections; the last one to close empties the write-ahead log."""
+        self.reader.close()
+        self._writer.close()

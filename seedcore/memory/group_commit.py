@@ -1,0 +1,66 @@
+"""Gathers concurrent writes into one transaction, on a thread of its own."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from seedcore.memory.database import Database
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], object]
+
+
+class GroupCommit:
+    """The write queue of one database.
+
+    While one transaction commits, the operations that arrive wait, and then share the next transaction. Each caller
+    gets its answer after the commit. If a shared transaction fails, its operations are tried again one by one, so
+    that one bad write fails alone.
+
+    Args:
+        database: whose transactions to use. Nothing else may write to it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._waiting: list[tuple[Operation, asyncio.Future[object]]] = []
+        self._drain: asyncio.Task[None] | None = None
+        self.transactions = 0
+
+    async def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Run the operation inside a transaction and return its result once that is committed.
+
+        Raises:
+            StoreUnavailableError: nothing of this operation was kept.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[object] = loop.create_future()
+        self._waiting.append((operation, answer))
+        if self._drain is None or self._drain.done():
+            self._drain = loop.create_task(self._commit_waiting())
+        return await answer  # type: ignore[return-value]
+
+    async def _commit_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            results = await loop.run_in_executor(self._thread, self._commit, [operation for operation, _ in batch])
+            for (_, answer), result in zip(batch, results, strict=True):
+                if answer.cancelled():
+                    continue
+                if isinstance(result, BaseException):
+                    answer.set_exception(result)
+                else:
+                    answer.set_result(result)
+
+    def _commit(self, operations: list[Operation]) -> list[object]:
+        try:
+            with self._database.transaction() as connection:
+                results = [operation(connection) for operation in operations]
+            self.transactions += 1
+        except Exception as error:  # handed to the callers
+            return [error] if len(operations) == 1 else [self._commit([operation])[0] for operation in operations]
+        return results

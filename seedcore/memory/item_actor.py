@@ -1,0 +1,46 @@
+"""The actor side of an item store: hits, misses and group commit around it."""
+
+from collections.abc import Mapping, Sequence
+
+from seedcore.memory.actor_base import StoreActor
+from seedcore.memory.item_store import ItemStore
+from seedcore.memory.limits import check_keys, check_sizes, check_ttl
+
+
+class ItemActor(StoreActor):
+    """Base of MwStore and SharedCache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hits = 0
+        self.misses = 0
+        self._store: ItemStore
+
+    def keeps(self, store: ItemStore) -> None:
+        """Take the store as this actor's."""
+        self._store = store
+        self.owns(store.database)
+
+    async def stats(self) -> dict[str, float]:
+        """Items and bytes now, evictions and expirations ever, hits and misses since this process took over."""
+        await self.write(self._store.delete_expired)
+        return {**self._store.stats(), "hits": self.hits, "misses": self.misses, **self.process_stats()}
+
+    async def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
+        wanted = dict.fromkeys(check_keys("item_id", item_ids, self.settings.key_max_length))
+        found = self._store.get_many(owner, wanted)
+        self.hits += len(found)
+        self.misses += len(wanted) - len(found)
+        if self._store.has_unsaved_uses:
+            await self.write(self._store.save_uses)
+        return found
+
+    async def _set(self, owner: str, items: Mapping[str, bytes], ttl_s: float | None) -> None:
+        check_keys("item_id", items, self.settings.key_max_length)
+        check_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
+        ttl_s = check_ttl(ttl_s)
+        await self.write(lambda connection: self._store.set_many(connection, owner, items, ttl_s))
+
+    async def _delete(self, owner: str, item_ids: Sequence[str]) -> list[str]:
+        wanted = check_keys("item_id", item_ids, self.settings.key_max_length)
+        return await self.write(lambda connection: self._store.delete_many(connection, owner, wanted))

@@ -1,0 +1,160 @@
+"""Items in SQLite: values by owner and item id, with time to live and, for a cache, bounds."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from seedcore.memory.database import Database
+from seedcore.settings import Synchronous
+
+MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
+
+# `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
+# they are as transactional as the items.
+TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS items (
+           owner TEXT NOT NULL, item_id TEXT NOT NULL, value BLOB NOT NULL, expires_at REAL, used INTEGER,
+           UNIQUE (owner, item_id))""",
+    "CREATE INDEX IF NOT EXISTS items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS items_by_use ON items (used) WHERE used IS NOT NULL",
+    """CREATE TABLE IF NOT EXISTS totals (
+           only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+           items INTEGER NOT NULL, bytes INTEGER NOT NULL, evictions INTEGER NOT NULL, expirations INTEGER NOT NULL)""",
+    "INSERT INTO totals VALUES (1, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+    """CREATE TRIGGER IF NOT EXISTS items_inserted AFTER INSERT ON items BEGIN
+           UPDATE totals SET items = items + 1, bytes = bytes + length(new.value); END""",
+    """CREATE TRIGGER IF NOT EXISTS items_replaced AFTER UPDATE OF value ON items BEGIN
+           UPDATE totals SET bytes = bytes + length(new.value) - length(old.value); END""",
+    """CREATE TRIGGER IF NOT EXISTS items_deleted AFTER DELETE ON items BEGIN
+           UPDATE totals SET items = items - 1, bytes = bytes - length(old.value); END""",
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much a cache keeps before the least recently used items go."""
+
+    max_items: int
+    max_bytes: int
+
+
+class ItemStore:
+    """The items of one database file.
+
+    Reads run on the read connection. Writes take the connection of an open transaction, so that a caller can put
+    several into one.
+
+    Args:
+        path: the SQLite file.
+        synchronous: `SQLITE_SYNCHRONOUS`.
+        bounds: keep within these by evicting the least recently used; None keeps everything.
+        clock: seconds since the epoch; what a time to live is measured by.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        synchronous: Synchronous,
+        bounds: Bounds | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.database = Database(path, TABLES, synchronous)
+        self._bounds = bounds
+        self._clock = clock
+        with self.database.reading() as connection:
+            last_use = connection.execute("SELECT max(used) FROM items WHERE used IS NOT NULL").fetchone()[0]
+        self._use = count((last_use or 0) + 1)
+        self._unsaved_uses: dict[tuple[str, str], int] = {}
+
+    @property
+    def has_unsaved_uses(self) -> bool:
+        """Whether so many reads have happened that their recency should be written."""
+        return len(self._unsaved_uses) >= MAX_UNSAVED_USES
+
+    def get_many(self, owner: str, item_ids: Iterable[str]) -> dict[str, bytes]:
+        """The values of those items that exist and have not expired."""
+        now = self._clock()
+        found = {}
+        with self.database.reading() as connection:
+            for item_id in item_ids:
+                row = connection.execute(
+                    "SELECT value FROM items "
+                    "WHERE owner = ? AND item_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+                    (owner, item_id, now),
+                ).fetchone()
+                if row is not None:
+                    found[item_id] = row[0]
+                    if self._bounds:
+                        self._unsaved_uses[owner, item_id] = next(self._use)
+        return found
+
+    def set_many(
+        self, connection: sqlite3.Connection, owner: str, items: Mapping[str, bytes], ttl_s: float | None
+    ) -> None:
+        """Store the values; each replaces what its item held, time to live included."""
+        self.delete_expired(connection)
+        expires_at = None if ttl_s is None else self._clock() + ttl_s
+        connection.executemany(
+            "INSERT INTO items (owner, item_id, value, expires_at, used) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (owner, item_id) DO UPDATE "
+            "SET value = excluded.value, expires_at = excluded.expires_at, used = excluded.used",
+            ((owner, item_id, value, expires_at, self._next_use(owner, item_id)) for item_id, value in items.items()),
+        )
+        self._evict(connection)
+
+    def delete_many(self, connection: sqlite3.Connection, owner: str, item_ids: Iterable[str]) -> list[str]:
+        """Delete the items and return the ids of those that existed."""
+        self.delete_expired(connection)
+        return [
+            item_id
+            for item_id in dict.fromkeys(item_ids)
+            if connection.execute("DELETE FROM items WHERE owner = ? AND item_id = ?", (owner, item_id)).rowcount
+        ]
+
+    def delete_expired(self, connection: sqlite3.Connection) -> None:
+        """Delete what has outlived its time; reads never see it anyway."""
+        expired = connection.execute("DELETE FROM items WHERE expires_at <= ?", (self._clock(),)).rowcount
+        if expired:
+            connection.execute("UPDATE totals SET expirations = expirations + ?", (expired,))
+
+    def save_uses(self, connection: sqlite3.Connection) -> None:
+        """Write down which items were read since the last time."""
+        uses, self._unsaved_uses = self._unsaved_uses, {}
+        connection.executemany(
+            "UPDATE items SET used = ? WHERE owner = ? AND item_id = ?",
+            ((use, owner, item_id) for (owner, item_id), use in uses.items()),
+        )
+
+    def stats(self) -> dict[str, int]:
+        """Items, bytes of their values, and the evictions and expirations since the file was made."""
+        with self.database.reading() as connection:
+            items, size, evictions, expirations = connection.execute(
+                "SELECT items, bytes, evictions, expirations FROM totals"
+            ).fetchone()
+        return {"items": items, "bytes": size, "evictions": evictions, "expirations": expirations}
+
+    def _next_use(self, owner: str, item_id: str) -> int | None:
+        if not self._bounds:
+            return None
+        self._unsaved_uses.pop((owner, item_id), None)  # older than this use
+        return next(self._use)
+
+    def _evict(self, connection: sqlite3.Connection) -> None:
+        if not self._bounds:
+            return
+        items, size = connection.execute("SELECT items, bytes FROM totals").fetchone()
+        if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
+            return
+        self.save_uses(connection)
+        victims = []
+        for row_id, length in connection.execute("SELECT rowid, length(value) FROM items ORDER BY used"):
+            if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
+                break
+            victims.append((row_id,))
+            items, size = items - 1, size - length
+        connection.executemany("DELETE FROM items WHERE rowid = ?", victims)
+        connection.execute("UPDATE totals SET evictions = evictions + ?", (len(victims),))

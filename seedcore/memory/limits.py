@@ -1,0 +1,61 @@
+"""Checks keys, values and times to live, with one clear message each."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from seedcore.errors import InvalidKeyError, InvalidTtlError, ValueTooLargeError
+
+
+def check_key(kind: str, key: object, max_length: int) -> str:
+    """The key, if it is one.
+
+    Args:
+        kind: what it is the key of, for the message: `organ_id` or `item_id`.
+        key: what the caller gave.
+        max_length: `KEY_MAX_LENGTH`, in characters.
+
+    Raises:
+        InvalidKeyError: it is not a string, is empty, too long, or not valid Unicode.
+    """
+    if not isinstance(key, str):
+        raise InvalidKeyError(f"{kind} must be a str, not {type(key).__name__}: {key!r:.80}")
+    if not key:
+        raise InvalidKeyError(f"{kind} must not be empty")
+    if len(key) > max_length:
+        raise InvalidKeyError(f"{kind} has {len(key)} characters, KEY_MAX_LENGTH allows {max_length}: {key[:40]!r}…")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidKeyError(f"{kind} has a lone surrogate, which is not valid Unicode: {key!r}") from None
+    return key
+
+
+def check_keys(kind: str, keys: Iterable[object], max_length: int) -> list[str]:
+    """All keys, each checked by `check_key`; a lone string is refused, since its characters are hardly meant."""
+    if isinstance(keys, str | bytes):
+        raise InvalidKeyError(f"{kind}s must be a list of str, not one {type(keys).__name__}: {keys!r:.80}")
+    return [check_key(kind, key, max_length) for key in keys]
+
+
+def check_ttl(ttl_s: object) -> float | None:
+    """The time to live in seconds, or None for an item that does not expire.
+
+    Raises:
+        InvalidTtlError: it is not a finite number above zero.
+    """
+    if ttl_s is None:
+        return None
+    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not math.isfinite(ttl_s) or ttl_s <= 0:
+        raise InvalidTtlError(f"ttl_s must be a number of seconds above 0, or None: {ttl_s!r}")
+    return float(ttl_s)
+
+
+def check_sizes(items: Mapping[str, bytes], max_bytes: int, knob: str) -> None:
+    """Refuse a value above the bound.
+
+    Raises:
+        ValueTooLargeError: naming the item, its bytes, and the knob that bounds them.
+    """
+    for item_id, data in items.items():
+        if len(data) > max_bytes:
+            raise ValueTooLargeError(f"the value of {item_id!r} has {len(data)} bytes, {knob} allows {max_bytes}")

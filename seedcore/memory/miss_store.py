@@ -1,0 +1,86 @@
+"""Counts misses in SQLite within a bound, by the Space-Saving algorithm.
+
+Metwally, Agrawal, El Abbadi: Efficient Computation of Frequent and Top-k Elements in Data Streams, ICDT 2005. When
+all counters are taken, a new item takes over the smallest one and its count. So a count is at most `overcount` too
+high, and every item that was missed more than total / max_items times is among the counters.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from seedcore.memory.database import Database
+from seedcore.settings import Synchronous
+
+TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS misses (
+           item_id TEXT PRIMARY KEY, misses INTEGER NOT NULL, overcount INTEGER NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS misses_by_count ON misses (misses)",
+    """CREATE TABLE IF NOT EXISTS totals (
+           only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+           items INTEGER NOT NULL, misses INTEGER NOT NULL, evictions INTEGER NOT NULL)""",
+    "INSERT INTO totals VALUES (1, 0, 0, 0) ON CONFLICT DO NOTHING",
+)
+
+
+class HotItem(NamedTuple):
+    """An item that was asked for and not found."""
+
+    item_id: str
+    misses: int  # never too low; at most `overcount` too high
+    overcount: int
+
+
+class MissStore:
+    """The miss counters of one database file.
+
+    Args:
+        path: the SQLite file.
+        synchronous: `SQLITE_SYNCHRONOUS`.
+        max_items: how many items are counted at a time.
+    """
+
+    def __init__(self, path: Path, synchronous: Synchronous, max_items: int) -> None:
+        self.database = Database(path, TABLES, synchronous)
+        self._max_items = max_items
+
+    def record(self, connection: sqlite3.Connection, misses: Mapping[str, int]) -> None:
+        """Add misses by item id, inside an open transaction."""
+        items, total, evictions = connection.execute("SELECT items, misses, evictions FROM totals").fetchone()
+        for item_id, times in misses.items():
+            total += times
+            known = connection.execute(
+                "UPDATE misses SET misses = misses + ? WHERE item_id = ?", (times, item_id)
+            ).rowcount
+            if known:
+                continue
+            overcount = 0
+            if items < self._max_items:
+                items += 1
+            else:
+                overcount = self._drop_smallest(connection, items - self._max_items + 1)
+                evictions += 1
+                items = self._max_items
+            connection.execute("INSERT INTO misses VALUES (?, ?, ?)", (item_id, overcount + times, overcount))
+        connection.execute("UPDATE totals SET items = ?, misses = ?, evictions = ?", (items, total, evictions))
+
+    @staticmethod
+    def _drop_smallest(connection: sqlite3.Connection, number: int) -> int:
+        rows = connection.execute("SELECT rowid, misses FROM misses ORDER BY misses LIMIT ?", (number,)).fetchall()
+        connection.executemany("DELETE FROM misses WHERE rowid = ?", [(row_id,) for row_id, _ in rows])
+        return int(rows[-1][1])
+
+    def top(self, number: int) -> list[HotItem]:
+        """The most missed items, most missed first; ties in the order of their ids."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT item_id, misses, overcount FROM misses ORDER BY misses DESC, item_id LIMIT ?", (number,)
+            )
+            return [HotItem(*row) for row in rows]
+
+    def stats(self) -> dict[str, int]:
+        """Items counted now, all misses ever recorded, and how many items lost their counter to another."""
+        with self.database.reading() as connection:
+            items, misses, evictions = connection.execute("SELECT items, misses, evictions FROM totals").fetchone()
+        return {"items": items, "misses": misses, "evictions": evictions}

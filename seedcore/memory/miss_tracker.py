@@ -1,0 +1,39 @@
+"""The actor `miss_tracker`: how often each item was asked for and not found."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from seedcore.errors import InvalidValueError
+from seedcore.memory.actor_base import StoreActor
+from seedcore.memory.limits import check_keys
+from seedcore.memory.miss_store import HotItem, MissStore
+
+FILE_NAME: Final = "miss_tracker.sqlite3"
+
+
+class MissTracker(StoreActor):
+    """Counts misses by item id for at most `MISS_TRACKER_MAX_ITEMS` items, and keeps the most missed ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        settings = self.settings
+        self._store = MissStore(
+            settings.state_dir / FILE_NAME, settings.sqlite_synchronous, settings.miss_tracker_max_items
+        )
+        self.owns(self._store.database)
+
+    async def record(self, item_ids: Sequence[str]) -> None:
+        """Count one miss for each id; an id that stands there twice counts twice. Returns when it is durable."""
+        misses = Counter(check_keys("item_id", item_ids, self.settings.key_max_length))
+        await self.write(lambda connection: self._store.record(connection, misses))
+
+    async def top(self, number: int) -> list[HotItem]:
+        """The most missed items, most missed first."""
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise InvalidValueError(f"the number of hot items must be a whole number from 0 on: {number!r}")
+        return self._store.top(number)
+
+    async def stats(self) -> dict[str, float]:
+        """Items counted now, misses ever, and counters that were taken over by other items."""
+        return {**self._store.stats(), **self.process_stats()}

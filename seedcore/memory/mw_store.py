@@ -1,0 +1,39 @@
+"""The actor `mw`: what each organ remembers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from seedcore.memory.item_actor import ItemActor
+from seedcore.memory.item_store import ItemStore
+from seedcore.memory.limits import check_key
+
+FILE_NAME: Final = "mw.sqlite3"
+
+
+class MwStore(ItemActor):
+    """Keeps every organ's items until they expire or are deleted. Values are bytes; `MwManager` encodes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keeps(ItemStore(self.settings.state_dir / FILE_NAME, self.settings.sqlite_synchronous))
+
+    async def get_many(self, organ_id: str, item_ids: Sequence[str]) -> dict[str, bytes]:
+        """The values of those items that the organ has."""
+        return await self._get(self._organ(organ_id), item_ids)
+
+    async def set_many(self, organ_id: str, items: Mapping[str, bytes], ttl_s: float | None = None) -> None:
+        """Store items of the organ; returns when they are durable.
+
+        Args:
+            organ_id: whose items.
+            items: encoded values by item id.
+            ttl_s: seconds after which they are gone, or None.
+        """
+        await self._set(self._organ(organ_id), items, ttl_s)
+
+    async def delete_many(self, organ_id: str, item_ids: Sequence[str]) -> list[str]:
+        """Delete items of the organ; returns the ids of those that it had."""
+        return await self._delete(self._organ(organ_id), item_ids)
+
+    def _organ(self, organ_id: object) -> str:
+        return check_key("organ_id", organ_id, self.settings.key_max_length)

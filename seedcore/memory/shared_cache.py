@@ -1,0 +1,41 @@
+"""The actor `shared_cache`: items that every organ sees, within bounds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from seedcore.memory.item_actor import ItemActor
+from seedcore.memory.item_store import Bounds, ItemStore
+from seedcore.memory.limits import check_sizes
+
+FILE_NAME: Final = "shared_cache.sqlite3"
+EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
+
+
+class SharedCache(ItemActor):
+    """Keeps shared items until they expire, are deleted, or are the least recently used beyond the bounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        bounds = Bounds(self.settings.shared_cache_max_items, self.settings.shared_cache_max_bytes)
+        self.keeps(ItemStore(self.settings.state_dir / FILE_NAME, self.settings.sqlite_synchronous, bounds))
+
+    async def get_many(self, item_ids: Sequence[str]) -> dict[str, bytes]:
+        """The values of those items that are there; each counts as used now."""
+        return await self._get(EVERYBODY, item_ids)
+
+    async def set_many(self, items: Mapping[str, bytes], ttl_s: float | None = None) -> None:
+        """Store shared items; returns when they are durable. Evicts the least recently used beyond the bounds.
+
+        Args:
+            items: encoded values by item id.
+            ttl_s: seconds after which they are gone, or None.
+
+        Raises:
+            ValueTooLargeError: a value is larger than the whole cache may be.
+        """
+        check_sizes(items, self.settings.shared_cache_max_bytes, "SHARED_CACHE_MAX_BYTES")
+        await self._set(EVERYBODY, items, ttl_s)
+
+    async def delete_many(self, item_ids: Sequence[str]) -> list[str]:
+        """Delete shared items; returns the ids of those that were there."""
+        return await self._delete(EVERYBODY, item_ids)

@@ -1,0 +1,338 @@
+"""`MwManager`: the one face of the working memory that application code uses."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+
+from seedcore.actor_client import ActorClient, actor_client
+from seedcore.errors import BlockingCallError, InvalidKeyError
+from seedcore.memory.codec import decode, encode
+from seedcore.memory.limits import check_key, check_keys, check_sizes, check_ttl
+from seedcore.memory.miss_store import HotItem
+from seedcore.settings import load_settings
+
+logger = logging.getLogger(__name__)
+
+INLINE_BYTES: Final = 16 * 1024  # what is encoded or decoded on the event loop itself; more goes to a thread
+
+
+class Source(StrEnum):
+    """Where an item was found."""
+
+    ORGAN = "organ"
+    SHARED = "shared"
+
+
+@dataclass(frozen=True)
+class FoundItem:
+    """An item and where it was."""
+
+    value: Any
+    source: Source
+
+
+class MwManager:
+    """An organ's working memory.
+
+    `set_item` and `get_item` are the organ's own, `set_global_item` is everybody's. A get looks into the organ's
+    items, then the shared ones, then counts a miss and returns the default. A set returns when the item is durable
+    against the death of any process or container.
+
+    Each method blocks; its `_async` twin does not, and is the one to use in a coroutine. A blocking method that is
+    called on a running event loop raises `BlockingCallError` instead of stalling every other coroutine.
+
+    Making a manager costs nothing: the actors are looked up at the first use, or by `connect`.
+
+    Values are data: JSON types, bytes, numpy arrays, datetimes, dataclasses and the other types that
+    `seedcore.memory.codec` lists. They come back equal, never as the same object.
+
+    Args:
+        organ_id: one agent or service; 1 to `KEY_MAX_LENGTH` characters.
+
+    Raises:
+        InvalidKeyError: the organ id is not one.
+    """
+
+    def __init__(self, organ_id: str) -> None:
+        self._settings = load_settings()
+        self.organ_id = check_key("organ_id", organ_id, self._settings.key_max_length)
+        self._mw: ActorClient = actor_client(self._settings.mw_actor_name)
+        self._shared: ActorClient = actor_client(self._settings.shared_cache_actor_name)
+        self._misses: ActorClient = actor_client(self._settings.miss_tracker_actor_name)
+        self._is_ready = False
+
+    # Connecting
+
+    def connect(self) -> None:
+        """Find the three actors now instead of at the first use.
+
+        Raises:
+            ActorNotFoundError, ActorUnavailableError: as `seedcore.bootstrap.get_singleton`.
+        """
+        self._refuse_event_loop("connect")
+        if not self._is_ready:
+            for client in (self._mw, self._shared, self._misses):
+                client.find()
+            self._say_ready()
+
+    async def connect_async(self) -> None:
+        """`connect` without blocking the event loop."""
+        if not self._is_ready:
+            await asyncio.gather(*(client.find_async() for client in (self._mw, self._shared, self._misses)))
+            self._say_ready()
+
+    def _say_ready(self) -> None:
+        self._is_ready = True
+        logger.info("✅ MwManager for organ='%s' ready", self.organ_id)
+
+    # One item
+
+    def get_item(self, item_id: str, default: Any = None) -> Any:
+        """The organ's item, else the shared one, else the default, after counting a miss.
+
+        Raises:
+            InvalidKeyError: `item_id` is not one.
+            ActorUnavailableError: an actor did not answer within `CALL_DEADLINE_S`.
+        """
+        found = self.find_items([item_id]).get(item_id)
+        return default if found is None else found.value
+
+    async def get_item_async(self, item_id: str, default: Any = None) -> Any:
+        """`get_item` without blocking the event loop."""
+        found = (await self.find_items_async([item_id])).get(item_id)
+        return default if found is None else found.value
+
+    def set_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
+        """Keep a value as the organ's own.
+
+        Args:
+            item_id: 1 to `KEY_MAX_LENGTH` characters.
+            value: data, see the class.
+            ttl_s: seconds after which it is gone; None keeps it.
+
+        Raises:
+            InvalidKeyError, InvalidValueError, InvalidTtlError, ValueTooLargeError: and nothing was kept.
+            ActorUnavailableError: no answer within `CALL_DEADLINE_S`; it may or may not have been kept.
+        """
+        self.set_items({item_id: value}, ttl_s)
+
+    async def set_item_async(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
+        """`set_item` without blocking the event loop."""
+        await self.set_items_async({item_id: value}, ttl_s)
+
+    def delete_item(self, item_id: str) -> bool:
+        """Delete the organ's item; whether there was one."""
+        return bool(self.delete_items([item_id]))
+
+    async def delete_item_async(self, item_id: str) -> bool:
+        """`delete_item` without blocking the event loop."""
+        return bool(await self.delete_items_async([item_id]))
+
+    # One shared item
+
+    def get_global_item(self, item_id: str, default: Any = None) -> Any:
+        """The shared item, whatever the organ itself has; else the default, after counting a miss."""
+        return self.get_global_items([item_id]).get(item_id, default)
+
+    async def get_global_item_async(self, item_id: str, default: Any = None) -> Any:
+        """`get_global_item` without blocking the event loop."""
+        return (await self.get_global_items_async([item_id])).get(item_id, default)
+
+    def set_global_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
+        """Keep a value for every organ; as `set_item` otherwise."""
+        self.set_global_items({item_id: value}, ttl_s)
+
+    async def set_global_item_async(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
+        """`set_global_item` without blocking the event loop."""
+        await self.set_global_items_async({item_id: value}, ttl_s)
+
+    def delete_global_item(self, item_id: str) -> bool:
+        """Delete the shared item; whether there was one."""
+        return bool(self.delete_global_items([item_id]))
+
+    async def delete_global_item_async(self, item_id: str) -> bool:
+        """`delete_global_item` without blocking the event loop."""
+        return bool(await self.delete_global_items_async([item_id]))
+
+    # Many items
+
+    def get_items(self, item_ids: Iterable[str]) -> dict[str, Any]:
+        """The values of those items that were found, as `get_item` finds them; each other one counts as a miss."""
+        return {item_id: found.value for item_id, found in self.find_items(item_ids).items()}
+
+    async def get_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
+        """`get_items` without blocking the event loop."""
+        return {item_id: found.value for item_id, found in (await self.find_items_async(item_ids)).items()}
+
+    def find_items(self, item_ids: Iterable[str]) -> dict[str, FoundItem]:
+        """`get_items` that also tells where each item was."""
+        wanted = self._keys(item_ids)
+        self.connect()
+        own = self._mw.call("get_many", self.organ_id, wanted)
+        rest = _without(wanted, own)
+        shared = self._shared.call("get_many", rest) if rest else {}
+        self._count_misses(_without(rest, shared))
+        return _found(wanted, own, shared)
+
+    async def find_items_async(self, item_ids: Iterable[str]) -> dict[str, FoundItem]:
+        """`find_items` without blocking the event loop."""
+        wanted = self._keys(item_ids)
+        await self.connect_async()
+        own = await self._mw.call_async("get_many", self.organ_id, wanted)
+        rest = _without(wanted, own)
+        shared = await self._shared.call_async("get_many", rest) if rest else {}
+        await self._count_misses_async(_without(rest, shared))
+        if _total_bytes(own) + _total_bytes(shared) > INLINE_BYTES:
+            return await asyncio.to_thread(_found, wanted, own, shared)
+        return _found(wanted, own, shared)
+
+    def set_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
+        """`set_item` for many: all of them are kept, or none."""
+        encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
+        self.connect()
+        self._mw.call("set_many", self.organ_id, encoded, ttl_s)
+
+    async def set_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
+        """`set_items` without blocking the event loop."""
+        encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
+        await self.connect_async()
+        await self._mw.call_async("set_many", self.organ_id, encoded, ttl_s)
+
+    def delete_items(self, item_ids: Iterable[str]) -> list[str]:
+        """Delete items of the organ; the ids of those that it had."""
+        wanted = self._keys(item_ids)
+        self.connect()
+        return list(self._mw.call("delete_many", self.organ_id, wanted))
+
+    async def delete_items_async(self, item_ids: Iterable[str]) -> list[str]:
+        """`delete_items` without blocking the event loop."""
+        wanted = self._keys(item_ids)
+        await self.connect_async()
+        return list(await self._mw.call_async("delete_many", self.organ_id, wanted))
+
+    # Many shared items
+
+    def get_global_items(self, item_ids: Iterable[str]) -> dict[str, Any]:
+        """The values of those shared items that exist; each other one counts as a miss."""
+        wanted = self._keys(item_ids)
+        self.connect()
+        shared = self._shared.call("get_many", wanted)
+        self._count_misses(_without(wanted, shared))
+        return _decoded(shared)
+
+    async def get_global_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
+        """`get_global_items` without blocking the event loop."""
+        wanted = self._keys(item_ids)
+        await self.connect_async()
+        shared = await self._shared.call_async("get_many", wanted)
+        await self._count_misses_async(_without(wanted, shared))
+        if _total_bytes(shared) > INLINE_BYTES:
+            return await asyncio.to_thread(_decoded, shared)
+        return _decoded(shared)
+
+    def set_global_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
+        """`set_global_item` for many: all of them are kept, or none."""
+        encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
+        self.connect()
+        self._shared.call("set_many", encoded, ttl_s)
+
+    async def set_global_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
+        """`set_global_items` without blocking the event loop."""
+        encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
+        await self.connect_async()
+        await self._shared.call_async("set_many", encoded, ttl_s)
+
+    def delete_global_items(self, item_ids: Iterable[str]) -> list[str]:
+        """Delete shared items; the ids of those that were there."""
+        wanted = self._keys(item_ids)
+        self.connect()
+        return list(self._shared.call("delete_many", wanted))
+
+    async def delete_global_items_async(self, item_ids: Iterable[str]) -> list[str]:
+        """`delete_global_items` without blocking the event loop."""
+        wanted = self._keys(item_ids)
+        await self.connect_async()
+        return list(await self._shared.call_async("delete_many", wanted))
+
+    # Misses
+
+    def get_hot_items(self, number: int = 10) -> list[HotItem]:
+        """The items that were most often asked for and not found, by any organ, most missed first."""
+        self.connect()
+        return list(self._misses.call("top", number))
+
+    async def get_hot_items_async(self, number: int = 10) -> list[HotItem]:
+        """`get_hot_items` without blocking the event loop."""
+        await self.connect_async()
+        return list(await self._misses.call_async("top", number))
+
+    def _count_misses(self, item_ids: list[str]) -> None:
+        if item_ids:
+            self._misses.call("record", item_ids)
+
+    async def _count_misses_async(self, item_ids: list[str]) -> None:
+        if item_ids:
+            await self._misses.call_async("record", item_ids)
+
+    # Checks and encoding
+
+    def _keys(self, item_ids: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(check_keys("item_id", item_ids, self._settings.key_max_length)))
+
+    def _encode(self, items: Mapping[str, Any]) -> dict[str, bytes]:
+        if not isinstance(items, Mapping):
+            raise InvalidKeyError(f"items must be a mapping of item_id to value, not {type(items).__name__}")
+        self._keys(items)
+        encoded = {item_id: encode(value) for item_id, value in items.items()}
+        check_sizes(encoded, self._settings.value_max_bytes, "VALUE_MAX_BYTES")
+        return encoded
+
+    async def _encode_async(self, items: Mapping[str, Any]) -> dict[str, bytes]:
+        if isinstance(items, Mapping) and len(items) == 1 and all(map(_is_surely_small, items.values())):
+            return self._encode(items)
+        return await asyncio.to_thread(self._encode, items)
+
+    @staticmethod
+    def _refuse_event_loop(method: str) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise BlockingCallError(
+            f"a blocking method of MwManager (via {method}) was called on a running event loop, which it would stall; "
+            "await its _async twin: get_item_async, set_item_async, ..."
+        )
+
+
+def _without(item_ids: list[str], found: Mapping[str, bytes]) -> list[str]:
+    return [item_id for item_id in item_ids if item_id not in found]
+
+
+def _found(wanted: list[str], own: Mapping[str, bytes], shared: Mapping[str, bytes]) -> dict[str, FoundItem]:
+    return {
+        item_id: FoundItem(decode(items[item_id]), source)
+        for item_id in wanted
+        for items, source in ((own, Source.ORGAN), (shared, Source.SHARED))
+        if item_id in items
+    }
+
+
+def _decoded(items: Mapping[str, bytes]) -> dict[str, Any]:
+    return {item_id: decode(data) for item_id, data in items.items()}
+
+
+def _total_bytes(items: Mapping[str, bytes]) -> int:
+    return sum(map(len, items.values()))
+
+
+def _is_surely_small(value: Any) -> bool:
+    if value is None or isinstance(value, bool | int | float):
+        return True
+    if isinstance(value, str | bytes):
+        return len(value) <= INLINE_BYTES
+    return isinstance(value, np.ndarray) and value.nbytes <= INLINE_BYTES

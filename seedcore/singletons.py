@@ -1,0 +1,61 @@
+"""THE table of singleton actors.
+
+Add a row here, and bootstrap, monitor, verify, the API's `/readyz` and `/actors` all know the new actor.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from seedcore.memory.miss_tracker import MissTracker
+from seedcore.memory.mw_store import MwStore
+from seedcore.memory.shared_cache import SharedCache
+from seedcore.settings import Settings
+
+STATE_SHARE: Final = 0.001  # of the state resource; small, since it pins actors to nodes and does not ration them
+MAX_CONCURRENCY: Final = 10_000  # calls that an async actor holds at a time; Ray's default of 1,000 stalls the rest
+
+
+@dataclass(frozen=True)
+class Singleton:
+    """One row: an actor of which exactly one lives in the namespace.
+
+    Args:
+        name: its name in Ray.
+        actor_class: a plain class at the top level of a module; created without arguments. It reads its settings
+            from its node's environment, so that it finds them again after each restart.
+        options: for Ray's `.options()`, over the ones that `actor_options` gives every singleton.
+    """
+
+    name: str
+    actor_class: type
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_name(self) -> str:
+        """What monitor and status pages call it."""
+        return self.actor_class.__name__
+
+
+def singletons(settings: Settings) -> tuple[Singleton, ...]:
+    """The rows, in the order in which they are listed everywhere."""
+    return (
+        Singleton(settings.miss_tracker_actor_name, MissTracker, {"max_concurrency": MAX_CONCURRENCY}),
+        Singleton(settings.shared_cache_actor_name, SharedCache, {"max_concurrency": MAX_CONCURRENCY}),
+        Singleton(settings.mw_actor_name, MwStore, {"max_concurrency": MAX_CONCURRENCY}),
+    )
+
+
+def actor_options(row: Singleton, settings: Settings) -> dict[str, Any]:
+    """Ray's options of a singleton: one per name and namespace, outliving its creator, restarted for ever."""
+    return {
+        "name": row.name,
+        "namespace": settings.ray_namespace,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "num_cpus": 0,
+        "resources": {settings.state_resource: STATE_SHARE},
+        **row.options,
+    }

@@ -1,0 +1,126 @@
+"""The state of every singleton actor, for `/readyz`, `/actors`, monitor and verify."""
+
+import logging
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError
+from ray.util.state import list_actors
+from ray.util.state.exception import RayStateApiException
+
+from seedcore.actor_client import actor_client
+from seedcore.actor_process import ActorProcess, describe_process
+from seedcore.cluster import connect, first_reason, in_thread
+from seedcore.errors import SeedCoreError
+from seedcore.settings import Settings
+from seedcore.singletons import Singleton, singletons
+
+logger = logging.getLogger(__name__)
+
+PING_TIMEOUT_S: Final = 2.0  # after which an actor counts as not running
+STATE_API_TIMEOUT_S: Final = 3  # for the dashboard's list of actors, in whole seconds
+
+
+@dataclass(frozen=True)
+class ActorStatus:
+    """One singleton, as it is now.
+
+    Args:
+        name: its name in Ray.
+        class_name: its class.
+        running: whether it answered.
+        reason: why it is not running.
+        process: where it lives, if it is running.
+        restarts: how often Ray restarted it, or None when the dashboard did not say.
+        stats: what its `stats()` says, if it has one.
+    """
+
+    name: str
+    class_name: str
+    running: bool
+    reason: str = ""
+    process: ActorProcess | None = None
+    restarts: int | None = None
+    stats: dict[str, Any] | None = None
+
+
+def singleton_statuses(
+    settings: Settings, *, detailed: bool = False, timeout_s: float = PING_TIMEOUT_S
+) -> list[ActorStatus]:
+    """Ask every singleton, all at once. Takes little more than `timeout_s` seconds, whatever has died.
+
+    Args:
+        settings: where they live.
+        detailed: ask for restarts and statistics as well.
+        timeout_s: how long each may take to answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    rows = singletons(settings)
+    restarts = in_thread(lambda: _restarts(settings)) if detailed else None
+    asked = [in_thread(lambda row=row: _ask(row, settings, deadline, detailed)) for row in rows]  # type: ignore[misc]
+    statuses = [_answer(row, answer, deadline) for row, answer in zip(rows, asked, strict=True)]
+    if restarts is None:
+        return statuses
+    return [_with_restarts(status, restarts) for status in statuses]
+
+
+def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
+    try:
+        connect(settings)
+        try:
+            return _describe(row, settings, deadline, detailed)
+        except ActorDiedError:  # of a handle that is known from before; there may be a successor
+            return _describe(row, settings, deadline, detailed)
+    except ValueError:  # Ray's word for a name that is not there
+        where = f"no actor '{row.name}' in namespace '{settings.ray_namespace}'"
+        return ActorStatus(row.name, row.class_name, running=False, reason=f"{where}; run `make bootstrap`")
+    except GetTimeoutError:
+        return ActorStatus(row.name, row.class_name, running=False, reason="did not answer; restarting or busy")
+    except (RayActorError, SeedCoreError) as error:
+        return ActorStatus(row.name, row.class_name, running=False, reason=first_reason(error))
+
+
+def _describe(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
+    client = actor_client(row.name)
+    # A known handle works without the head, and so while the head restarts.
+    handle = client.known_handle or ray.get_actor(row.name, namespace=settings.ray_namespace)
+    try:
+        process = _within(deadline, handle.__ray_call__, describe_process)
+        stats = _within(deadline, handle.stats) if detailed and process.has_stats else None
+    except ActorDiedError:
+        client.forget(handle)
+        raise
+    return ActorStatus(row.name, row.class_name, running=True, process=process, stats=stats)
+
+
+def _within(deadline: float, method: Any, *arguments: object) -> Any:
+    return ray.get(method.remote(*arguments), timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _answer(row: Singleton, answer: Future[ActorStatus], deadline: float) -> ActorStatus:
+    try:
+        return answer.result(timeout=max(0.1, deadline - time.monotonic() + 0.1))
+    except FutureTimeoutError:
+        return ActorStatus(row.name, row.class_name, running=False, reason="the Ray head did not answer")
+
+
+def _restarts(settings: Settings) -> dict[str, int]:
+    actors = list_actors(
+        filters=[("ray_namespace", "=", settings.ray_namespace)], detail=True, timeout=STATE_API_TIMEOUT_S
+    )
+    return {actor.actor_id: actor.num_restarts for actor in actors}
+
+
+def _with_restarts(status: ActorStatus, restarts: Future[dict[str, int]]) -> ActorStatus:
+    if status.process is None:
+        return status
+    try:
+        known = restarts.result(timeout=STATE_API_TIMEOUT_S)
+    except (FutureTimeoutError, RayStateApiException, RayError) as error:
+        logger.warning("the dashboard does not tell how often actors were restarted: %s", error)
+        return status
+    return replace(status, restarts=known.get(status.process.actor_id))

@@ -1,0 +1,120 @@
+"""A copy of the project with a stack of its own: own folder, own Compose project, own ports."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
+
+from seedcore.settings import PROJECT_ROOT
+
+T = TypeVar("T")
+
+MAKE_TIMEOUT_S: Final = 280.0
+HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
+POLL_INTERVAL_S: Final = 0.2
+NOT_COPIED: Final = shutil.ignore_patterns(
+    ".git", ".venv", ".local", ".secrets", "tests", "__pycache__", ".*_cache", ".hypothesis"
+)
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], T], timeout_s: float = 60.0) -> T:
+    """The first result that is true; a transport error of HTTP counts as not yet.
+
+    Raises:
+        tenacity.RetryError: it did not become true within `timeout_s` seconds.
+    """
+    return Retrying(
+        retry=retry_if_result(lambda result: not result) | retry_if_exception_type(httpx.TransportError),
+        stop=stop_after_delay(timeout_s),
+        wait=wait_fixed(POLL_INTERVAL_S),
+    )(holds)
+
+
+class Project:
+    """A copy of the checkout in which `make` runs as a user would run it.
+
+    Args:
+        folder: where to copy to.
+        runtime: docker or local.
+        knobs: environment variables over `.env`.
+    """
+
+    def __init__(self, folder: Path, runtime: str, **knobs: str) -> None:
+        shutil.copytree(PROJECT_ROOT, folder, ignore=NOT_COPIED)
+        (folder / ".venv").symlink_to(PROJECT_ROOT / ".venv")  # with its stamp, so that nothing is installed again
+        self.folder = folder
+        self.runtime = runtime
+        self.name = f"seedcore-test-{uuid4().hex[:8]}"
+        self.api_port = free_port()
+        self.dashboard_port = free_port()
+        self.environment = {
+            **os.environ,
+            "RUNTIME": runtime,
+            "COMPOSE_PROJECT_NAME": self.name,
+            "API_PORT": str(self.api_port),
+            "DASHBOARD_PORT": str(self.dashboard_port),
+            "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
+            "RAY_CLIENT_PORT": str(free_port()),
+            "RAY_AGENT_PORT": str(free_port()),
+            **knobs,
+        }
+        self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=HTTP_TIMEOUT_S)
+
+    def run(self, *command: str, **knobs: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the copy and return its output, whatever its exit code."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **knobs},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=MAKE_TIMEOUT_S,
+            check=False,
+        )
+
+    def make(self, verb: str, *arguments: str, **knobs: str) -> str:
+        """Run `make VERB`; it must succeed. Its output."""
+        done = self.run("make", verb, *arguments, **knobs)
+        assert done.returncode == 0, f"make {verb} exited with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def put(self, organ_id: str, item_id: str, value: Any) -> None:
+        """Write an organ's item through the API."""
+        answer = self.api.put(f"/organs/{organ_id}/items/{item_id}", json={"value": value})
+        assert answer.status_code == 200, answer.text
+
+    def get(self, organ_id: str, item_id: str) -> Any:
+        """Read an organ's item through the API."""
+        answer = self.api.get(f"/organs/{organ_id}/items/{item_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()["value"]
+
+    def actors(self) -> dict[str, tuple[str, int]]:
+        """Node and process of each singleton, by name."""
+        answer = self.api.get("/actors").json()
+        return {actor["name"]: (actor["node_id"], actor["pid"]) for actor in answer["actors"]}
+
+    def wait_until_ready(self) -> None:
+        """Wait until `/readyz` answers 200."""
+        wait_until(lambda: self.api.get("/readyz").status_code == 200)
+
+    def remove(self) -> None:
+        """Stop the stack and delete everything that it has left."""
+        self.api.close()
+        self.make("clean", "YES=1")

@@ -1,0 +1,127 @@
+"""What only containers have: health, order, exit codes, users, logs."""
+
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from tests.stack.project import Project, wait_until
+
+LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
+STORE_FROM_THE_FUTURE = (
+    "import sqlite3; store = sqlite3.connect('/state/mw.sqlite3'); store.execute('PRAGMA user_version = 999')"
+)
+
+
+def containers(engine: docker.DockerClient, project: Project, service: str) -> list[Container]:
+    """All containers of a service, also those that have ended."""
+    labels = [f"com.docker.compose.project={project.name}", f"com.docker.compose.service={service}"]
+    found: list[Container] = engine.containers.list(all=True, filters={"label": labels})
+    return found
+
+
+def only(engine: docker.DockerClient, project: Project, service: str) -> Container:
+    """The one container of a service."""
+    (container,) = containers(engine, project, service)
+    return container
+
+
+def in_container(container: Container, *command: str) -> str:
+    """The output of a command in the container; it must succeed."""
+    code, output = container.exec_run(list(command))
+    assert code == 0, output.decode()
+    return str(output.decode())
+
+
+@pytest.mark.parametrize("service", LONG_RUNNING)
+def test_healthy_and_not_root(engine: docker.DockerClient, docker_stack: Project, service: str) -> None:
+    container = only(engine, docker_stack, service)
+    assert container.attrs["State"]["Health"]["Status"] == "healthy"
+    assert in_container(container, "id", "-u").strip() not in ("", "0")
+    status = in_container(container, "cat", "/proc/1/status")
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    code, _ = container.exec_run(["touch", "/app/seedcore/written"])
+    assert code != 0
+
+
+def test_bootstrap_ended_before_the_api_started(engine: docker.DockerClient, docker_stack: Project) -> None:
+    bootstrap, api = (only(engine, docker_stack, service) for service in ("bootstrap", "seedcore-api"))
+    assert bootstrap.attrs["State"]["ExitCode"] == 0
+    assert bootstrap.attrs["State"]["FinishedAt"] < api.attrs["State"]["StartedAt"]
+    log = bootstrap.logs().decode()
+    assert "Ray initialized: address=ray-head:6379 namespace=seedcore-dev" in log
+    assert "miss_tracker=created, shared_cache=created, mw=created" in log
+
+
+def test_no_secret_in_image_or_environment(engine: docker.DockerClient, docker_stack: Project) -> None:
+    token = docker_stack.make("token").splitlines()[0]
+    for service in LONG_RUNNING:
+        attributes = only(engine, docker_stack, service).attrs
+        assert token not in str(attributes["Config"]["Env"])
+    image = only(engine, docker_stack, "ray-head").image
+    assert image is not None
+    assert token not in str(image.history()) + str(image.attrs)
+
+
+@pytest.mark.parametrize("service", ["ray-head", "seedcore-api"])
+def test_monitor_works_in_the_container(engine: docker.DockerClient, docker_stack: Project, service: str) -> None:
+    output = in_container(only(engine, docker_stack, service), "python", "-m", "scripts.monitor_actors")
+    assert "🎭 MwStore: ✅ Running" in output
+
+
+def test_compose_up_by_hand(docker_stack: Project) -> None:
+    before = docker_stack.actors()
+    done = docker_stack.run("docker", "compose", "up", "-d", "--wait")
+    assert done.returncode == 0, done.stdout
+    docker_stack.wait_until_ready()
+    assert docker_stack.actors() == before
+
+
+def test_a_restarted_head_finds_the_same_actors(engine: docker.DockerClient, docker_stack: Project) -> None:
+    docker_stack.put("head", "item", "before")
+    before = docker_stack.actors()
+    head = only(engine, docker_stack, "ray-head")
+    head.kill()
+    assert docker_stack.get("head", "item") == "before"
+    docker_stack.put("head", "item", "while the head is dead")
+    head.start()
+    wait_until(lambda: _health(head) == "healthy")
+    docker_stack.wait_until_ready()
+    assert docker_stack.actors() == before
+    assert docker_stack.get("head", "item") == "while the head is dead"
+    assert "❌" not in docker_stack.make("verify")
+
+
+def test_stop_is_graceful_and_start_brings_it_back(engine: docker.DockerClient, docker_stack: Project) -> None:
+    docker_stack.put("stop", "item", 1)
+    stopped = docker_stack.run("docker", "compose", "stop")
+    assert stopped.returncode == 0, stopped.stdout
+    codes = {service: only(engine, docker_stack, service).attrs["State"]["ExitCode"] for service in LONG_RUNNING}
+    assert set(codes.values()) <= {0, 143}, codes
+    docker_stack.make("up")
+    assert docker_stack.get("stop", "item") == 1
+
+
+def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
+    engine: docker.DockerClient, docker_project: Project
+) -> None:
+    docker_project.make("up")
+    image = only(engine, docker_project, "ray-head").image
+    docker_project.make("down")
+    mounted: Any = {f"{docker_project.name}_state": {"bind": "/state", "mode": "rw"}}
+    engine.containers.run(
+        image, ["-c", STORE_FROM_THE_FUTURE], entrypoint=["python"], volumes=mounted, remove=True, network_mode="none"
+    )
+    failed = docker_project.run("make", "up")
+    assert failed.returncode != 0
+    assert "bootstrap" in failed.stdout
+    assert "schema version 999" in failed.stdout
+    assert "Traceback" not in failed.stdout
+    assert all(api.status != "running" for api in containers(engine, docker_project, "seedcore-api"))
+
+
+def _health(container: Container) -> str:
+    container.reload()
+    return str(container.attrs["State"]["Health"]["Status"])

@@ -1,0 +1,102 @@
+"""What a user can get wrong: one clear message each, a non-zero exit code, no traceback."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.project import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path / "seedcore", "local")
+    yield project
+    project.remove()
+
+
+@pytest.fixture(params=["docker", "local"])
+def any_project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
+    if request.param == "docker":
+        request.getfixturevalue("engine")
+    project = Project(tmp_path / "seedcore", request.param)
+    yield project
+    project.remove()
+
+
+def refused(project: Project, *words: str, verb: str = "up", **knobs: str) -> str:
+    """Run a verb that must fail, with each of the words in its message and no traceback."""
+    done = project.run("make", verb, **knobs)
+    assert done.returncode != 0, done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
+    for word in words:
+        assert word in done.stdout, done.stdout
+    return done.stdout
+
+
+def test_no_engine(project: Project) -> None:
+    refused(project, "RUNTIME=local", RUNTIME="docker", DOCKER_HOST="unix:///nonexistent/docker.sock")
+
+
+def test_a_bad_value_names_knob_value_and_what_is_allowed(project: Project) -> None:
+    refused(project, "LOOKUP_RETRIES='many'", "valid integer", "how often a look-up is tried", LOOKUP_RETRIES="many")
+    refused(project, "RUNTIME='podman'", "'docker'", "'local'", RUNTIME="podman")
+
+
+def test_missing_env_file(project: Project) -> None:
+    content = (project.folder / ".env").read_text()
+    (project.folder / ".env").unlink()
+    refused(project, ".env", "git checkout .env")
+    (project.folder / ".env").write_text(content)
+
+
+def test_empty_token_file(project: Project) -> None:
+    token = project.folder / ".secrets/ray_auth_token"
+    token.parent.mkdir(mode=0o700)
+    token.touch()
+    refused(project, "ray_auth_token", "empty")
+
+
+def test_token_is_for_nobody_else(project: Project) -> None:
+    project.make("token")
+    folder = project.folder / ".secrets"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert len((folder / "ray_auth_token").read_text().strip()) == 64
+
+
+@pytest.mark.parametrize("knob", ["API_PORT", "DASHBOARD_PORT"])
+def test_port_taken(any_project: Project, knob: str) -> None:
+    with socket.create_server(("127.0.0.1", int(any_project.environment[knob]))):
+        refused(any_project, any_project.environment[knob], knob)
+
+
+def test_base_image_not_available(any_project: Project) -> None:
+    if any_project.runtime == "local":
+        pytest.skip("the embedded runtime has no image")
+    refused(any_project, "seedcore.invalid/none:1", "install_docker.sh", BASE_IMAGE="seedcore.invalid/none:1")
+
+
+@pytest.mark.parametrize("verb", ["verify", "monitor", "restart", "bootstrap", "ps", "shell"])
+def test_a_verb_before_up_says_how_to_start(project: Project, verb: str) -> None:
+    refused(project, "not up", "make up", verb=verb)
+
+
+def test_scale_asks_for_a_number(project: Project) -> None:
+    refused(project, "N=3", verb="scale")
+
+
+def test_two_stacks_side_by_side(tmp_path: Path) -> None:
+    first, second = (Project(tmp_path / name, "local") for name in ("first", "second"))
+    try:
+        first.make("up")
+        second.make("up")
+        first.put("organ", "item", "first")
+        second.put("organ", "item", "second")
+        assert first.get("organ", "item") == "first"
+        assert second.get("organ", "item") == "second"
+        second.make("down")
+        assert "❌" not in first.make("verify")
+    finally:
+        first.remove()
+        second.remove()

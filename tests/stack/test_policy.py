@@ -1,0 +1,107 @@
+"""Holds compose.yaml, as Compose understands it, to the security defaults of the design."""
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from seedcore.settings import PROJECT_ROOT, docker_size_bytes, load_settings
+
+LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
+SERVICES = (*LONG_RUNNING, "bootstrap")
+
+
+@pytest.fixture(scope="module")
+def config() -> Any:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
+    ):
+        if os.environ.get("SEEDCORE_REQUIRE_DOCKER") == "1":
+            pytest.fail("SEEDCORE_REQUIRE_DOCKER=1, but there is no `docker compose`")
+        pytest.skip("there is no `docker compose` here")
+    done = subprocess.run(
+        ["docker", "compose", "config", "--format", "json"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def test_the_services(config: Any) -> None:
+    assert set(config["services"]) == set(SERVICES)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_locked_down(config: Any, service: str) -> None:
+    options = config["services"][service]
+    assert options["read_only"] is True
+    assert options["cap_drop"] == ["ALL"]
+    assert "cap_add" not in options
+    assert "no-new-privileges:true" in options["security_opt"]
+    assert not options.get("privileged")
+    assert str(options.get("user", "seedcore")) not in ("0", "root")
+    assert options["pids_limit"] > 0
+    assert int(options["mem_limit"]) > 0
+    assert options["logging"]["options"]["max-size"]
+    assert any(mount.startswith("/tmp:") for mount in options["tmpfs"])
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_binds_nothing_writable_from_the_host(config: Any, service: str) -> None:
+    for volume in config["services"][service]["volumes"]:
+        assert volume["type"] == "volume" or volume.get("read_only") is True, volume
+        assert "docker.sock" not in volume["source"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_publishes_only_api_and_dashboard_and_only_here(config: Any, service: str) -> None:
+    published = config["services"][service].get("ports", [])
+    assert all(port["host_ip"] == "127.0.0.1" for port in published)
+    settings = load_settings()
+    allowed = {"ray-head": {settings.dashboard_port}, "seedcore-api": {settings.api_port}}
+    assert {port["target"] for port in published} == allowed.get(service, set())
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_token_is_a_file_and_no_secret_is_in_the_environment(config: Any, service: str) -> None:
+    options = config["services"][service]
+    assert options["environment"]["RAY_AUTH_MODE"] == "token"
+    assert options["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_auth_token"
+    assert "RAY_AUTH_TOKEN" not in options["environment"]
+    assert [secret["source"] for secret in options["secrets"]] == ["ray_auth_token"]
+
+
+def test_one_namespace_and_one_environment(config: Any) -> None:
+    environments = [config["services"][service]["environment"] for service in SERVICES]
+    assert all(environment == environments[0] for environment in environments)
+    assert environments[0]["RAY_NAMESPACE"] == load_settings().ray_namespace
+
+
+@pytest.mark.parametrize("service", LONG_RUNNING)
+def test_long_running_services_are_watched_and_stop_in_time(config: Any, service: str) -> None:
+    options = config["services"][service]
+    assert options["healthcheck"]["test"][:2] == ["CMD", "images/healthcheck.sh"]
+    assert options["restart"] == "unless-stopped"
+    assert options["init"] is True
+    assert options["stop_grace_period"] == "20s"
+    assert int(options["shm_size"]) > int(options["environment"]["OBJECT_STORE_BYTES"])
+    assert int(options["shm_size"]) == docker_size_bytes(load_settings().shm_size)
+
+
+def test_order_is_by_conditions(config: Any) -> None:
+    conditions = {
+        service: {name: need["condition"] for name, need in config["services"][service].get("depends_on", {}).items()}
+        for service in SERVICES
+    }
+    assert conditions == {
+        "ray-head": {},
+        "ray-worker": {"ray-head": "service_healthy"},
+        "bootstrap": {"ray-head": "service_healthy", "ray-worker": "service_healthy"},
+        "seedcore-api": {"ray-head": "service_healthy", "bootstrap": "service_completed_successfully"},
+    }

@@ -1,0 +1,147 @@
+"""What a user types, in both runtimes, on the real stack."""
+
+import json
+import re
+
+import httpx
+import pytest
+
+from tests.stack.project import Project, wait_until
+
+STATUS_LINES = [
+    "📊 Singleton Actors Status:",
+    "🎭 MissTracker: ✅ Running",
+    "🎭 SharedCache: ✅ Running",
+    "🎭 MwStore: ✅ Running",
+]
+
+
+def test_up_again_changes_nothing_and_prints_the_urls(stack: Project) -> None:
+    before = stack.actors()
+    output = stack.make("up")
+    assert f"runtime: {stack.runtime}" in output
+    assert f"http://127.0.0.1:{stack.api_port}/docs" in output
+    assert f"http://127.0.0.1:{stack.dashboard_port}" in output
+    assert "Next: " in output
+    assert stack.actors() == before
+
+
+def test_verify_holds(stack: Project) -> None:
+    output = stack.make("verify")
+    assert "❌" not in output
+    assert len(re.findall("^✅", output, re.MULTILINE)) == 8
+    assert "Ray Client lists the actors" in output
+
+
+def test_monitor_prints_the_lines_that_people_grep_for(stack: Project) -> None:
+    lines = stack.make("monitor").splitlines()
+    start = lines.index(STATUS_LINES[0])
+    assert lines[start : start + 4] == STATUS_LINES
+
+
+def test_monitor_as_json(stack: Project) -> None:
+    output = stack.make("monitor", "ARGS=--json")
+    answer = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+    assert answer["namespace"] == "seedcore-dev"
+    assert {actor["name"]: actor["running"] for actor in answer["actors"]} == {
+        "miss_tracker": True,
+        "shared_cache": True,
+        "mw": True,
+    }
+
+
+def test_bootstrap_again_reuses_every_actor(stack: Project) -> None:
+    before = stack.actors()
+    output = stack.make("bootstrap")
+    assert "Bootstrapped actors" in output
+    assert "miss_tracker=reused, shared_cache=reused, mw=reused" in output
+    assert stack.actors() == before
+
+
+def test_ps_and_logs_name_every_service(stack: Project) -> None:
+    services = stack.make("ps")
+    for service in ("ray-head", "ray-worker", "seedcore-api"):
+        assert service in services
+    assert "Bootstrapped actors" in stack.make("logs", "S=bootstrap", "FOLLOW=0")
+
+
+def test_restart_keeps_items_and_actors(stack: Project) -> None:
+    stack.put("restart", "item", {"kept": True})
+    before = stack.actors()
+    stack.make("restart")
+    assert stack.get("restart", "item") == {"kept": True}
+    assert stack.actors() == before
+
+
+def test_restart_picks_up_code(stack: Project) -> None:
+    _change(stack, '"alive"', '"alive and restarted"')
+    stack.make("restart")
+    assert stack.api.get("/healthz").json() == {"status": "alive and restarted"}
+
+
+def test_a_saved_file_is_live_without_a_restart(stack: Project) -> None:
+    models = stack.folder / "seedcore/api/models.py"
+    models.write_text(re.sub('status: str = ".*"', 'status: str = "saved"', models.read_text()))
+    wait_until(lambda: stack.api.get("/healthz").json() == {"status": "saved"}, timeout_s=30)
+    stack.wait_until_ready()
+
+
+def test_scale(stack: Project) -> None:
+    def nodes() -> int:
+        output = stack.make("verify")
+        found = re.search(r"on (\d+) node\(s\)", output)
+        assert found, output
+        return int(found[1])
+
+    before = nodes()
+    stack.make("scale", "N=2")
+    assert nodes() == before + 1
+    stack.make("scale", "N=1")
+    wait_until(lambda: nodes() == before, timeout_s=60)
+    assert stack.run("make", "scale", "N=0").returncode == 2
+    assert "RAY_WORKER_REPLICAS='0'" in stack.run("make", "scale", "N=0").stdout
+
+
+def test_the_api_answers_only_to_its_own_host_names(stack: Project) -> None:
+    answer = stack.api.get("/healthz", headers={"Host": "rebound.example"})
+    assert answer.status_code == 421
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_dashboard_asks_for_the_token(stack: Project) -> None:
+    url = f"http://127.0.0.1:{stack.dashboard_port}/api/version"
+    assert httpx.get(url).status_code == 401
+    token = stack.make("token").splitlines()[0]
+    assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}).json()["ray_version"]
+
+
+def test_clean_asks_first(stack: Project) -> None:
+    stack.put("clean", "item", 1)
+    refused = stack.run("make", "clean")
+    assert refused.returncode != 0
+    assert "YES=1" in refused.stdout
+    assert stack.get("clean", "item") == 1
+
+
+def test_down_and_up_keep_the_items(stack: Project) -> None:
+    stack.put("down", "item", [1, 2.5, None, "Grüße"])
+    answer = stack.api.put("/shared-items/down", json={"value": "shared"})
+    assert answer.status_code == 200
+    for verb in ("down", "down"):  # the second finds nothing to stop, and says so
+        stack.make(verb)
+    with pytest.raises(httpx.TransportError):
+        stack.api.get("/healthz")
+    refused = stack.run("make", "verify")
+    assert refused.returncode != 0
+    assert "make up" in refused.stdout
+    stack.make("up")
+    assert stack.get("down", "item") == [1, 2.5, None, "Grüße"]
+    assert stack.api.get("/shared-items/down").json()["value"] == "shared"
+    assert "❌" not in stack.make("verify")
+
+
+def _change(stack: Project, old: str, new: str) -> None:
+    models = stack.folder / "seedcore/api/models.py"
+    text = models.read_text()
+    assert old in text
+    models.write_text(text.replace(old, new))
