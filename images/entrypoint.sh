@@ -61,6 +61,9 @@ head() {
     keep_only "$gcs_dir" "${gcs_dir%/*}"/*
     sessions=("$ray_dir"/session_2*) # sorted by name, that is by time
     keep_only "${sessions[-1]}" "${sessions[@]}"
+    # Ray Client's server forks a process for each client; with gRPC's fork handlers one in several dies before it starts
+    # ("epoll_wait error: Bad file descriptor"), and its client waits for 30 s.
+    export GRPC_ENABLE_FORK_SUPPORT=0
     export RAY_gcs_storage=rocksdb RAY_gcs_storage_path=$gcs_dir
     # No CPUs: neither work nor a singleton runs next to the control plane.
     run_until_stopped ray start --head --block --num-cpus=0 "${ray_flags[@]}" --temp-dir="$ray_dir" \
