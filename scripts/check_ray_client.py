@@ -30,7 +30,7 @@ def lists_actors(settings: Settings, address: str) -> str:
         reraise=True,
     )
     try:
-        retrying(ray.init, address, namespace=settings.ray_namespace, log_to_driver=False)
+        retrying(ray.init, address, namespace=settings.ray_namespace)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         raise CheckError(f"no connection to {address}: {error}. See `make logs S=ray-head`.") from error
     named = set(ray.util.list_named_actors())

@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
         settings = load_settings()
         configure_logging(settings)
         logging.getLogger().setLevel(logging.WARNING)
-        connect(settings, log_to_driver=False)
+        connect(settings, quiet=True)
     except (SeedCoreError, SettingsError) as error:
         print(f"monitor_actors: {error}", file=sys.stderr)
         return 1

@@ -35,12 +35,12 @@ GCS_PROBE: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 _connecting = threading.Lock()
 
 
-def connect(settings: Settings | None = None, *, log_to_driver: bool = True) -> None:
+def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
     """Make this process a driver of the cluster at `RAY_ADDRESS`, in `RAY_NAMESPACE`. Does nothing if it is one.
 
     Args:
         settings: of another cluster than the environment's.
-        log_to_driver: whether what tasks and actors of this driver print appears here.
+        quiet: neither Ray's own words nor what tasks and actors print appear here; for scripts whose output is read.
 
     Raises:
         ClusterUnreachableError: no head answered, `LOOKUP_RETRIES` times.
@@ -56,7 +56,12 @@ def connect(settings: Settings | None = None, *, log_to_driver: bool = True) -> 
             with attempt:
                 _probe_head(settings)
         try:
-            ray.init(address=settings.ray_address, namespace=settings.ray_namespace, log_to_driver=log_to_driver)
+            ray.init(
+                address=settings.ray_address,
+                namespace=settings.ray_namespace,
+                log_to_driver=not quiet,
+                logging_level=logging.ERROR if quiet else logging.INFO,
+            )
         except AuthenticationError as error:
             raise _token_error(settings, str(error)) from error
         except ConnectionError as error:
