@@ -53,7 +53,8 @@ def listener(port: int) -> str | None:
     except psutil.Error:
         return None
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        listens_here = connection.laddr and connection.laddr.port == port
+        if connection.status == psutil.CONN_LISTEN and listens_here and connection.pid:
             try:
                 return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
             except psutil.Error:
