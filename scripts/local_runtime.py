@@ -208,7 +208,7 @@ class LocalRuntime:
         with self._supervisor() as supervisor:
             for number in range(MAX_WORKERS, wanted, -1):
                 if self._state(f"{WORKER}:{number}")["statename"] in RUNNING_STATES:
-                    print(f"{WORKER}-{number}: stopping", flush=True)
+                    print(f"{WORKER}-{number}: stopping")
                     supervisor.stopProcess(f"{WORKER}:{number}")
         for number in range(1, wanted + 1):
             port = self._settings.ray_agent_port + number
@@ -220,7 +220,7 @@ class LocalRuntime:
         shown = program.replace(":", "-")
         with self._supervisor() as supervisor:
             if self._state(program)["statename"] not in RUNNING_STATES:
-                print(f"{shown}: starting", flush=True)
+                print(f"{shown}: starting")
                 supervisor.startProcess(program, False)
         starts: set[int] = set()
         while True:
@@ -233,7 +233,7 @@ class LocalRuntime:
                 raise StackError(explain_failures([self._failure(process)]))
             time.sleep(POLL_S)
         outcome = "done" if program == BOOTSTRAP else "healthy"
-        print(f"{shown}: {outcome} after {time.monotonic() - began:.1f} s", flush=True)
+        print(f"{shown}: {outcome} after {time.monotonic() - began:.1f} s")
 
     def _failure(self, process: dict[str, Any]) -> ServiceFailure:
         state = process["statename"].lower()
@@ -255,6 +255,8 @@ class LocalRuntime:
         return state
 
     def _states(self) -> list[dict[str, Any]]:
+        if not self.is_up():
+            return []
         with self._supervisor() as supervisor:
             states: list[dict[str, Any]] = supervisor.getAllProcessInfo()
         return states
@@ -303,7 +305,7 @@ def _last_lines(path: Path) -> Iterator[str]:
 
 def _remove_stores(state_dir: Path) -> None:
     """Delete the SQLite files and nothing else: STATE_DIR may be a folder with other files in it."""
-    for file in state_dir.glob("*.sqlite3*"):
+    for file in state_dir.glob("*/*.sqlite3*"):
         file.unlink(missing_ok=True)
 
 

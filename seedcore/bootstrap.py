@@ -85,7 +85,7 @@ def _existing_names(settings: Settings) -> frozenset[str]:
 def create_actor(row: Singleton, settings: Settings) -> ActorHandle[Any]:
     """The handle of the singleton, created if no actor of its name exists. Does not wait until it is alive."""
     remote_class: Any = ray.remote(row.actor_class)
-    handle: ActorHandle[Any] = remote_class.options(**actor_options(row, settings)).remote()
+    handle: ActorHandle[Any] = remote_class.options(**actor_options(row, settings)).remote(**row.arguments)
     return handle
 
 

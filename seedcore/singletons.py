@@ -22,13 +22,15 @@ class Singleton:
 
     Args:
         name: its name in Ray.
-        actor_class: a plain class at the top level of a module; created without arguments. It reads its settings
-            from its node's environment, so that it finds them again after each restart.
+        actor_class: a plain class at the top level of a module. It reads its settings from its node's environment,
+            so that it finds them again after each restart.
+        arguments: of its constructor, by name.
         options: for Ray's `.options()`, over the ones that `actor_options` gives every singleton.
     """
 
     name: str
     actor_class: type
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -40,10 +42,16 @@ class Singleton:
 def singletons(settings: Settings) -> tuple[Singleton, ...]:
     """The rows, in the order in which they are listed everywhere."""
     return (
-        Singleton(settings.miss_tracker_actor_name, MissTracker, {"max_concurrency": MAX_CONCURRENCY}),
-        Singleton(settings.shared_cache_actor_name, SharedCache, {"max_concurrency": MAX_CONCURRENCY}),
-        Singleton(settings.mw_actor_name, MwStore, {"max_concurrency": MAX_CONCURRENCY}),
+        _with_store(settings.miss_tracker_actor_name, MissTracker, settings),
+        _with_store(settings.shared_cache_actor_name, SharedCache, settings),
+        _with_store(settings.mw_actor_name, MwStore, settings),
     )
+
+
+def _with_store(name: str, actor_class: type, settings: Settings) -> Singleton:
+    # A file for each name in each namespace: two singletons that wrote to one would fence each other off for ever.
+    store = f"{settings.ray_namespace}/{name}.sqlite3"
+    return Singleton(name, actor_class, {"store": store}, {"max_concurrency": MAX_CONCURRENCY})
 
 
 def actor_options(row: Singleton, settings: Settings) -> dict[str, Any]:

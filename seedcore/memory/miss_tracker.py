@@ -2,24 +2,25 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
 
 from seedcore.errors import InvalidValueError
 from seedcore.memory.actor_base import StoreActor
 from seedcore.memory.limits import check_keys
 from seedcore.memory.miss_store import HotItem, MissStore
 
-FILE_NAME: Final = "miss_tracker.sqlite3"
-
 
 class MissTracker(StoreActor):
-    """Counts misses by item id for at most `MISS_TRACKER_MAX_ITEMS` items, and keeps the most missed ones."""
+    """Counts misses by item id for at most `MISS_TRACKER_MAX_ITEMS` items, and keeps the most missed ones.
 
-    def __init__(self) -> None:
+    Args:
+        store: the SQLite file, below `STATE_DIR`.
+    """
+
+    def __init__(self, store: str) -> None:
         super().__init__()
         settings = self.settings
         self._store = MissStore(
-            settings.state_dir / FILE_NAME, settings.sqlite_synchronous, settings.miss_tracker_max_items
+            settings.state_dir / store, settings.sqlite_synchronous, settings.miss_tracker_max_items
         )
         self.owns(self._store.database)
 

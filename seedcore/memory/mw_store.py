@@ -1,21 +1,22 @@
 """The actor `mw`: what each organ remembers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_key
 
-FILE_NAME: Final = "mw.sqlite3"
-
 
 class MwStore(ItemActor):
-    """Keeps every organ's items until they expire or are deleted. Values are bytes; `MwManager` encodes them."""
+    """Keeps every organ's items until they expire or are deleted. Values are bytes; `MwManager` encodes them.
 
-    def __init__(self) -> None:
+    Args:
+        store: the SQLite file, below `STATE_DIR`.
+    """
+
+    def __init__(self, store: str) -> None:
         super().__init__()
-        self.keeps(ItemStore(self.settings.state_dir / FILE_NAME, self.settings.sqlite_synchronous))
+        self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous))
 
     async def get_many(self, organ_id: str, item_ids: Sequence[str]) -> dict[str, bytes]:
         """The values of those items that the organ has."""

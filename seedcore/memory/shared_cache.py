@@ -7,17 +7,20 @@ from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import Bounds, ItemStore
 from seedcore.memory.limits import check_sizes
 
-FILE_NAME: Final = "shared_cache.sqlite3"
 EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
 
 
 class SharedCache(ItemActor):
-    """Keeps shared items until they expire, are deleted, or are the least recently used beyond the bounds."""
+    """Keeps shared items until they expire, are deleted, or are the least recently used beyond the bounds.
 
-    def __init__(self) -> None:
+    Args:
+        store: the SQLite file, below `STATE_DIR`.
+    """
+
+    def __init__(self, store: str) -> None:
         super().__init__()
         bounds = Bounds(self.settings.shared_cache_max_items, self.settings.shared_cache_max_bytes)
-        self.keeps(ItemStore(self.settings.state_dir / FILE_NAME, self.settings.sqlite_synchronous, bounds))
+        self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous, bounds))
 
     async def get_many(self, item_ids: Sequence[str]) -> dict[str, bytes]:
         """The values of those items that are there; each counts as used now."""
