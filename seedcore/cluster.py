@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import grpc
 import ray
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.actor import ActorHandle
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayActorError, RayError, RayTaskError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_fixed
@@ -52,6 +53,7 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
         if ray.is_initialized():
             return
         export_ray_environment(settings)
+        _reload_ray_configuration()
         for attempt in _retrying(settings, ClusterUnreachableError):
             with attempt:
                 _probe_head(settings)
@@ -74,6 +76,13 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
                 ) from error
             raise
         logger.info("Ray initialized: address=%s namespace=%s", settings.ray_address, settings.ray_namespace)
+
+
+def _reload_ray_configuration() -> None:
+    # Ray keeps what RAY_AUTH_MODE was when it was imported, and the first token that it read: a process that imported
+    # Ray before this would send none (ray._private.authentication_test_utils.reset_auth_token_state does the same).
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _probe_head(settings: Settings) -> None:
@@ -187,7 +196,8 @@ def _lookup_error(name: str, settings: Settings, tried: str, error: BaseExceptio
     if elsewhere:
         return ActorNotFoundError(
             what
-            + f"it does exist in {', '.join(map(repr, elsewhere))}. Set RAY_NAMESPACE to the same value everywhere."
+            + f"it does exist in {', '.join(map(repr, elsewhere))}. Set RAY_NAMESPACE to the same value everywhere, "
+            "or run `make bootstrap` if it is missing here."
         )
     return ActorNotFoundError(
         what
@@ -232,6 +242,7 @@ def first_reason(error: BaseException) -> str:
 def in_thread(function: Callable[[], T]) -> Future[T]:
     """Run a call that may never return on a thread that does not keep the process alive."""
     answer: Future[T] = Future()
+    answer.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it, as the call goes on
 
     def run() -> None:
         try:
