@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.actor import ActorHandle
@@ -13,6 +14,9 @@ from seedcore.bootstrap import get_singleton
 from seedcore.cluster import explain_silence, in_thread
 from seedcore.errors import ActorUnavailableError, SeedCoreError
 from seedcore.settings import load_settings
+
+INLINE_BYTES: Final = 16 * 1024  # what is done on the event loop itself; more goes to a thread
+ELEMENT_BYTES: Final = 50  # what a key or an id costs beside a value
 
 
 class ActorClient:
@@ -78,7 +82,10 @@ class ActorClient:
         while True:
             handle = await self.find_async()
             try:
-                reference = getattr(handle, method).remote(*arguments)
+                submit = getattr(handle, method).remote
+                # Ray copies the arguments before it returns, and waits when its object store is full.
+                is_large = _bytes_in(arguments) > INLINE_BYTES
+                reference = await asyncio.to_thread(submit, *arguments) if is_large else submit(*arguments)
                 return await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
             except ActorDiedError:
                 self.forget(handle)
@@ -117,6 +124,17 @@ def _deadline() -> float:
 
 def _left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
+
+
+def _bytes_in(arguments: Iterable[object]) -> int:
+    """Bytes, roughly, in arguments that are items or ids; others are small."""
+    size = 0
+    for argument in arguments:
+        if isinstance(argument, Mapping):
+            size += sum(map(len, argument.values()))
+        if isinstance(argument, Mapping | list):
+            size += ELEMENT_BYTES * len(argument)
+    return size
 
 
 def _unwrapped(error: RayTaskError) -> BaseException:

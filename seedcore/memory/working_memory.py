@@ -5,11 +5,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from seedcore.actor_client import ActorClient, actor_client
+from seedcore.actor_client import INLINE_BYTES, ActorClient, actor_client
 from seedcore.errors import BlockingCallError, InvalidKeyError
 from seedcore.memory.codec import decode, encode
 from seedcore.memory.limits import check_key, check_keys, check_sizes, check_ttl
@@ -17,8 +17,6 @@ from seedcore.memory.miss_store import HotItem
 from seedcore.settings import load_settings
 
 logger = logging.getLogger(__name__)
-
-INLINE_BYTES: Final = 16 * 1024  # what is encoded or decoded on the event loop itself; more goes to a thread
 
 
 class Source(StrEnum):
