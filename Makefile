@@ -4,7 +4,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-STACK := @$(PYTHON) -m scripts.stack
+# unbuffered, so that its lines and those of the commands that it runs stay in order
+STACK := @$(PYTHON) -u -m scripts.stack
 LOCKS := requirements.lock requirements-dev.lock
 SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 

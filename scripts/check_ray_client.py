@@ -30,7 +30,7 @@ def lists_actors(settings: Settings, address: str) -> str:
         reraise=True,
     )
     try:
-        retrying(ray.init, address, namespace=settings.ray_namespace)
+        retrying(ray.init, address, namespace=settings.ray_namespace, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         raise CheckError(f"no connection to {address}: {error}. See `make logs S=ray-head`.") from error
     named = set(ray.util.list_named_actors())
@@ -47,7 +47,6 @@ def main() -> int:
     except SettingsError as error:
         print(f"❌ settings: {error}")
         return 1
-    logging.getLogger("ray").setLevel(logging.ERROR)
     export_ray_environment(settings)
     address = os.environ.get("RAY_CLIENT_ADDRESS", DEFAULT_ADDRESS)
     return 0 if run_checks([Check("Ray Client lists the actors", lambda: lists_actors(settings, address))]) else 1

@@ -161,7 +161,7 @@ class DockerRuntime:
         wanted = self._settings.base_image
         if self._has_image(wanted):
             return wanted
-        print(f"pulling the base image {wanted}", flush=True)
+        print(f"pulling the base image {wanted}")
         if self._run("docker", "pull", wanted) == 0:
             return wanted
         if wanted == DEFAULT_BASE_IMAGE and self._has_image(LOCAL_BASE_IMAGE):

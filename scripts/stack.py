@@ -24,7 +24,7 @@ def up(settings: Settings, arguments: Arguments) -> int:
     began = time.monotonic()
     ensure_token(settings.ray_auth_token_path)
     choice = runtime_to_start(settings)
-    print(f"runtime: {choice.runtime.name} ({choice.reason})", flush=True)
+    print(f"runtime: {choice.runtime.name} ({choice.reason})")
     choice.runtime.up()
     print(
         f"\nThe stack '{settings.compose_project_name}' is up after {time.monotonic() - began:.1f} s:\n"
@@ -108,14 +108,16 @@ def logs(settings: Settings, arguments: Arguments) -> int:
 
 def ps(settings: Settings, arguments: Arguments) -> int:
     """Show the state of each service."""
-    code = running(settings).ps()
+    runtime = runtime_in_use(settings)
+    code = runtime.ps()  # what has failed to start is of interest as well
+    running(settings)
     return code or next_step("`make logs S=SERVICE` shows what a service says")
 
 
 def shell(settings: Settings, arguments: Arguments) -> int:
     """Open a shell in the environment of seedcore-api."""
     runtime = running(settings)
-    print("Next: try `python -m scripts.monitor_actors`; leave with `exit`", flush=True)
+    print("Next: try `python -m scripts.monitor_actors`; leave with `exit`")
     return runtime.shell()
 
 
