@@ -2,46 +2,22 @@
 
 import os
 import shutil
-import socket
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import uuid4
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from seedcore.settings import PROJECT_ROOT
+from tests.waiting import free_port, free_ports, wait_until
 
-T = TypeVar("T")
-
+AGENTS: Final = 3  # head and workers that a test may start
 MAKE_TIMEOUT_S: Final = 280.0
 HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
-POLL_INTERVAL_S: Final = 0.2
 NOT_COPIED: Final = shutil.ignore_patterns(
     ".git", ".venv", ".local", ".secrets", "tests", "__pycache__", ".*_cache", ".hypothesis"
 )
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], T], timeout_s: float = 60.0) -> T:
-    """The first result that is true; a transport error of HTTP counts as not yet.
-
-    Raises:
-        tenacity.RetryError: it did not become true within `timeout_s` seconds.
-    """
-    return Retrying(
-        retry=retry_if_result(lambda result: not result) | retry_if_exception_type(httpx.TransportError),
-        stop=stop_after_delay(timeout_s),
-        wait=wait_fixed(POLL_INTERVAL_S),
-    )(holds)
 
 
 class Project:
@@ -69,7 +45,7 @@ class Project:
             "DASHBOARD_PORT": str(self.dashboard_port),
             "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
             "RAY_CLIENT_PORT": str(free_port()),
-            "RAY_AGENT_PORT": str(free_port()),
+            "RAY_AGENT_PORT": str(free_ports(AGENTS)),
             **knobs,
         }
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=HTTP_TIMEOUT_S)
@@ -113,6 +89,11 @@ class Project:
     def wait_until_ready(self) -> None:
         """Wait until `/readyz` answers 200."""
         wait_until(lambda: self.api.get("/readyz").status_code == 200)
+
+    @property
+    def token(self) -> str:
+        """Ray's token."""
+        return (self.folder / ".secrets/ray_auth_token").read_text().strip()
 
     def remove(self) -> None:
         """Stop the stack and delete everything that it has left."""

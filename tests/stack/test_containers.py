@@ -6,11 +6,12 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from tests.stack.project import Project, wait_until
+from tests.stack.project import Project
+from tests.waiting import wait_until
 
 LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
 STORE_FROM_THE_FUTURE = (
-    "import sqlite3; store = sqlite3.connect('/state/mw.sqlite3'); store.execute('PRAGMA user_version = 999')"
+    "import sqlite3; sqlite3.connect('/state/seedcore-dev/mw.sqlite3').execute('PRAGMA user_version = 999')"
 )
 
 
@@ -56,7 +57,8 @@ def test_bootstrap_ended_before_the_api_started(engine: docker.DockerClient, doc
 
 
 def test_no_secret_in_image_or_environment(engine: docker.DockerClient, docker_stack: Project) -> None:
-    token = docker_stack.make("token").splitlines()[0]
+    token = docker_stack.token
+    assert in_container(only(engine, docker_stack, "ray-head"), "cat", "/run/secrets/ray_auth_token") == token
     for service in LONG_RUNNING:
         attributes = only(engine, docker_stack, service).attrs
         assert token not in str(attributes["Config"]["Env"])
@@ -104,6 +106,17 @@ def test_stop_is_graceful_and_start_brings_it_back(engine: docker.DockerClient, 
     assert docker_stack.get("stop", "item") == 1
 
 
+def test_two_stacks_on_one_engine(docker_stack: Project, docker_project: Project) -> None:
+    docker_stack.put("organ", "item", "first")
+    docker_project.make("up")
+    docker_project.put("organ", "item", "second")
+    assert docker_stack.get("organ", "item") == "first"
+    assert docker_project.get("organ", "item") == "second"
+    assert docker_project.token != docker_stack.token
+    docker_project.make("down")
+    assert "❌" not in docker_stack.make("verify")
+
+
 def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
     engine: docker.DockerClient, docker_project: Project
 ) -> None:
@@ -120,6 +133,7 @@ def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
     assert "schema version 999" in failed.stdout
     assert "Traceback" not in failed.stdout
     assert all(api.status != "running" for api in containers(engine, docker_project, "seedcore-api"))
+    assert "exited" in docker_project.run("make", "ps").stdout.lower()
 
 
 def _health(container: Container) -> str:

@@ -1,12 +1,19 @@
 """What a user can get wrong: one clear message each, a non-zero exit code, no traceback."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
 from tests.stack.project import Project
+
+# Where the docker command looks for its plugins, beside DOCKER_CONFIG.
+PLUGIN_FOLDERS = tuple(
+    f"{root}/docker/cli-plugins" for root in ("/usr/local/lib", "/usr/local/libexec", "/usr/lib", "/usr/libexec")
+)
 
 
 @pytest.fixture
@@ -37,6 +44,20 @@ def refused(project: Project, *words: str, verb: str = "up", **knobs: str) -> st
 
 def test_no_engine(project: Project) -> None:
     refused(project, "RUNTIME=local", RUNTIME="docker", DOCKER_HOST="unix:///nonexistent/docker.sock")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide the plugins of `docker`")
+def test_engine_without_compose(engine: docker.DockerClient, project: Project) -> None:
+    hide = (
+        "for folder in " + " ".join(PLUGIN_FOLDERS) + '; do [ ! -d "$folder" ] || mount -t tmpfs none "$folder"; done'
+    )
+    knobs = {"RUNTIME": "docker", "DOCKER_CONFIG": str(project.folder / "no-plugins")}
+    done = project.run("unshare", "--mount", "sh", "-ec", f"{hide}; exec make up", **knobs)
+    assert done.returncode != 0
+    assert "no Compose v2" in done.stdout, done.stdout
+    assert "install_docker.sh" in done.stdout
+    assert "RUNTIME=local" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_a_bad_value_names_knob_value_and_what_is_allowed(project: Project) -> None:

@@ -6,7 +6,8 @@ import re
 import httpx
 import pytest
 
-from tests.stack.project import Project, wait_until
+from tests.stack.project import Project
+from tests.waiting import wait_until
 
 STATUS_LINES = [
     "📊 Singleton Actors Status:",
@@ -112,7 +113,27 @@ def test_the_dashboard_asks_for_the_token(stack: Project) -> None:
     url = f"http://127.0.0.1:{stack.dashboard_port}/api/version"
     assert httpx.get(url).status_code == 401
     token = stack.make("token").splitlines()[0]
+    assert token == stack.token
     assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}).json()["ray_version"]
+
+
+def test_the_readmes_own_actor(stack: Project) -> None:
+    readme = (stack.folder / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n(# seedcore/counter\.py\n.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    (above, row) = re.findall(r"^```diff\n (.*?\n)\+(.*?\n)```", readme, re.DOTALL | re.MULTILINE)[0]
+    (stack.folder / "seedcore/counter.py").write_text(code)
+    table = stack.folder / "seedcore/singletons.py"
+    assert above in table.read_text()
+    with_row = table.read_text().replace(above, above + row)
+    with_import = with_row.replace("\nfrom seedcore.", "\nfrom seedcore.counter import Counter\nfrom seedcore.", 1)
+    table.write_text(with_import)
+    wait_until(lambda: "counter" in stack.api.get("/readyz").json()["actors"])
+    stack.wait_until_ready()
+    counter = next(actor for actor in stack.api.get("/actors").json()["actors"] if actor["name"] == "counter")
+    assert counter["stats"] == {"count": 0}
+    assert "🎭 Counter: ✅ Running" in stack.make("monitor")
+    assert "counter=reused" in stack.make("bootstrap")
+    assert "❌" not in stack.make("verify")
 
 
 def test_clean_asks_first(stack: Project) -> None:

@@ -1,0 +1,71 @@
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+from uuid import uuid4
+
+import pytest
+import ray
+
+from seedcore.bootstrap import bootstrap_actors
+from seedcore.memory.working_memory import MwManager
+from seedcore.settings import Settings, load_settings
+from tests.cluster.cluster import Cluster
+
+SMALL_BOUNDS = {"SHARED_CACHE_MAX_ITEMS": "50", "SHARED_CACHE_MAX_BYTES": "400000000", "MISS_TRACKER_MAX_ITEMS": "40"}
+SHORT_WAITS = {"LOOKUP_RETRIES": "4", "LOOKUP_BACKOFF_S": "0.1", "LOOKUP_DEADLINE_S": "10"}
+
+
+@pytest.fixture
+def another_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster for one test, nothing of it started. This process is no driver of it; `run` starts some."""
+    with (
+        tempfile.TemporaryDirectory(prefix="seedcore-") as run_dir,
+        Cluster(tmp_path, Path(run_dir), **SHORT_WAITS) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture(scope="package")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster that all tests of this package share, with this process as a driver of it."""
+    with tempfile.TemporaryDirectory(prefix="seedcore-") as run_dir:
+        folder = tmp_path_factory.mktemp("cluster")
+        with Cluster(folder, Path(run_dir), **SMALL_BOUNDS, **SHORT_WAITS) as cluster:
+            cluster.start_head()
+            cluster.start_worker()
+            with patch.dict(os.environ, cluster.environment):  # what connect() adds to it goes as well
+                load_settings.cache_clear()
+                yield cluster
+                ray.shutdown()
+            load_settings.cache_clear()
+
+
+@pytest.fixture
+def settings(cluster: Cluster) -> Settings:
+    """The settings of the shared cluster, in which every singleton lives."""
+    bootstrap_actors()
+    return load_settings()
+
+
+@pytest.fixture
+def elsewhere(settings: Settings) -> Iterator[Settings]:
+    """The settings of another namespace of the shared cluster; nothing lives there before the test, nor after it."""
+    namespace = f"namespace-{uuid4().hex[:8]}"
+    yield settings.model_copy(update={"ray_namespace": namespace})
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        if actor["namespace"] == namespace:
+            ray.kill(ray.get_actor(actor["name"], namespace=namespace))
+
+
+@pytest.fixture
+def memory(settings: Settings) -> MwManager:
+    """The working memory of an organ that nobody else uses."""
+    return MwManager(f"organ-{uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def item_id() -> str:
+    """An item that nobody else uses."""
+    return f"item-{uuid4().hex[:8]}"
