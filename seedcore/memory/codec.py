@@ -7,12 +7,14 @@ import dataclasses
 import datetime as dt
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import IntEnum
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgpack
 import numpy as np
@@ -23,6 +25,12 @@ SUPPORTED: Final = (
     "None, bool, int, float, str, bytes, list, tuple, set, frozenset, dict, datetime, date, time, timedelta, Decimal, "
     "UUID, complex, numpy arrays and scalars without objects, and dataclasses"
 )
+
+MAX_DEPTH: Final = (
+    100  # of nesting; the C stack holds about twice as many nested extension types, and JSON as many lists
+)
+
+Unpack = Callable[[bytes], Any]
 
 
 class _Ext(IntEnum):
@@ -42,7 +50,8 @@ class _Ext(IntEnum):
     NDARRAY = 12
     NUMPY_SCALAR = 13
     DATACLASS = 14
-    BYTEARRAY = 15
+    NUMPY_BYTES = 15
+    NUMPY_STR = 16
 
 
 def encode(value: Any) -> bytes:
@@ -52,6 +61,7 @@ def encode(value: Any) -> bytes:
         InvalidValueError: the value, or something in it, is of a type that is not data, or it is nested too deeply.
     """
     try:
+        _check_depth(value, MAX_DEPTH)
         return _pack(value)
     except InvalidValueError:
         raise
@@ -63,14 +73,49 @@ def decode(data: bytes) -> Any:
     """The value that was encoded.
 
     Raises:
-        InvalidValueError: the bytes are damaged, or hold a dataclass that this process cannot import.
+        InvalidValueError: the bytes are damaged, or hold a dataclass that this process cannot import or make.
     """
     try:
-        return _unpack(data)
+        return _unpack(data, MAX_DEPTH)
     except InvalidValueError:
         raise
-    except (msgpack.UnpackException, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InvalidValueError(f"cannot decode a stored value: {error}") from error
+    except Exception as error:  # of msgpack, numpy, the types' constructors, and the constructors of dataclasses
+        raise InvalidValueError(f"cannot decode a stored value: {type(error).__name__}: {error}") from error
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    for child in _children(value):
+        kind = type(child)
+        if kind not in _FLAT and (kind in _CHILDREN or dataclasses.is_dataclass(kind)):
+            if depth == 0:
+                raise InvalidValueError(f"cannot keep a value that is nested more than {MAX_DEPTH} levels deep")
+            _check_depth(child, depth - 1)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    children = _CHILDREN.get(type(value))
+    if children is not None:
+        return children(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return ()
+
+
+def _refuse_msgpack(value: Any) -> Iterable[Any]:
+    raise InvalidValueError(f"cannot keep a msgpack.{type(value).__name__}; values are data: {SUPPORTED}")
+
+
+_FLAT: Final = frozenset({type(None), bool, int, float, str, bytes})  # most values, so that they cost no more than this
+# Exact type -> what is in it; keys of a dict may be tuples.
+_CHILDREN: Final[dict[type, Callable[[Any], Iterable[Any]]]] = {
+    list: iter,
+    tuple: iter,
+    set: iter,
+    frozenset: iter,
+    dict: lambda value: (*value, *value.values()),
+    msgpack.ExtType: _refuse_msgpack,
+    msgpack.Timestamp: _refuse_msgpack,
+}
 
 
 def _pack(value: Any) -> bytes:
@@ -78,20 +123,21 @@ def _pack(value: Any) -> bytes:
     return bytes(msgpack.packb(value, default=_pack_other, strict_types=True, use_bin_type=True))
 
 
-def _unpack(data: bytes) -> Any:
-    return msgpack.unpackb(data, ext_hook=_unpack_other, strict_map_key=False, use_list=True)
+def _unpack(data: bytes, depth: int) -> Any:
+    # Each extension type in another is a new parser on the stack, so bytes from elsewhere must not choose how many.
+    if depth < 0:
+        raise InvalidValueError(f"cannot decode a stored value: it is nested more than {MAX_DEPTH} levels deep")
+    return msgpack.unpackb(data, ext_hook=partial(_unpack_other, depth - 1), strict_map_key=False, use_list=True)
 
 
-def _pack_datetime(value: dt.datetime) -> bytes:
+def _pack_time(value: dt.datetime | dt.time) -> bytes:
     zone = getattr(value.tzinfo, "key", None)  # a zoneinfo zone keeps its name, a fixed offset its offset
     return _pack([value.isoformat(), value.fold, zone])
 
 
-def _unpack_datetime(data: bytes) -> dt.datetime:
-    from zoneinfo import ZoneInfo
-
-    text, fold, zone = _unpack(data)
-    value = dt.datetime.fromisoformat(text).replace(fold=fold)
+def _unpack_time(kind: type[dt.datetime] | type[dt.time], data: bytes, unpack: Unpack) -> dt.datetime | dt.time:
+    text, fold, zone = unpack(data)
+    value = kind.fromisoformat(text).replace(fold=fold)
     return value.replace(tzinfo=ZoneInfo(zone)) if zone else value
 
 
@@ -105,7 +151,8 @@ def _pack_array(value: Any) -> bytes:
 
 
 def _unpack_array(data: bytes) -> Any:
-    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    # numpy's own bound on the header is there for files from strangers; many fields need more.
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False, max_header_size=len(data))
 
 
 def _pack_dataclass(value: Any) -> bytes:
@@ -119,8 +166,8 @@ def _pack_dataclass(value: Any) -> bytes:
     return _pack([cls.__module__, cls.__qualname__, fields])
 
 
-def _unpack_dataclass(data: bytes) -> Any:
-    module, qualname, values = _unpack(data)
+def _unpack_dataclass(data: bytes, unpack: Unpack) -> Any:
+    module, qualname, values = unpack(data)
     cls = _find_class(module, qualname)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise InvalidValueError(
@@ -151,37 +198,41 @@ def _ext(code: _Ext, pack: Callable[[Any], bytes]) -> Callable[[Any], Any]:
 
 # Exact type -> how it is packed.
 _PACKERS: Final[dict[type, Callable[[Any], Any]]] = {
-    int: _ext(_Ext.BIG_INT, lambda value: str(value).encode()),  # only ints beyond 64 bits come here
+    int: _ext(_Ext.BIG_INT, lambda value: f"{value:x}".encode()),  # only ints beyond 64 bits come here
     tuple: _ext(_Ext.TUPLE, lambda value: _pack(list(value))),
     set: _ext(_Ext.SET, lambda value: _pack(list(value))),
     frozenset: _ext(_Ext.FROZENSET, lambda value: _pack(list(value))),
-    bytearray: _ext(_Ext.BYTEARRAY, bytes),
-    dt.datetime: _ext(_Ext.DATETIME, _pack_datetime),
+    dt.datetime: _ext(_Ext.DATETIME, _pack_time),
     dt.date: _ext(_Ext.DATE, lambda value: value.isoformat().encode()),
-    dt.time: _ext(_Ext.TIME, lambda value: _pack([value.isoformat(), value.fold])),
+    dt.time: _ext(_Ext.TIME, _pack_time),
     dt.timedelta: _ext(_Ext.TIMEDELTA, lambda value: _pack([value.days, value.seconds, value.microseconds])),
     Decimal: _ext(_Ext.DECIMAL, lambda value: str(value).encode()),
     UUID: _ext(_Ext.UUID, lambda value: value.bytes),
     complex: _ext(_Ext.COMPLEX, lambda value: _pack([value.real, value.imag])),
     np.ndarray: _ext(_Ext.NDARRAY, _pack_array),
+    # Not as arrays, which lose zeros at the end.
+    np.bytes_: _ext(_Ext.NUMPY_BYTES, bytes),
+    np.str_: _ext(_Ext.NUMPY_STR, lambda value: "".join(value).encode()),
 }
 
-_UNPACKERS: Final[dict[int, Callable[[bytes], Any]]] = {
-    _Ext.BIG_INT: lambda data: int(data.decode()),
-    _Ext.TUPLE: lambda data: tuple(_unpack(data)),
-    _Ext.SET: lambda data: set(_unpack(data)),
-    _Ext.FROZENSET: lambda data: frozenset(_unpack(data)),
-    _Ext.BYTEARRAY: bytearray,
-    _Ext.DATETIME: _unpack_datetime,
-    _Ext.DATE: lambda data: dt.date.fromisoformat(data.decode()),
-    _Ext.TIME: lambda data: (lambda text, fold: dt.time.fromisoformat(text).replace(fold=fold))(*_unpack(data)),
-    _Ext.TIMEDELTA: lambda data: dt.timedelta(*_unpack(data)),
-    _Ext.DECIMAL: lambda data: Decimal(data.decode()),
-    _Ext.UUID: lambda data: UUID(bytes=data),
-    _Ext.COMPLEX: lambda data: complex(*_unpack(data)),
-    _Ext.NDARRAY: _unpack_array,
-    _Ext.NUMPY_SCALAR: lambda data: _unpack_array(data)[()],
+# Extension type -> how it is unpacked; what is in it is unpacked by the second argument.
+_UNPACKERS: Final[dict[int, Callable[[bytes, Unpack], Any]]] = {
+    _Ext.BIG_INT: lambda data, unpack: int(data.decode(), 16),
+    _Ext.TUPLE: lambda data, unpack: tuple(unpack(data)),
+    _Ext.SET: lambda data, unpack: set(unpack(data)),
+    _Ext.FROZENSET: lambda data, unpack: frozenset(unpack(data)),
+    _Ext.DATETIME: partial(_unpack_time, dt.datetime),
+    _Ext.DATE: lambda data, unpack: dt.date.fromisoformat(data.decode()),
+    _Ext.TIME: partial(_unpack_time, dt.time),
+    _Ext.TIMEDELTA: lambda data, unpack: dt.timedelta(*unpack(data)),
+    _Ext.DECIMAL: lambda data, unpack: Decimal(data.decode()),
+    _Ext.UUID: lambda data, unpack: UUID(bytes=data),
+    _Ext.COMPLEX: lambda data, unpack: complex(*unpack(data)),
+    _Ext.NDARRAY: lambda data, unpack: _unpack_array(data),
+    _Ext.NUMPY_SCALAR: lambda data, unpack: _unpack_array(data)[()],
     _Ext.DATACLASS: _unpack_dataclass,
+    _Ext.NUMPY_BYTES: lambda data, unpack: np.bytes_(data),
+    _Ext.NUMPY_STR: lambda data, unpack: np.str_(data.decode()),
 }
 
 
@@ -196,8 +247,8 @@ def _pack_other(value: Any) -> Any:
     raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}; values are data: {SUPPORTED}")
 
 
-def _unpack_other(code: int, data: bytes) -> Any:
+def _unpack_other(depth: int, code: int, data: bytes) -> Any:
     unpacker = _UNPACKERS.get(code)
     if unpacker is None:
         raise InvalidValueError(f"unknown extension type {code}; was it written by a newer version?")
-    return unpacker(bytes(data))
+    return unpacker(bytes(data), partial(_unpack, depth=depth))

@@ -1,0 +1,44 @@
+import logging
+import os
+from collections.abc import Callable, Iterator
+from unittest.mock import patch
+
+import hypothesis
+import pytest
+
+from seedcore.settings import Settings, load_settings
+
+SetKnobs = Callable[..., None]
+
+# No deadline and no check of slowness: this machine may be as slow as it likes.
+hypothesis.settings.register_profile(
+    "unit", deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unit")
+
+
+@pytest.fixture
+def knobs() -> Iterator[SetKnobs]:
+    """Sets knobs in an environment that has none; `.env` and the defaults stay. Undone after the test."""
+
+    def set_knobs(**values: str) -> None:
+        os.environ.update(values)
+        load_settings.cache_clear()
+
+    with patch.dict(os.environ):
+        for variable in list(os.environ):
+            if variable.lower() in Settings.model_fields:
+                del os.environ[variable]
+        load_settings.cache_clear()
+        yield set_knobs
+    load_settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def same_logging_afterwards() -> Iterator[None]:
+    """Much of the code sets up logging for its process, which here is pytest's."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -1,0 +1,425 @@
+import dataclasses
+import datetime as dt
+import enum
+import pickle
+import struct
+import subprocess
+import sys
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedcore.errors import InvalidValueError
+from seedcore.memory.codec import decode, encode
+from seedcore.settings import PROJECT_ROOT
+from tests.unit.deep_values import WRAPPERS, nested
+from tests.unit.values import Color, FrozenPoint, Point, Square, same, values
+
+# Extension types as they are on disk: if one of these numbers changes, items of older versions cannot be read.
+BIG_INT, DATETIME, TIME, TIMEDELTA, DECIMAL, UUID_, COMPLEX, NDARRAY, DATACLASS = 1, 5, 7, 8, 9, 10, 11, 12, 14
+UNKNOWN = 99
+MODEST_DEPTH = 20  # of nesting, that everybody expects to work
+
+# numpy's word on field names that are not Latin-1
+pytestmark = pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
+
+MODULE = __name__
+calls: list[str] = []
+
+
+def function() -> None:
+    calls.append("function")
+
+
+class NoDataclass:
+    def __init__(self) -> None:
+        calls.append("NoDataclass")
+
+
+@dataclasses.dataclass
+class Even:
+    """Refuses odd numbers, which it may not have done when the value was stored."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number % 2:
+            raise ArithmeticError(f"{self.number} is odd")
+
+
+class Bomb:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+class Number(int):
+    pass
+
+
+class Items(list[int]):
+    pass
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+Pair = namedtuple("Pair", "left right")
+
+
+def ext(code: int, payload: bytes) -> bytes:
+    """An extension type in msgpack's longest form, which has room for every code and payload."""
+    return struct.pack(">BIb", 0xC9, len(payload), code) + payload
+
+
+def packed(value: object) -> bytes:
+    return bytes(msgpack.packb(value))
+
+
+def npy(header: str, body: bytes = b"") -> bytes:
+    """A file of numpy's own format, version 1.0."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + body
+
+
+def dataclass_bytes(name: str, fields: object, module: str = MODULE) -> bytes:
+    return ext(DATACLASS, packed([module, name, fields]))
+
+
+def a_dataclass_of_a_function() -> object:
+    @dataclasses.dataclass
+    class Local:
+        number: int = 1
+
+    return Local()
+
+
+def an_impostor() -> object:
+    """A dataclass that says to be another one, as after a reload of its module."""
+    impostor: Any = dataclasses.make_dataclass(Point.__qualname__, ["x"])
+    impostor.__module__ = Point.__module__
+    return impostor(1)
+
+
+def self_referencing_list() -> list[object]:
+    value: list[object] = []
+    value.append(value)
+    return value
+
+
+def self_referencing_in_a_tuple() -> list[object]:
+    value: list[object] = []
+    value.append((value,))
+    return value
+
+
+def self_referencing_point() -> Point:
+    point = Point(1)
+    point.x = [point]
+    return point
+
+
+# What comes back
+
+
+@given(values)
+def test_every_value_comes_back_the_same(value: object) -> None:
+    assert same(decode(encode(value)), value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        -0.0,
+        float("nan"),
+        complex(-0.0, float("inf")),
+        2**63,
+        2**64,
+        -(2**63) - 1,
+        10**4000,
+        b"",
+        "",
+        "\x00 Grüße 🎭",
+        {1: "int", "1": "str", None: 0, (1, 2): 0, b"k": 0, 1.5: 0, frozenset([1]): 0},
+        dt.datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin")),
+        dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        dt.datetime(1890, 1, 1, tzinfo=dt.timezone(dt.timedelta(minutes=53, seconds=28, microseconds=5))),
+        Decimal("sNaN"),
+        Decimal("-0.00"),
+        dt.timedelta.max,
+        np.float64(1.5),
+        np.bool_(True),
+        np.longdouble("0.1"),
+        np.datetime64("NaT"),
+        np.array(7),
+        np.zeros((0, 3)),
+        np.zeros((2, 0, 3), order="F"),
+        np.array([1, 2], dtype=">i4"),
+        np.zeros(2, dtype=[("name", "U3"), ("inner", [("x", "f4", (2,))])]),
+        Square(3),
+        Square.Corner(1),
+    ],
+    ids=repr,
+)
+def test_a_value_at_the_edge_comes_back_the_same(value: object) -> None:
+    assert same(decode(encode(value)), value)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_keeps_its_memory_order_and_can_be_written(order: Any) -> None:
+    array = np.arange(6.0).reshape(2, 3).copy(order=order)
+    back = decode(encode(array))
+    assert back.flags[f"{order}_CONTIGUOUS"]
+    back[0, 0] = 5
+
+
+def test_what_comes_back_is_never_the_same_object() -> None:
+    inner = [1]
+    back = decode(encode({"inner": inner}))
+    back["inner"].append(2)
+    assert inner == [1]
+
+
+@pytest.mark.parametrize("buffer", [bytearray(b"\x00x"), memoryview(b"\x00x")])
+def test_a_buffer_comes_back_as_equal_bytes(buffer: object) -> None:
+    assert same(decode(encode(buffer)), b"\x00x")
+
+
+def test_a_time_keeps_its_zone() -> None:
+    value = dt.time(12, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert same(decode(encode(value)), value)
+
+
+@pytest.mark.parametrize("value", [np.bytes_(b"a\x00"), np.str_("a\x00")], ids=["bytes_", "str_"])
+def test_a_numpy_string_keeps_its_zeros(value: Any) -> None:
+    assert len(decode(encode(value))) == len(value)
+
+
+def test_an_array_with_many_fields_can_be_read_again() -> None:
+    array = np.zeros(1, dtype=[(f"field_{number}", "f8") for number in range(600)])
+    assert same(decode(encode(array)), array)
+
+
+def test_no_depth_of_nesting_ends_the_process_or_is_kept_but_cannot_be_read() -> None:
+    program = subprocess.run(
+        [sys.executable, "-m", "tests.unit.deep_values"], cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert program.returncode == 0, f"died with {program.returncode} after {program.stdout.splitlines()[-1]!r}"
+    outcomes = [line.split("\t") for line in program.stdout.splitlines()]
+    unreadable = [(kind, depth) for kind, depth, outcome in outcomes if outcome == "not read" and kind != "by hand"]
+    assert unreadable == []
+    refused = [(kind, depth) for kind, depth, outcome in outcomes if outcome != "read" and int(depth) <= MODEST_DEPTH]
+    assert refused == []
+
+
+# What a dataclass that has changed since makes of a stored value
+
+
+def test_a_field_that_was_added_with_a_default_has_the_default() -> None:
+    assert decode(dataclass_bytes("Point", {"x": 1}, Point.__module__)) == Point(1, None)
+
+
+def test_a_field_that_was_removed_is_left_out() -> None:
+    assert decode(dataclass_bytes("Point", {"x": 1, "y": 2, "z": 3}, Point.__module__)) == Point(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("FrozenPoint", {"x": 1}), ("Even", {"number": 1})],
+    ids=["a field was added without a default", "its constructor refuses the value now"],
+)
+def test_a_dataclass_that_cannot_be_made_any_more_is_explained(name: str, fields: object) -> None:
+    module = {"FrozenPoint": FrozenPoint.__module__}.get(name, MODULE)
+    with pytest.raises(InvalidValueError):
+        decode(dataclass_bytes(name, fields, module))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("no.such.module", "Plan"), (MODULE, "NoSuchClass"), (MODULE, "Even.number.missing")]
+)
+def test_a_dataclass_that_cannot_be_imported_is_named(module: str, name: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"{module}.{name}.*PYTHONPATH"):
+        decode(dataclass_bytes(name, {}, module))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        function,
+        NoDataclass,
+        Point,
+        iter([1]),
+        range(3),
+        Path("/"),
+        ...,
+        Number(1),
+        Items(),
+        Level.LOW,
+        Color.RED,
+        Pair(1, 2),
+        OrderedDict(),
+        np.array([object()]),
+        np.zeros(1, dtype=[("x", "O")]),
+        np.ma.masked_array([1], mask=[True]),
+        a_dataclass_of_a_function(),
+        an_impostor(),
+        "\ud800",
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"key": [value]}], ids=["bare", "inside"])
+def test_what_is_not_data_is_refused(value: object, wrap: Callable[[object], object]) -> None:
+    with pytest.raises(InvalidValueError):
+        encode(wrap(value))
+
+
+@pytest.mark.parametrize(("value", "word"), [(object(), "object"), (Number(1), "Number"), (Pair(1, 2), "Pair")])
+def test_a_refusal_names_the_type_and_what_is_allowed(value: object, word: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"{word}.*numpy arrays"):
+        encode({"key": value})
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_too_deep_nesting_is_refused(kind: str) -> None:
+    with pytest.raises(InvalidValueError):
+        encode(nested(kind, 100_000))
+
+
+@pytest.mark.parametrize("make", [self_referencing_list, self_referencing_in_a_tuple, self_referencing_point])
+def test_a_value_that_contains_itself_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(InvalidValueError):
+        encode(make())
+
+
+# Damaged bytes
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+payloads = st.one_of(
+    st.binary(),
+    plain.map(packed),
+    st.text().map(str.encode),
+    st.text("{}()[]'descr:<f8|O,shape 19-\"#\n").map(npy),
+)
+
+
+def reads_or_refuses(data: bytes) -> None:
+    try:
+        decode(data)
+    except InvalidValueError:
+        return
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    reads_or_refuses(data)
+
+
+@given(st.integers(-1, 20), payloads)
+def test_any_payload_of_an_extension_type_is_read_or_refused(code: int, payload: bytes) -> None:
+    reads_or_refuses(ext(code, payload))
+
+
+@given(values, st.data())
+def test_truncated_bytes_are_refused(value: object, data: st.DataObject) -> None:
+    encoded = encode(value)
+    length = data.draw(st.integers(0, len(encoded) - 1))
+    with pytest.raises(InvalidValueError):
+        decode(encoded[:length])
+
+
+@given(values, st.data())
+def test_bytes_with_a_flipped_bit_are_read_or_refused(value: object, data: st.DataObject) -> None:
+    damaged = bytearray(encode(value))
+    position = data.draw(st.integers(0, len(damaged) - 1))
+    damaged[position] ^= 1 << data.draw(st.integers(0, 7))
+    reads_or_refuses(bytes(damaged))
+
+
+def shaped(shape: str) -> bytes:
+    """An array of doubles of this shape, without its elements."""
+    return ext(NDARRAY, npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}"))
+
+
+DAMAGED = {
+    "nothing": b"",
+    "a byte that msgpack does not use": b"\xc1",
+    "a value and more": packed(1) + b"more",
+    "lists without an end": b"\x91" * 100_000,
+    "an unknown type": ext(UNKNOWN, b""),
+    "an int of letters": ext(BIG_INT, b"ten"),
+    "a datetime in words": ext(DATETIME, packed(["yesterday", 0, None])),
+    "a datetime of few members": ext(DATETIME, packed(["2026-01-01T00:00:00"])),
+    "a zone that is nowhere": ext(DATETIME, packed(["2026-01-01T00:00:00", 0, "No/Where"])),
+    "a zone that is a path": ext(DATETIME, packed(["2026-01-01T00:00:00", 0, "../../etc/passwd"])),
+    "a large fold": ext(DATETIME, packed(["2026-01-01T00:00:00", 2**63, "UTC"])),
+    "a time after midnight": ext(TIME, packed(["25:00", 0])),
+    "a timedelta of aeons": ext(TIMEDELTA, packed([10**12, 0, 0])),
+    "a decimal in words": ext(DECIMAL, b"ten"),
+    "a short UUID": ext(UUID_, b"short"),
+    "a complex of a list": ext(COMPLEX, packed([[], 1])),
+    "no array": ext(NDARRAY, b"no array"),
+    "an array with half a header": ext(NDARRAY, npy("{")),
+    "an array without its elements": shaped("(9,)"),
+    "an array of petabytes": shaped("(1000000000000000,)"),
+    "an array beyond all numbers": shaped("(99999999999999999999,)"),
+    "an array of negative length": shaped("(-1,)"),
+    "a dataclass without a name": ext(DATACLASS, packed("no list")),
+    "a dataclass without fields": dataclass_bytes("Even", "no fields"),
+    "a dataclass with an empty name": dataclass_bytes("", {}),
+    "a dataclass of no module": dataclass_bytes("Even", {}, module=""),
+    "a dataclass of a relative module": dataclass_bytes("Even", {}, module="..relative"),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidValueError):
+        decode(data)
+
+
+def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    data = pickle.dumps(Bomb(made))
+    reads_or_refuses(data)
+    with pytest.raises(InvalidValueError):
+        decode(ext(NDARRAY, npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", data)))
+    assert not made.exists()
+    pickle.loads(data)  # noqa: S301 - its own
+    assert made.exists(), "the bomb does not work"
+
+
+@pytest.mark.parametrize("name", ["function", "NoDataclass", "Even.__init__", "calls.clear"])
+def test_only_a_dataclass_is_ever_called(name: str) -> None:
+    calls[:] = ["before"]
+    with pytest.raises(InvalidValueError):
+        decode(dataclass_bytes(name, {}))
+    assert calls == ["before"]
+
+
+def test_bytes_on_disk_are_read_for_ever() -> None:
+    assert decode(ext(BIG_INT, b"10000000000000000")) == 2**64
+    assert decode(ext(UUID_, b"\x01" * 16)) == UUID(bytes=b"\x01" * 16)
+    assert decode(ext(DATETIME, packed(["2026-01-01T00:00:00", 1, None]))) == dt.datetime(2026, 1, 1, fold=1)
+    assert decode(ext(TIMEDELTA, packed([1, 2, 3]))) == dt.timedelta(1, 2, 3)
