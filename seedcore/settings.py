@@ -16,10 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 
 DOCKER_SIZE_UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+MAX_PORT: Final = 65535
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Port = Annotated[int, Field(ge=1024, le=65535)]
+Port = Annotated[int, Field(ge=1024, le=MAX_PORT)]
 DockerSize = Annotated[str, Field(pattern=r"^[1-9][0-9]*[bkmg]$")]
 
 
@@ -171,7 +172,26 @@ class Settings(BaseSettings):
     @field_validator("ray_auth_token_path", "state_dir")
     @classmethod
     def _from_project_root(cls, path: Path) -> Path:
-        return PROJECT_ROOT / path
+        if path == Path():
+            raise ValueError("must not be empty")
+        try:
+            return PROJECT_ROOT / path.expanduser()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("ray_address")
+    @classmethod
+    def _has_a_port(cls, address: str) -> str:
+        if address != "auto" and not 0 < int(address.rpartition(":")[2]) <= MAX_PORT:
+            raise ValueError(f"the port must be from 1 to {MAX_PORT}")
+        return address
+
+    @field_validator("api_allowed_hosts")
+    @classmethod
+    def _names_a_host(cls, hosts: str) -> str:
+        if not hosts.replace(",", "").strip():
+            raise ValueError("must name one host or more")
+        return hosts
 
     @field_validator("shm_size")
     @classmethod

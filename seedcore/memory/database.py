@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -35,9 +35,9 @@ class Database:
 
     def __init__(self, path: Path, tables: tuple[str, ...], synchronous: Synchronous) -> None:
         self.path = path
-        with self._explained("open"):
+        with self._explained("open"), ExitStack() as opened:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = self._connect(synchronous)
+            self._writer = opened.enter_context(closing(self._connect(synchronous)))
             version = self._writer.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 raise StoreUnavailableError(
@@ -53,8 +53,9 @@ class Database:
             self._epoch = self._read_epoch()
             self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._writer.execute("COMMIT")
-            self.reader = self._connect(synchronous)
+            self.reader = opened.enter_context(closing(self._connect(synchronous)))
             self.reader.execute("PRAGMA query_only = ON")
+            opened.pop_all()  # both stay open
 
     def _connect(self, synchronous: Synchronous) -> sqlite3.Connection:
         # Transactions are ours (isolation_level None); one thread at a time uses a connection, not always the same.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from seedcore.errors import InvalidKeyError, InvalidTtlError, ValueTooLargeError
 
@@ -45,9 +46,12 @@ def check_ttl(ttl_s: object) -> float | None:
     """
     if ttl_s is None:
         return None
-    if isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or not math.isfinite(ttl_s) or ttl_s <= 0:
-        raise InvalidTtlError(f"ttl_s must be a number of seconds above 0, or None: {ttl_s!r}")
-    return float(ttl_s)
+    if isinstance(ttl_s, int | float) and not isinstance(ttl_s, bool):
+        with suppress(OverflowError):  # an int that no float can hold
+            seconds = float(ttl_s)
+            if math.isfinite(seconds) and seconds > 0:
+                return seconds
+    raise InvalidTtlError(f"ttl_s must be a number of seconds above 0, or None: {ttl_s!r:.80}")
 
 
 def check_sizes(items: Mapping[str, bytes], max_bytes: int, knob: str) -> None:

@@ -2,7 +2,8 @@
 
 Metwally, Agrawal, El Abbadi: Efficient Computation of Frequent and Top-k Elements in Data Streams, ICDT 2005. When
 all counters are taken, a new item takes over the smallest one and its count. So a count is at most `overcount` too
-high, and every item that was missed more than total / max_items times is among the counters.
+high, and every item that was missed more than total / max_items times is among the counters. `highest_dropped` keeps
+that true when the bound is raised: an item without a counter may have been missed as often as that.
 """
 
 import sqlite3
@@ -19,8 +20,9 @@ TABLES: Final = (
     "CREATE INDEX IF NOT EXISTS misses_by_count ON misses (misses)",
     """CREATE TABLE IF NOT EXISTS totals (
            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-           items INTEGER NOT NULL, misses INTEGER NOT NULL, evictions INTEGER NOT NULL)""",
-    "INSERT INTO totals VALUES (1, 0, 0, 0) ON CONFLICT DO NOTHING",
+           items INTEGER NOT NULL, misses INTEGER NOT NULL, evictions INTEGER NOT NULL,
+           highest_dropped INTEGER NOT NULL)""",
+    "INSERT INTO totals VALUES (1, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
 )
 
 
@@ -47,7 +49,9 @@ class MissStore:
 
     def record(self, connection: sqlite3.Connection, misses: Mapping[str, int]) -> None:
         """Add misses by item id, inside an open transaction."""
-        items, total, evictions = connection.execute("SELECT items, misses, evictions FROM totals").fetchone()
+        items, total, evictions, highest_dropped = connection.execute(
+            "SELECT items, misses, evictions, highest_dropped FROM totals"
+        ).fetchone()
         for item_id, times in misses.items():
             total += times
             known = connection.execute(
@@ -55,15 +59,19 @@ class MissStore:
             ).rowcount
             if known:
                 continue
-            overcount = 0
-            if items < self._max_items:
-                items += 1
-            else:
-                overcount = self._drop_smallest(connection, items - self._max_items + 1)
-                evictions += 1
-                items = self._max_items
-            connection.execute("INSERT INTO misses VALUES (?, ?, ?)", (item_id, overcount + times, overcount))
-        connection.execute("UPDATE totals SET items = ?, misses = ?, evictions = ?", (items, total, evictions))
+            surplus = items + 1 - self._max_items
+            if surplus > 0:
+                highest_dropped = max(highest_dropped, self._drop_smallest(connection, surplus))
+                evictions += surplus
+                items -= surplus
+            connection.execute(
+                "INSERT INTO misses VALUES (?, ?, ?)", (item_id, highest_dropped + times, highest_dropped)
+            )
+            items += 1
+        connection.execute(
+            "UPDATE totals SET items = ?, misses = ?, evictions = ?, highest_dropped = ?",
+            (items, total, evictions, highest_dropped),
+        )
 
     @staticmethod
     def _drop_smallest(connection: sqlite3.Connection, number: int) -> int:

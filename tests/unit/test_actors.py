@@ -1,0 +1,156 @@
+"""The actors' classes, which are plain classes, in this process."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seedcore.errors import (
+    InvalidKeyError,
+    InvalidTtlError,
+    InvalidValueError,
+    StoreUnavailableError,
+    ValueTooLargeError,
+)
+from seedcore.memory.miss_store import HotItem
+from seedcore.memory.miss_tracker import MissTracker
+from seedcore.memory.mw_store import MwStore
+from seedcore.memory.shared_cache import SharedCache
+from seedcore.settings import PROJECT_ROOT
+from tests.unit.conftest import SetKnobs
+
+DEADLINE_S = 60
+
+
+@pytest.fixture(autouse=True)
+def state_dir(knobs: SetKnobs, tmp_path: Path) -> Path:
+    knobs(
+        STATE_DIR=str(tmp_path),
+        KEY_MAX_LENGTH="8",
+        VALUE_MAX_BYTES="2000",
+        SHARED_CACHE_MAX_ITEMS="2",
+        SHARED_CACHE_MAX_BYTES="1500",
+        MISS_TRACKER_MAX_ITEMS="2",
+        LOG_LEVEL="ERROR",
+    )
+    return tmp_path
+
+
+async def test_organs_have_items_of_their_own() -> None:
+    store = MwStore("ns/mw.sqlite3")
+    await store.set_many("one", {"a": b"1", "b": b"2"})
+    await store.set_many("two", {"a": b"3"})
+    assert await store.get_many("one", ["b", "a", "c"]) == {"a": b"1", "b": b"2"}
+    assert await store.delete_many("one", ["a", "c"]) == ["a"]
+    assert await store.get_many("one", ["a", "b"]) == {"b": b"2"}
+    assert await store.get_many("two", ["a"]) == {"a": b"3"}
+
+
+async def test_what_an_actor_has_answered_its_successor_knows() -> None:
+    await MwStore("mw.sqlite3").set_many("one", {"a": b"1"})
+    await SharedCache("shared.sqlite3").set_many({"a": b"2"})
+    await MissTracker("misses.sqlite3").record(["a", "a", "b"])
+    assert await MwStore("mw.sqlite3").get_many("one", ["a"]) == {"a": b"1"}
+    assert await SharedCache("shared.sqlite3").get_many(["a"]) == {"a": b"2"}
+    assert await MissTracker("misses.sqlite3").top(5) == [HotItem("a", 2, 0), HotItem("b", 1, 0)]
+
+
+async def test_the_cache_drops_the_least_recently_used() -> None:
+    cache = SharedCache("shared.sqlite3")
+    await cache.set_many({"a": b"1", "b": b"2"})
+    await cache.get_many(["a"])
+    await cache.set_many({"c": b"3"})
+    assert await cache.get_many(["a", "b", "c"]) == {"a": b"1", "c": b"3"}
+    assert (await cache.stats())["evictions"] == 1
+
+
+async def test_statistics_count_items_hits_and_misses() -> None:
+    store = MwStore("mw.sqlite3")
+    await store.set_many("one", {"a": b"123", "b": b""})
+    await store.get_many("one", ["a", "b", "c", "c"])
+    stats = await store.stats()
+    assert (stats["items"], stats["bytes"], stats["hits"], stats["misses"]) == (2, 3, 2, 1)
+    tracker = MissTracker("misses.sqlite3")
+    await tracker.record(["a", "b", "c"])
+    stats = await tracker.stats()
+    assert (stats["items"], stats["misses"], stats["evictions"]) == (2, 3, 1)
+
+
+async def test_an_item_expires_and_is_counted() -> None:
+    store = MwStore("mw.sqlite3")
+    await store.set_many("one", {"short": b"1"}, ttl_s=1e-9)
+    await store.set_many("one", {"long": b"2"}, ttl_s=3600)
+    assert await store.get_many("one", ["short", "long"]) == {"long": b"2"}
+    stats = await store.stats()
+    assert (stats["items"], stats["expirations"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("organ_id", "items", "ttl_s", "error"),
+    [
+        ("", {"a": b"1"}, None, InvalidKeyError),
+        (5, {"a": b"1"}, None, InvalidKeyError),
+        ("one", {"a": b"1", "": b"2"}, None, InvalidKeyError),
+        ("one", {"a": b"1", "too long a key": b"2"}, None, InvalidKeyError),
+        ("one", {"a": b"1"}, 0, InvalidTtlError),
+        ("one", {"a": b"1", "large": bytes(2001)}, None, ValueTooLargeError),
+    ],
+)
+async def test_a_bad_write_keeps_nothing_and_the_good_ones_beside_it_are_kept(
+    organ_id: Any, items: dict[str, bytes], ttl_s: float | None, error: type[Exception]
+) -> None:
+    store = MwStore("mw.sqlite3")
+    good, bad = await asyncio.gather(
+        store.set_many("one", {"good": b"kept"}), store.set_many(organ_id, items, ttl_s), return_exceptions=True
+    )
+    assert good is None
+    assert isinstance(bad, error)
+    assert await store.get_many("one", ["good", "a", "large"]) == {"good": b"kept"}
+
+
+async def test_a_value_larger_than_the_whole_cache_is_refused_and_evicts_nothing() -> None:
+    cache = SharedCache("shared.sqlite3")
+    await cache.set_many({"a": b"1"})
+    with pytest.raises(ValueTooLargeError, match="SHARED_CACHE_MAX_BYTES allows 1500"):
+        await cache.set_many({"b": bytes(1501)})
+    assert await cache.get_many(["a", "b"]) == {"a": b"1"}
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, "5", None, True])
+async def test_a_number_of_hot_items_that_is_none_is_refused(number: Any) -> None:
+    with pytest.raises(InvalidValueError, match="hot items"):
+        await MissTracker("misses.sqlite3").top(number)
+
+
+async def test_many_writes_at_once_share_transactions_and_are_all_kept() -> None:
+    store = MwStore("mw.sqlite3")
+    await asyncio.gather(*(store.set_many("one", {str(number): b"1"}) for number in range(200)))
+    assert len(await store.get_many("one", [str(number) for number in range(200)])) == 200
+    assert (await store.stats())["transactions"] < 100
+
+
+def test_an_actor_whose_store_cannot_be_opened_is_not_born(state_dir: Path) -> None:
+    (state_dir / "mw.sqlite3").mkdir()
+    with pytest.raises(StoreUnavailableError, match=str(state_dir / "mw.sqlite3")):
+        MwStore("mw.sqlite3")
+
+
+async def test_a_fenced_actor_ends_its_process_instead_of_answering(state_dir: Path) -> None:
+    done = subprocess.run(  # noqa: ASYNC221 - nothing else runs on this loop
+        [sys.executable, "-m", "tests.unit.fenced_actor"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "STATE_DIR": str(state_dir)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.split() == ["fenced"]
+    assert str(state_dir / "mw.sqlite3") in done.stderr
+    kept = await MwStore("mw.sqlite3").get_many("agent", ["before", "after", "late"])
+    assert kept == {"before": b"1", "after": b"2"}
