@@ -1,5 +1,6 @@
 """What a request must pass before any route: a known Host header, and a body within the limit."""
 
+import re
 from http import HTTPStatus
 from typing import Final
 
@@ -9,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from seedcore.api.problems import problem
 
 LOOPBACK_IPV6: Final = "::1"
+HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]@/]+))(:[0-9]*)?")
 
 
 class HostGuard:
@@ -41,9 +43,8 @@ class HostGuard:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    parts = HOST_AND_PORT.fullmatch(host)
+    return (parts["ipv6"] or parts["name"]).lower() if parts else host
 
 
 class BodyLimit:
@@ -64,7 +65,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "")
-        if length.isdigit() and int(length) > self._max_bytes:
+        if length.isdecimal() and float(length) > self._max_bytes:  # a float, whose digits have no limit
             await self._refuse(scope, receive, send)
             return
         messages = await self._read(receive)

@@ -29,7 +29,10 @@ def to_json_value(value: Any) -> Any:
         case bytes() | bytearray():
             return base64.b64encode(value).decode()
         case np.ndarray() | np.generic():
-            return to_json_value(value.tolist())
+            plain = value.tolist()
+            if type(plain) is type(value):  # numpy leaves its long doubles as they are
+                plain = complex(value) if np.iscomplexobj(value) else float(value)
+            return to_json_value(plain)
         case datetime() | date() | time():
             return value.isoformat()
         case timedelta():

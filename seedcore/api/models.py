@@ -1,8 +1,9 @@
 """What goes in and out of the API."""
 
+import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 MAX_ITEM_IDS = 100_000  # item ids in one request; the body limit bounds the rest
 
@@ -11,21 +12,33 @@ TtlSeconds = Annotated[
 ]
 
 
+def _check_numbers(value: JsonValue) -> JsonValue:
+    # Python's parser takes NaN, Infinity and 1e400 as well, which JSON does not have.
+    try:
+        json.dumps(value, allow_nan=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+AnyJson = Annotated[JsonValue, AfterValidator(_check_numbers)]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="null")
 
 
 class ItemIn(_Strict):
     """An item to keep."""
 
-    value: JsonValue = Field(description="any JSON value")
+    value: AnyJson = Field(description="any JSON value")
     ttl_s: TtlSeconds = None
 
 
 class ItemsIn(_Strict):
     """Items to keep, all or none."""
 
-    items: dict[str, JsonValue] = Field(description="values by item id")
+    items: dict[str, AnyJson] = Field(description="values by item id")
     ttl_s: TtlSeconds = None
 
 

@@ -1,0 +1,402 @@
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from seedcore import errors
+from seedcore.api import problems
+from seedcore.api.app import create_app
+from seedcore.settings import load_settings
+from seedcore.singletons import singletons
+from tests.unit.conftest import SetKnobs
+from tests.waiting import free_port
+
+MAX_BODY_BYTES = 2048
+JSON = {"Content-Type": "application/json"}
+ITEM = "/organs/agent/items/plan"
+PROBLEM = "application/problem+json"
+
+OPERATIONS = {
+    ("/healthz", "get"),
+    ("/readyz", "get"),
+    ("/actors", "get"),
+    ("/hot-items", "get"),
+    ("/organs/{organ_id}/items", "put"),
+    ("/organs/{organ_id}/items/query", "post"),
+    ("/organs/{organ_id}/items/{item_id}", "get"),
+    ("/organs/{organ_id}/items/{item_id}", "put"),
+    ("/organs/{organ_id}/items/{item_id}", "delete"),
+    ("/shared-items", "put"),
+    ("/shared-items/query", "post"),
+    ("/shared-items/{item_id}", "get"),
+    ("/shared-items/{item_id}", "put"),
+    ("/shared-items/{item_id}", "delete"),
+}
+# These answer without a head, in their own way.
+HEALTH = {("/healthz", "get"), ("/readyz", "get"), ("/actors", "get")}
+
+
+@pytest.fixture
+async def api(knobs: SetKnobs) -> AsyncIterator[httpx.AsyncClient]:
+    """The application, without a Ray head and without waiting for one."""
+    knobs(
+        RAY_ADDRESS=f"127.0.0.1:{free_port()}",
+        RAY_AUTH_MODE="disabled",
+        LOOKUP_RETRIES="1",
+        API_MAX_BODY_BYTES=str(MAX_BODY_BYTES),
+    )
+    async with client_of(create_app()) as client:
+        yield client
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost:8000")
+
+
+def assert_problem(answer: httpx.Response, status: int, *words: str) -> None:
+    """One shape for all errors (RFC 9457), with each of the words in its explanation."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == PROBLEM
+    body = answer.json()
+    assert body["status"] == status
+    assert body["title"] == HTTPStatus(status).phrase
+    assert body["type"] == "about:blank"
+    for word in words:
+        assert word in body["detail"], body["detail"]
+
+
+async def without_host(client: httpx.AsyncClient, path: str) -> httpx.Response:
+    request = client.build_request("GET", path)
+    del request.headers["host"]
+    return await client.send(request)
+
+
+# Health and documentation
+
+
+async def test_healthz_answers_without_a_cluster(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+async def test_readyz_says_503_and_why_for_each_singleton_without_a_cluster(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/readyz")
+    assert answer.status_code == 503
+    body = answer.json()
+    assert body["ready"] is False
+    assert set(body["actors"]) == {row.name for row in singletons(load_settings())}
+    for actor in body["actors"].values():
+        assert actor["ready"] is False
+        assert actor["reason"]
+
+
+async def test_the_document_describes_every_operation(api: httpx.AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+    operations = {
+        (path, method): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert set(operations) == OPERATIONS
+    for name, operation in operations.items():
+        assert operation["description"], name
+        assert operation["tags"], name
+    assert document["info"]["title"] == "SeedCore"
+
+
+async def test_the_documentation_page_is_there(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/docs")
+    assert answer.status_code == 200
+    assert "/openapi.json" in answer.text
+
+
+# Guards
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost", "localhost:8000", "127.0.0.1:1", "seedcore-api:8000", "[::1]", "[::1]:8000"]
+)
+async def test_the_machines_own_names_are_served(api: httpx.AsyncClient, host: str) -> None:
+    assert (await api.get("/healthz", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "rebound.example",
+        "rebound.example:8000",
+        "localhost.rebound.example",
+        "127.0.0.1.rebound.example",
+        "127.0.0.2",
+        "[::2]:8000",
+        "",
+        ":8000",
+        "[::1].rebound.example",
+        "localhost:8000@rebound.example",
+    ],
+)
+async def test_other_hosts_are_refused_whatever_they_ask_for(api: httpx.AsyncClient, host: str) -> None:
+    for path in ("/healthz", "/no/such/path", "/docs"):
+        answer = await api.get(path, headers={"Host": host})
+        assert_problem(answer, 421, "API_ALLOWED_HOSTS", "localhost")
+
+
+async def test_a_request_without_a_host_is_refused(api: httpx.AsyncClient) -> None:
+    assert_problem(await without_host(api, "/healthz"), 421)
+
+
+async def test_the_knob_says_which_hosts_are_served(knobs: SetKnobs) -> None:
+    knobs(API_ALLOWED_HOSTS=" dev.example , other.example")
+    async with client_of(create_app()) as client:
+        assert (await client.get("/healthz", headers={"Host": "DEV.example:80"})).status_code == 200
+        assert (await client.get("/healthz", headers={"Host": "localhost"})).status_code == 421
+
+
+async def test_a_page_on_the_web_is_given_no_permission(api: httpx.AsyncClient) -> None:
+    origin = {"Origin": "https://rebound.example"}
+    asked = await api.options(ITEM, headers={**origin, "Access-Control-Request-Method": "PUT"})
+    assert asked.status_code == 405
+    for answer in (asked, await api.get("/healthz", headers=origin)):
+        assert not any(name.startswith("access-control-") for name in answer.headers)
+
+
+@pytest.mark.parametrize("content_type", [{}, {"Content-Type": "text/plain"}], ids=["none", "text"])
+async def test_what_a_web_page_may_send_unasked_is_not_read_as_json(
+    api: httpx.AsyncClient, content_type: dict[str, str]
+) -> None:
+    answer = await api.post("/shared-items/query", content=b'{"item_ids": []}', headers=content_type)
+    assert_problem(answer, 422, "body")
+
+
+def body_of(size: int) -> bytes:
+    """A JSON body that is not valid, so that no item is asked for, of exactly this size."""
+    return b'{"no such member": "' + b"x" * (size - 22) + b'"}'
+
+
+async def test_a_body_of_the_largest_size_is_read(api: httpx.AsyncClient) -> None:
+    body = body_of(MAX_BODY_BYTES)
+    assert len(body) == MAX_BODY_BYTES
+    assert_problem(await api.put(ITEM, content=body, headers=JSON), 422, "no such member")
+
+
+async def test_a_body_above_the_limit_is_refused_by_its_length(api: httpx.AsyncClient) -> None:
+    answer = await api.put(ITEM, content=body_of(MAX_BODY_BYTES + 1), headers=JSON)
+    assert_problem(answer, 413, f"API_MAX_BODY_BYTES={MAX_BODY_BYTES}")
+    assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("length", [{}, {"Content-Length": "10"}], ids=["no length", "a length that is not true"])
+async def test_an_endless_body_is_refused_as_soon_as_it_is_too_large(
+    api: httpx.AsyncClient, length: dict[str, str]
+) -> None:
+    chunk = b"x" * 512
+    sent = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent <= 100 * MAX_BODY_BYTES:
+            sent += len(chunk)
+            yield chunk
+
+    answer = await api.put(ITEM, content=chunks(), headers={**JSON, **length})
+    assert_problem(answer, 413, "API_MAX_BODY_BYTES")
+    assert sent <= MAX_BODY_BYTES + 2 * len(chunk)
+
+
+async def test_a_body_in_many_chunks_is_read_whole(api: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for byte in body_of(300):
+            yield bytes([byte])
+
+    assert_problem(await api.put(ITEM, content=chunks(), headers=JSON), 422, "no such member")
+
+
+# Requests that are not right
+
+
+async def test_unknown_paths_and_methods_are_problems(api: httpx.AsyncClient) -> None:
+    assert_problem(await api.get("/no/such/path"), 404)
+    answer = await api.post("/healthz")
+    assert_problem(answer, 405)
+    assert answer.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b"", "body"),
+        (b"{", "body"),
+        (b"[]", "body"),
+        (b'"text"', "body"),
+        (b"{}", "body.value"),
+        (b'{"ttl_s": 5}', "body.value"),
+        (b'{"value": 1, "ttl": 5}', "body.ttl"),
+        (b'{"value": 1, "ttl_s": 0}', "body.ttl_s"),
+        (b'{"value": 1, "ttl_s": -1}', "body.ttl_s"),
+        (b'{"value": 1, "ttl_s": 1e400}', "body.ttl_s"),
+        (b'{"value": 1, "ttl_s": NaN}', "body.ttl_s"),
+        (b'{"value": 1, "ttl_s": "5"}', "body.ttl_s"),
+        (b'{"value": 1, "ttl_s": true}', "body.ttl_s"),
+        (b'{"value": 1, "ttl_s": [5]}', "body.ttl_s"),
+        (b'{"value": NaN}', "body"),
+        (b'{"value": [1, Infinity]}', "body"),
+        (b'{"value": 1e400}', "body"),
+    ],
+)
+async def test_a_body_that_is_not_an_item_is_refused_by_its_place(
+    api: httpx.AsyncClient, body: bytes, where: str
+) -> None:
+    answer = await api.put(ITEM, content=body, headers=JSON)
+    assert_problem(answer, 422, where)
+    assert answer.json()["errors"][0]["where"].startswith(where)
+
+
+@pytest.mark.parametrize("body", [b"\xff", b'{"value": ' + b"[" * 900 + b"]" * 900 + b"}"], ids=["no text", "deep"])
+async def test_a_body_that_cannot_be_read_is_the_callers_fault(api: httpx.AsyncClient, body: bytes) -> None:
+    answer = await api.put(ITEM, content=body, headers=JSON)
+    assert answer.status_code in (400, 422)
+    assert_problem(answer, answer.status_code)
+
+
+async def test_text_that_is_not_unicode_is_refused_wherever_it_stands(api: httpx.AsyncClient) -> None:
+    for body in ({"value": "\ud800"}, {"value": ["\ud800"]}, {"value": {"\ud800": 1}}, {"value": 1, "\ud800": 2}):
+        assert_problem(await api.put(ITEM, content=json.dumps(body), headers=JSON), 422)
+
+
+LONG = "k" * 5000  # longer than the largest KEY_MAX_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "words"),
+    [
+        ("GET", f"/organs/{LONG}/items/plan", None, ["organ_id", "KEY_MAX_LENGTH"]),
+        ("PUT", f"/organs/{LONG}/items/plan", {"value": 1}, ["organ_id", "KEY_MAX_LENGTH"]),
+        ("DELETE", f"/organs/{LONG}/items/plan", None, ["organ_id", "KEY_MAX_LENGTH"]),
+        ("GET", f"/organs/agent/items/{LONG}", None, ["item_id", "KEY_MAX_LENGTH"]),
+        ("DELETE", f"/organs/agent/items/{LONG}", None, ["item_id", "KEY_MAX_LENGTH"]),
+        ("GET", "/organs/agent/items/", None, ["item_id", "empty"]),
+        ("GET", f"/shared-items/{LONG}", None, ["item_id", "KEY_MAX_LENGTH"]),
+        ("DELETE", "/shared-items/", None, ["item_id", "empty"]),
+        ("PUT", "/organs/agent/items", {"items": {"": 1, "good": 2}}, ["item_id", "empty"]),
+        ("PUT", "/shared-items", {"items": {"\ud800": 1}}, ["item_id", "surrogate"]),
+        ("PUT", "/shared-items", {"items": [1]}, ["body.items"]),
+        ("POST", "/organs/agent/items/query", {"item_ids": "plan"}, ["body.item_ids"]),
+        ("POST", "/organs/agent/items/query", {"item_ids": ["good", 5]}, ["body.item_ids.1"]),
+        ("POST", "/shared-items/query", {"item_ids": ["good", ""]}, ["item_id", "empty"]),
+        ("POST", "/shared-items/query", {"ids": []}, ["body.ids"]),
+        ("GET", "/hot-items?n=-1", None, ["query.n"]),
+        ("GET", "/hot-items?n=100000000", None, ["query.n"]),
+        ("GET", "/hot-items?n=many", None, ["query.n"]),
+    ],
+)
+async def test_bad_keys_and_numbers_are_refused(
+    api: httpx.AsyncClient, method: str, path: str, body: Any, words: list[str]
+) -> None:
+    content = None if body is None else json.dumps(body)
+    answer = await api.request(method, path, content=content, headers=JSON)
+    assert_problem(answer, 422, *words)
+
+
+async def test_too_large_a_value_is_refused_by_its_knob(api: httpx.AsyncClient, knobs: SetKnobs) -> None:
+    knobs(VALUE_MAX_BYTES="1024")
+    answer = await api.put("/organs/agent-with-small-values/items/plan", json={"value": "x" * 1024})
+    assert_problem(answer, 413, "'plan'", "VALUE_MAX_BYTES allows 1024")
+
+
+# Without a cluster
+
+
+@pytest.mark.parametrize(("path", "method"), sorted(OPERATIONS - HEALTH))
+async def test_without_a_head_every_operation_on_items_says_503_and_where_it_looked(
+    api: httpx.AsyncClient, path: str, method: str
+) -> None:
+    bodies = {
+        ("put", True): {"value": 1},
+        ("put", False): {"items": {"plan": 1}},
+        ("post", False): {"item_ids": ["plan"]},
+    }
+    body = bodies.get((method, "{item_id}" in path))
+    answer = await api.request(method, path.format(organ_id="agent", item_id="plan"), json=body)
+    assert_problem(answer, 503, "RAY_ADDRESS", load_settings().ray_address, "make up")
+
+
+# Errors of all kinds
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+STATUSES: dict[type[errors.SeedCoreError], int] = {
+    errors.SeedCoreError: 500,
+    errors.ClusterUnreachableError: 503,
+    errors.AuthenticationFailedError: 503,
+    errors.VersionMismatchError: 500,
+    errors.ActorNotFoundError: 503,
+    errors.ActorUnavailableError: 503,
+    errors.BootstrapError: 503,
+    errors.BlockingCallError: 500,
+    errors.InvalidKeyError: 422,
+    errors.InvalidValueError: 422,
+    errors.InvalidTtlError: 422,
+    errors.ValueTooLargeError: 413,
+    errors.StoreUnavailableError: 503,
+    errors.StoreFencedError: 500,
+}
+
+
+def test_every_error_of_ours_has_a_status() -> None:
+    ours = {value for value in vars(errors).values() if isinstance(value, type)}
+    assert ours == set(STATUSES)
+
+
+async def ask_for_an_error(error: Exception) -> httpx.Response:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise error
+
+    async with client_of(app) as client:
+        return await client.get("/")
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(("kind", "status"), STATUSES.items())
+async def test_an_error_of_ours_keeps_its_explanation(kind: type[errors.SeedCoreError], status: int) -> None:
+    assert_problem(await ask_for_an_error(kind("what to do: Grüße 🎭")), status, "what to do: Grüße 🎭")
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_an_unexpected_error_tells_nothing_of_the_inside() -> None:
+    answer = await ask_for_an_error(RuntimeError("a secret of the inside"))
+    assert_problem(answer, 500, "log")
+    assert "secret" not in answer.text
+
+
+async def test_many_requests_at_once_are_each_answered_for_themselves(api: httpx.AsyncClient) -> None:
+    paths = [f"/shared-items/{'k' * (4097 + number)}" for number in range(50)]
+    answers = await asyncio.gather(*(api.get(path) for path in paths))
+    for number, answer in enumerate(answers):
+        assert_problem(answer, 422, f"{4097 + number} characters")
+
+
+async def test_polling_without_a_head_says_why_and_leaves_no_threads_behind(api: httpx.AsyncClient) -> None:
+    await api.get("/actors")
+    before = threading.active_count()
+    for path in ("/readyz", "/actors") * 10:
+        answer = await api.get(path)
+        assert load_settings().ray_address in answer.text, answer.text
+    assert threading.active_count() <= before
