@@ -3,9 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -49,14 +50,14 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
         VersionMismatchError: the cluster runs another Ray or Python.
     """
     settings = settings or load_settings()
-    with _connecting:
+    with _only_thread_that_connects(settings):
         if ray.is_initialized():
             return
         export_ray_environment(settings)
         _reload_ray_configuration()
         for attempt in _retrying(settings, ClusterUnreachableError):
             with attempt:
-                _probe_head(settings)
+                probe_head(settings)
         try:
             ray.init(
                 address=settings.ray_address,
@@ -78,6 +79,16 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
         logger.info("Ray initialized: address=%s namespace=%s", settings.ray_address, settings.ray_namespace)
 
 
+@contextmanager
+def _only_thread_that_connects(settings: Settings) -> Iterator[None]:
+    if not _connecting.acquire(timeout=settings.lookup_deadline_s):
+        raise _unreachable(settings, f"another thread is still trying after {settings.lookup_deadline_s:g} s")
+    try:
+        yield
+    finally:
+        _connecting.release()
+
+
 def _reload_ray_configuration() -> None:
     # Ray keeps what RAY_AUTH_MODE was when it was imported, and the first token that it read: a process that imported
     # Ray before this would send none (ray._private.authentication_test_utils.reset_auth_token_state does the same).
@@ -85,8 +96,14 @@ def _reload_ray_configuration() -> None:
     AuthenticationTokenLoader.instance().reset_cache()
 
 
-def _probe_head(settings: Settings) -> None:
-    # ray.init itself hangs for 80 s where nobody listens and for 20 s on a wrong token, then names neither.
+def probe_head(settings: Settings) -> None:
+    """Try once whether a head answers and accepts the token, for at most `PROBE_TIMEOUT_S`.
+
+    `ray.init` itself hangs for 80 s where nobody listens and for 20 s on a wrong token, then names neither.
+
+    Raises:
+        ClusterUnreachableError, AuthenticationFailedError: as `connect`.
+    """
     if settings.ray_address == "auto":
         return
     metadata = []

@@ -1,11 +1,14 @@
 """The state of every singleton actor, for `/readyz`, `/actors`, monitor and verify."""
 
 import logging
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError
@@ -14,15 +17,20 @@ from ray.util.state.exception import RayStateApiException
 
 from seedcore.actor_client import actor_client
 from seedcore.actor_process import ActorProcess, describe_process
-from seedcore.cluster import connect, first_reason, in_thread
+from seedcore.cluster import first_reason, in_thread, probe_head
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings
 from seedcore.singletons import Singleton, singletons
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PING_TIMEOUT_S: Final = 2.0  # after which an actor counts as not running
 STATE_API_TIMEOUT_S: Final = 3  # for the dashboard's list of actors, in whole seconds
+
+_asking: dict[tuple[str, str], Future[Any]] = {}
+_asking_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -53,24 +61,52 @@ def singleton_statuses(
 ) -> list[ActorStatus]:
     """Ask every singleton, all at once. Takes little more than `timeout_s` seconds, whatever has died.
 
+    The process must be connected to Ray; if it is not, the reason is why it could not be.
+
     Args:
         settings: where they live.
         detailed: ask for restarts and statistics as well.
         timeout_s: how long each may take to answer.
     """
-    deadline = time.monotonic() + timeout_s
     rows = singletons(settings)
-    restarts = in_thread(lambda: _restarts(settings)) if detailed else None
-    asked = [in_thread(lambda row=row: _ask(row, settings, deadline, detailed)) for row in rows]  # type: ignore[misc]
+    if not ray.is_initialized():
+        reason = _why_not_connected(settings)
+        return [ActorStatus(row.name, row.class_name, running=False, reason=reason) for row in rows]
+    deadline = time.monotonic() + timeout_s
+    restarts = _one_at_a_time("restarts", settings, lambda: _restarts(settings)) if detailed else None
+    asked = [
+        _one_at_a_time(f"{row.name} {detailed}", settings, partial(_ask, row, settings, deadline, detailed))
+        for row in rows
+    ]
     statuses = [_answer(row, answer, deadline) for row, answer in zip(rows, asked, strict=True)]
     if restarts is None:
         return statuses
     return [_with_restarts(status, restarts) for status in statuses]
 
 
+def _why_not_connected(settings: Settings) -> str:
+    try:
+        probe_head(settings)
+    except SeedCoreError as error:
+        return str(error)
+    return "this process is just connecting to Ray"
+
+
+def _one_at_a_time(question: str, settings: Settings, ask: Callable[[], T]) -> Future[T]:
+    """The answer to a question that may never be answered; while it is not, nobody asks it again.
+
+    Else each poll during a head's absence would leave a thread behind.
+    """
+    key = (settings.ray_namespace, question)
+    with _asking_lock:
+        answer = _asking.get(key)
+        if answer is None or answer.done():
+            answer = _asking[key] = in_thread(ask)
+        return answer
+
+
 def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
     try:
-        connect(settings)
         try:
             return _describe(row, settings, deadline, detailed)
         except ActorDiedError:  # of a handle that is known from before; there may be a successor
