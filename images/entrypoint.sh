@@ -95,8 +95,8 @@ api() {
     local uvicorn raylet stopping=""
     local server=(uvicorn seedcore.api.app:app --host "$listen" --port "$API_PORT" --log-level "${LOG_LEVEL,,}"
         --no-access-log --no-server-header --timeout-graceful-shutdown 5)
-    case $API_RELOAD in
-        1 | [Tt]rue | [Yy]es | [Oo]n) server+=(--reload --reload-dir seedcore) ;;
+    case ${API_RELOAD,,} in # what pydantic takes for true
+        1 | t | true | y | yes | on) server+=(--reload --reload-dir seedcore) ;;
     esac
 
     # Embedded, the API is a driver on the head's node: a driver needs some node on its machine.

@@ -10,8 +10,8 @@ timeout_s=4
 { exec 3<>"/dev/tcp/$host/$port"; } 2>/dev/null || { echo "nobody listens on $host:$port"; exit 1; }
 printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$path" >&3
 IFS= read -r -t "$timeout_s" status <&3 || { echo "no answer from $host:$port$path in $timeout_s s"; exit 1; }
-if [[ $status != HTTP/1.?' 200'* ]]; then
-    mapfile -t -u 3 answer # the reason, for `docker inspect` and `make up`
-    printf '%s\n' "${status%$'\r'}" "${answer[-1]-}"
+if [[ $status != HTTP/1.?' 200 '* ]]; then
+    IFS= read -r -t "$timeout_s" -d '' answer <&3 || true # its last line is the reason, for `make up`
+    printf '%s\n' "${status%$'\r'}" "${answer##*$'\n'}"
     exit 1
 fi

@@ -20,11 +20,12 @@ def copy_extra_ca_certificates(configured: str) -> None:
     name = "EXTRA_CA_CERTS" if configured else "SSL_CERT_FILE"
     source = configured or os.environ.get(name, "")
     if not source:
+        DESTINATION.unlink(missing_ok=True)  # of an earlier build, not trusted any more
         return
     try:
         content = Path(source).expanduser().read_bytes()
-    except OSError as error:
-        raise StackError(f"cannot read {name}={source}: {error.strerror}. Correct or unset it.") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who does not exist
+        raise StackError(f"cannot read {name}={source}: {error}. Correct or unset it.") from error
     if PEM_MARK not in content:
         raise StackError(f"{name}={source} has no PEM certificate in it. Correct or unset it.")
     # Only when it differs: a new file time would not matter to Docker, but a rewrite could meet a running build.

@@ -45,8 +45,21 @@ REMEDIES: Final = (
         "raise PIDS_LIMIT in .env, then `make up`",
     ),
     (
+        r"has schema version \d+, this SeedCore knows",
+        "a newer SeedCore wrote the items: go back to that version of the code (`git pull`), then `make up`",
+    ),
+    (
+        r"database or disk is full",
+        "free disk space (`docker system df` shows what Docker holds), then `make up`; the items are kept",
+    ),
+    (
+        r"database is locked",
+        "another process has the items open: `make down`, see who uses STATE_DIR, then `make up`; the items are kept",
+    ),
+    (
         r"StoreUnavailableError|readonly database|unable to open database|Permission denied: '/state",
-        "the state folder cannot be written: `make clean` makes a new one, and deletes all items",
+        "the state folder cannot be used, as the log says: correct its owner and mode, or set another STATE_DIR; "
+        "`make clean` makes a new one, but deletes all items",
     ),
     (
         r"No module named 'seedcore|No module named 'scripts",

@@ -1,0 +1,222 @@
+"""Settings, .env, compose.yaml, the README and the other files that name knobs say the same."""
+
+import itertools
+import os
+import re
+from typing import Any, NamedTuple
+
+import pytest
+from dotenv import dotenv_values
+
+from scripts.docker_runtime import DEFAULT_BASE_IMAGE
+from scripts.local_runtime import MAX_WORKERS, UNFELT
+from seedcore.settings import PROJECT_ROOT, Settings
+from tests.unit.conftest import SetKnobs
+
+ENV_FILE = PROJECT_ROOT / ".env"
+COMPOSE = (PROJECT_ROOT / "compose.yaml").read_text()
+README = (PROJECT_ROOT / "README.md").read_text()
+ENTRYPOINT = (PROJECT_ROOT / "images/entrypoint.sh").read_text()
+DOCKERFILE = (PROJECT_ROOT / "images/Dockerfile").read_text()
+SUPERVISORD = (PROJECT_ROOT / "supervisord.conf").read_text()
+
+# Knobs of the host's side alone: Compose, the image build and `make` read them, no process in a container does.
+# SHM_SIZE is not one of them, since Settings holds OBJECT_STORE_BYTES against it everywhere.
+HOST_ONLY = {
+    "COMPOSE_PROJECT_NAME",
+    "UP_DEADLINE_S",
+    "RAY_WORKER_REPLICAS",
+    "BASE_IMAGE",
+    "SEEDCORE_IMAGE",
+    "EXTRA_CA_CERTS",
+    "HEAD_MEMORY",
+    "WORKER_MEMORY",
+    "API_MEMORY",
+    "PIDS_LIMIT",
+}
+# Knobs that containers do get, but never from .env: there is one right value inside of them.
+FIXED_IN_CONTAINERS = {
+    "RUNTIME",
+    "RAY_CLIENT_PORT",
+    "RAY_AGENT_PORT",
+    "RAY_ADDRESS",
+    "RAY_AUTH_TOKEN_PATH",
+    "STATE_DIR",
+}
+REQUIRED = re.compile(r"\$\{(\w+):\?set it in \.env\}")
+SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "CREDENTIAL", "PRIVATE", "API_KEY")
+
+
+class Knob(NamedTuple):
+    default: str
+    meaning: str
+
+
+def as_text(default: object) -> str:
+    """A default as it stands in a file."""
+    return str(int(default)) if isinstance(default, bool) else str(default)
+
+
+def knobs_of_settings() -> dict[str, Knob]:
+    return {
+        name.upper(): Knob(as_text(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def knobs_of_env_file() -> dict[str, Knob]:
+    """Each assignment with the comment line above it."""
+    lines = ENV_FILE.read_text().splitlines()
+    knobs: dict[str, Knob] = {}
+    for above, line in itertools.pairwise(lines):
+        if line and not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            assert equals, f"{line!r} is no assignment"
+            assert name not in knobs, f"{name} stands there twice"
+            knobs[name] = Knob(value, above.removeprefix("# "))
+    return knobs
+
+
+def knobs_of_readme() -> dict[str, Knob]:
+    """The rows of the table below the heading `Knobs`."""
+    section = README.partition("\n## Knobs\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    knobs = {}
+    for row in rows:
+        name, default, meaning = (cell.strip() for cell in row.strip("|").split(" | "))
+        knobs[name.strip("`")] = Knob("" if default == "(empty)" else default.strip("`"), meaning)
+    assert len(knobs) == len(rows)
+    return knobs
+
+
+def container_environment() -> dict[str, str]:
+    """What compose.yaml sets in every container, as it is written there."""
+    block = re.search(r"^x-knobs: &knobs\n((?:  .*\n)+)", COMPOSE, re.MULTILINE)
+    assert block
+    lines = [line.partition(" #")[0].strip() for line in block[1].splitlines()]
+    pairs = [line.partition(": ") for line in lines if line and not line.startswith("#")]
+    environment = {name: value.strip('"') for name, _, value in pairs}
+    assert len(environment) == len(pairs)
+    return environment
+
+
+def compose_without_comments() -> str:
+    return re.sub(r"(?m)(^|\s)#.*$", "", COMPOSE)
+
+
+def test_env_file_has_every_knob_with_its_default_and_meaning() -> None:
+    assert knobs_of_env_file() == knobs_of_settings()
+
+
+def test_readme_has_every_knob_with_its_default_and_meaning() -> None:
+    assert knobs_of_readme() == knobs_of_settings()
+
+
+@pytest.mark.parametrize("knob", knobs_of_settings())
+def test_a_knob_has_a_meaning_of_one_line(knob: str) -> None:
+    meaning = knobs_of_settings()[knob].meaning
+    assert meaning
+    assert meaning.splitlines() == [meaning]
+    assert "|" not in meaning, "it would end a cell of the README's table"
+
+
+@pytest.mark.usefixtures("knobs")
+def test_env_file_read_as_a_program_reads_it_changes_no_default() -> None:
+    assert Settings(_env_file=ENV_FILE) == Settings(_env_file=None)
+    assert dotenv_values(ENV_FILE) == {name: knob.default for name, knob in knobs_of_env_file().items()}
+
+
+def test_env_file_has_no_secret() -> None:
+    for name, knob in knobs_of_env_file().items():
+        if any(word in name for word in SECRET_WORDS):
+            assert name.endswith(("_PATH", "_MODE")), f"{name} seems to be a secret itself"
+        assert not re.search(r"[0-9a-fA-F]{32}|[A-Za-z0-9+/=_-]{40}|BEGIN ", knob.default), f"{name} looks like one"
+
+
+# compose.yaml
+
+
+def test_compose_uses_only_knobs_and_none_without_saying_where_it_is_set() -> None:
+    used = set(re.findall(r"\$\{?(\w+)", compose_without_comments()))
+    assert used <= set(knobs_of_settings())
+    assert used == set(REQUIRED.findall(compose_without_comments()))
+
+
+def test_every_knob_reaches_the_containers_or_is_of_the_host_alone() -> None:
+    assert set(knobs_of_settings()) - set(container_environment()) == HOST_ONLY
+    assert set(container_environment()) <= set(knobs_of_settings())
+
+
+def test_a_container_gets_each_knob_from_its_own_variable_or_a_fixed_value() -> None:
+    fixed = {name for name, value in container_environment().items() if "$" not in value}
+    assert fixed == FIXED_IN_CONTAINERS
+    for name, value in container_environment().items():
+        assert name in fixed or value == f"${{{name}:?set it in .env}}"
+
+
+def test_a_meaning_that_tells_the_value_in_containers_tells_the_right_one() -> None:
+    told = {
+        name: match[1]
+        for name, knob in knobs_of_settings().items()
+        if (match := re.search(r"in containers (\S+)$", knob.meaning))
+    }
+    assert told
+    assert {name: container_environment()[name] for name in told} == told
+
+
+def settings_in_a_container(knobs: SetKnobs, **changed: str) -> Settings:
+    """What a process in a container makes of the knobs on the host; there is no .env in the image."""
+    host = {name: knob.default for name, knob in knobs_of_settings().items()} | changed
+    for name in host:
+        os.environ.pop(name, None)
+    knobs(
+        **{name: REQUIRED.sub(lambda match: host[match[1]], value) for name, value in container_environment().items()}
+    )
+    return Settings(_env_file=None)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"API_PORT": "9000", "LOG_FORMAT": "json", "AUTO_CREATE": "1"},
+        {"OBJECT_STORE_BYTES": str(2**30), "SHM_SIZE": "2g"},
+        {"OBJECT_STORE_BYTES": str(80 * 2**20), "SHM_SIZE": "100m"},
+    ],
+)
+def test_what_the_host_accepts_the_containers_accept(knobs: SetKnobs, changed: dict[str, str]) -> None:
+    knobs(**changed)
+    on_host: Any = Settings(_env_file=None)
+    in_container: Any = settings_in_a_container(knobs, **changed)
+    for name in Settings.model_fields:
+        if name.upper() not in HOST_ONLY | FIXED_IN_CONTAINERS:
+            assert getattr(in_container, name) == getattr(on_host, name), name
+
+
+# Other files
+
+
+def test_the_entrypoint_uses_only_what_every_container_has() -> None:
+    code = re.sub(r"(?m)(^|\s)#.*$", "", ENTRYPOINT)
+    used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)(?![A-Z0-9_]|:-)", code))
+    assert used
+    assert used <= set(container_environment())
+
+
+def test_the_default_base_image_is_the_same_everywhere() -> None:
+    default = knobs_of_settings()["BASE_IMAGE"].default
+    assert default == DEFAULT_BASE_IMAGE
+    assert re.findall(r"^ARG BASE_IMAGE=(.*)$", DOCKERFILE, re.MULTILINE) == [default]
+
+
+def test_supervisor_has_as_many_workers_as_the_knob_allows(knobs: SetKnobs) -> None:
+    assert re.findall(r"^numprocs = (\d+)$", SUPERVISORD, re.MULTILINE) == [str(MAX_WORKERS)]
+    knobs(RAY_WORKER_REPLICAS=str(MAX_WORKERS))
+    assert Settings(_env_file=None).ray_worker_replicas == MAX_WORKERS
+    knobs(RAY_WORKER_REPLICAS=str(MAX_WORKERS + 1))
+    with pytest.raises(ValueError, match="ray_worker_replicas"):
+        Settings(_env_file=None)
+
+
+def test_knobs_that_no_local_process_feels_are_knobs() -> None:
+    assert set(Settings.model_fields) >= UNFELT

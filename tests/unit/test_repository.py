@@ -1,0 +1,163 @@
+"""What holds for files that are no Python."""
+
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.runtime import SERVICES
+from scripts.stack import VERBS
+from seedcore.settings import PROJECT_ROOT
+
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+SHELL_SCRIPTS = sorted(
+    [*PROJECT_ROOT.glob("images/*.sh"), *PROJECT_ROOT.glob("scripts/*.sh"), PROJECT_ROOT / ".ci/run"]
+)
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: ; [^\\]+)? \\$")
+
+
+def read(name: str) -> str:
+    return (PROJECT_ROOT / name).read_text()
+
+
+def pinned(lock: str) -> dict[str, set[str]]:
+    """Versions by name; one package may have two, for two platforms."""
+    versions: dict[str, set[str]] = {}
+    for line in read(lock).splitlines():
+        if match := PINNED.match(line):
+            versions.setdefault(match[1].lower(), set()).add(match[2])
+    return versions
+
+
+def requirements() -> list[str]:
+    project: Any = tomllib.loads(read("pyproject.toml"))
+    return [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+
+
+def code(text: str) -> str:
+    """Without comments and what follows from line to line."""
+    return re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", text))
+
+
+# Dependencies
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_names_no_index_and_no_url(lock: str) -> None:
+    assert "://" not in read(lock)
+    assert not re.search(r"(?m)^\s*-", re.sub(r"(?m)^    --hash=sha256:[0-9a-f]{64}( \\)?$", "", read(lock)))
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_pins_each_package_with_hashes(lock: str) -> None:
+    entries = re.split(r"\n(?=[^\s])", read(lock).strip())
+    assert len(entries) > 10
+    for entry in entries:
+        first, *hashes = entry.splitlines()
+        assert PINNED.match(first), first
+        assert hashes, first
+
+
+def test_both_lock_files_choose_the_same_versions() -> None:
+    run, dev = pinned("requirements.lock"), pinned("requirements-dev.lock")
+    assert {name: dev[name] for name in dev if name in run} == {name: run[name] for name in run if name in dev}
+
+
+def test_every_dependency_is_locked() -> None:
+    locked = set(pinned("requirements.lock")) | set(pinned("requirements-dev.lock"))
+    names = {re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower() for requirement in requirements()}
+    assert names <= locked
+
+
+def test_every_dependency_has_a_comment_that_says_why() -> None:
+    lines = read("pyproject.toml").splitlines()
+    for requirement in requirements():
+        (line,) = [line.strip() for line in lines if line.strip().startswith(f'"{requirement}",')]
+        assert re.search(r'",\s+# \w', line), line
+
+
+# Shell scripts
+
+
+@pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda script: script.name)
+def test_a_shell_script_can_be_run_and_stops_at_the_first_error(script: Path) -> None:
+    text = script.read_text()
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert code(text).splitlines()[0] == "set -euo pipefail"
+    assert stat.S_IMODE(script.stat().st_mode) & 0o111 == 0o111
+
+
+# The image
+
+
+def test_the_image_is_built_from_the_checkout_and_the_lock_file_only() -> None:
+    instructions = code(read("images/Dockerfile"))
+    assert not re.search(r"(?m)^ADD\b", instructions)
+    assert not re.search(r"\b(curl|wget)\b|://", instructions)
+    for install in re.findall(r"pip install[^&\n]*", instructions):
+        assert "--require-hashes" in install
+        assert "--requirement /tmp/requirements.lock" in install
+
+
+def test_the_image_runs_as_somebody_else_than_root() -> None:
+    instructions = code(read("images/Dockerfile"))
+    assert re.findall(r"(?m)^USER (.*)$", instructions)[-1] == "${USER_ID}:${USER_ID}"
+    (user_id,) = re.findall(r"(?m)^ARG USER_ID=(\d+)$", instructions)
+    assert int(user_id) > 0
+
+
+def test_the_build_context_leaves_out_all_that_is_not_named() -> None:
+    lines = [line for line in read(".dockerignore").splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    named = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copied = re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", code(read("images/Dockerfile")))
+    assert named == {source.split("/")[0] for sources in copied for source in sources.split()}
+
+
+@pytest.mark.parametrize("private", [".secrets/", ".local/", ".venv/"])
+def test_git_ignores_what_is_private(private: str) -> None:
+    assert private in read(".gitignore").splitlines()
+
+
+# The services and the verbs
+
+
+def test_both_runtimes_have_the_same_services_in_the_same_order() -> None:
+    services = read("compose.yaml").partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+    assert tuple(re.findall(r"(?m)^  ([a-z-]+):$", services)) == SERVICES
+    assert tuple(re.findall(r"(?m)^\[program:(.+)\]$", read("supervisord.conf"))) == SERVICES
+
+
+def test_both_runtimes_run_the_same_roles_of_the_entrypoint() -> None:
+    in_compose = re.findall(r"(?m)^    command: \[(\w+)\]$", read("compose.yaml"))
+    in_supervisor = re.findall(r"(?m)^command = .*entrypoint\.sh (\w+)$", read("supervisord.conf"))
+    assert in_compose == in_supervisor
+    (usage,) = re.findall(r"usage: entrypoint\.sh ([\w|]+)", read("images/entrypoint.sh"))
+    assert set(usage.split("|")) == set(in_compose)
+
+
+def test_make_has_every_verb_and_explains_it() -> None:
+    explained = set(re.findall(r"(?m)^([a-z]+):.* ## \S", read("Makefile")))
+    assert {verb.__name__ for verb in VERBS} <= explained
+    assert explained == set(re.findall(r"(?m)^\.PHONY: (.*)$", read("Makefile"))[0].split()) | {"help"}
+
+
+def test_the_readme_tells_of_every_verb_that_a_user_needs_and_of_no_other() -> None:
+    table = read("README.md").partition("\n## Verbs\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`make ([a-z]+)", table))
+    explained = set(re.findall(r"(?m)^([a-z]+):.* ## \S", read("Makefile")))
+    assert told == explained - {"help", "lock"}
+
+
+def test_every_command_of_the_readme_is_a_verb_or_a_program() -> None:
+    blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", read("README.md"))
+    commands = [line for block in blocks for line in block.splitlines() if line]
+    assert commands
+    explained = set(re.findall(r"(?m)^([a-z]+):.* ## \S", read("Makefile")))
+    for command in commands:
+        program, argument = command.split()[:2]
+        assert program in ("make", "docker", "curl"), command
+        assert program != "make" or argument in explained, command
