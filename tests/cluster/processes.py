@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import ray
 from ray.actor import ActorHandle
 
@@ -34,3 +35,10 @@ def paused(actor: ActorHandle[Any]) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def kill_for_good(actor: ActorHandle[Any]) -> None:
+    """`ray.kill`, which returns before the actor is dead, and wait until its process is gone."""
+    process = psutil.Process(pid_of(actor))
+    ray.kill(actor)
+    process.wait(60)

@@ -11,14 +11,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
-import ray
 from fastapi import FastAPI
 
 from seedcore.api.app import create_app
 from seedcore.bootstrap import bootstrap_actors, get_mw_store
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
-from tests.cluster.processes import pid_of
+from tests.cluster.processes import kill_for_good, pid_of
 from tests.waiting import wait_until_async
 
 PROBLEM = "application/problem+json"
@@ -179,7 +178,7 @@ async def test_ready_and_where_the_actors_are(api: httpx.AsyncClient, settings: 
 async def test_not_ready_says_which_actor_and_why(api: httpx.AsyncClient, organ: str, settings: Settings) -> None:
     await wait_until_ready(api)
     await answered(api.put(f"{organ}/item", json={"value": "kept"}))
-    ray.kill(await asyncio.to_thread(get_mw_store))
+    await asyncio.to_thread(lambda: kill_for_good(get_mw_store()))
     answer = await api.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["ready"] is False
@@ -194,7 +193,7 @@ async def test_not_ready_says_which_actor_and_why(api: httpx.AsyncClient, organ:
 
 
 async def test_the_start_up_creates_what_is_missing(settings: Settings) -> None:
-    ray.kill(await asyncio.to_thread(get_mw_store))
+    await asyncio.to_thread(lambda: kill_for_good(get_mw_store()))
     app = create_app()
     async with (
         app.router.lifespan_context(app),

@@ -18,6 +18,7 @@ from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
 from seedcore.singletons import singletons
 from tests.cluster.cluster import Cluster
+from tests.cluster.processes import kill_for_good
 from tests.waiting import wait_until
 
 BOOTSTRAP = ("-m", "seedcore.bootstrap")
@@ -114,8 +115,8 @@ def test_two_namespaces_have_two_memories(memory: MwManager, cluster: Cluster, e
 def test_a_singleton_that_was_killed_is_created_again_with_its_items(memory: MwManager, settings: Settings) -> None:
     memory.set_item("item", "kept")
     for handle in bootstrap_actors().values():
-        ray.kill(handle)
-    bootstrap_actors()  # at once: the names may still belong to the dead
+        kill_for_good(handle)
+    bootstrap_actors()
     assert memory.get_item("item") == "kept"
 
 

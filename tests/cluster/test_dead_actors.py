@@ -16,7 +16,7 @@ from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, Synchronous
 from seedcore.status import singleton_statuses
 from tests.cluster.cluster import Cluster
-from tests.cluster.processes import kill_process, paused, pid_of
+from tests.cluster.processes import kill_for_good, kill_process, paused, pid_of
 from tests.waiting import wait_until
 
 READER = """
@@ -76,14 +76,14 @@ def test_new_code_is_loaded_by_a_restart_that_keeps_the_items(memory: MwManager,
 
 def test_a_client_that_knows_a_killed_actor_finds_its_successor(memory: MwManager, item_id: str) -> None:
     memory.set_item(item_id, "kept")
-    ray.kill(get_mw_store())
+    kill_for_good(get_mw_store())
     bootstrap_actors()
     assert memory.get_item(item_id) == "kept"
 
 
 def test_a_client_of_a_killed_actor_says_what_to_do(memory: MwManager, item_id: str) -> None:
     memory.set_item(item_id, "kept")
-    ray.kill(get_mw_store())
+    kill_for_good(get_mw_store())
     with pytest.raises((ActorNotFoundError, ActorUnavailableError), match="make bootstrap"):
         memory.get_item(item_id)
     bootstrap_actors()
@@ -94,7 +94,7 @@ def test_auto_create_brings_a_killed_actor_back_with_its_items(
     cluster: Cluster, memory: MwManager, item_id: str
 ) -> None:
     memory.set_item(item_id, "kept")
-    ray.kill(get_mw_store())
+    kill_for_good(get_mw_store())
     done = cluster.run("-c", READER, memory.organ_id, item_id, AUTO_CREATE="1")
     assert done.returncode == 0, done.stdout
     assert "read kept" in done.stdout
@@ -131,7 +131,7 @@ def test_status_says_why_an_actor_does_not_run(settings: Settings) -> None:
         ("SharedCache", True),
         ("MwStore", True),
     ]
-    ray.kill(get_shared_cache())
+    kill_for_good(get_shared_cache())
     with paused(get_miss_tracker()):
         statuses = {status.name: status for status in singleton_statuses(settings, detailed=True)}
     assert statuses["mw"].running
@@ -145,7 +145,7 @@ def test_status_says_why_an_actor_does_not_run(settings: Settings) -> None:
 
 
 def test_monitor_shows_the_reason_and_fails(cluster: Cluster, settings: Settings) -> None:
-    ray.kill(get_mw_store())
+    kill_for_good(get_mw_store())
     done = cluster.run("-m", "scripts.monitor_actors")
     assert done.returncode == 1
     lines = done.stdout.splitlines()

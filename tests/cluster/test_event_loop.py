@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-import ray
 
 from seedcore.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.memory.working_memory import MwManager
-from tests.cluster.processes import pid_of
+from tests.cluster.processes import kill_for_good, pid_of
 
 PAUSE_S: Final = 2.0  # how long an actor is gone, and so how long a blocking call would stall the loop
 PROMISED_S: Final = 0.05  # in which another coroutine is served
@@ -81,7 +80,7 @@ async def test_with_an_actor_paused(memory: MwManager, item_id: str, name: str) 
 
 async def test_with_an_actor_killed_for_good(memory: MwManager, item_id: str) -> None:
     await memory.set_item_async(item_id, "kept")
-    ray.kill(await asyncio.to_thread(get_mw_store))
+    await asyncio.to_thread(lambda: kill_for_good(get_mw_store()))
     async with heartbeats() as late:
         with pytest.raises((ActorNotFoundError, ActorUnavailableError), match="make bootstrap"):
             await memory.get_item_async(item_id)

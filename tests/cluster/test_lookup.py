@@ -13,7 +13,7 @@ from seedcore.cluster import connect
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.settings import Settings
 from tests.cluster.cluster import Cluster
-from tests.cluster.processes import paused
+from tests.cluster.processes import kill_for_good, paused
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_auto_create_makes_no_other_actors_than_singletons(elsewhere: Settings) 
 
 
 def test_an_actor_that_was_killed_for_good_is_missed_until_bootstrap(settings: Settings) -> None:
-    ray.kill(get_mw_store())
+    kill_for_good(get_mw_store())
     with pytest.raises((ActorNotFoundError, ActorUnavailableError), match="make bootstrap"):
         get_mw_store()
     bootstrap_actors()
