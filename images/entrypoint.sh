@@ -72,6 +72,8 @@ head() {
 }
 
 worker() {
+    # Embedded, the head's log monitor reads the same folder, and every line would come twice.
+    [[ $RUNTIME != local ]] || ray_flags+=(--include-log-monitor=false)
     # The custom resource stands for the state volume: a singleton asks for a little of it and so lands here.
     run_until_stopped ray start --address="$RAY_ADDRESS" --block --num-cpus="$RAY_WORKER_CPUS" "${ray_flags[@]}" \
         --resources="{\"$STATE_RESOURCE\": 1000}" \
