@@ -44,6 +44,8 @@ run_until_stopped() {
     done
     [[ -z $stopping ]] || exit 0
     echo "$1 ended by itself with exit code $code" >&2
+    # A container ends with it. Embedded, what it leaves behind would hold the ports when it is started again.
+    [[ $RUNTIME != local ]] || kill -KILL 0
     exit $((code ? code : 1))
 }
 
@@ -61,6 +63,8 @@ head() {
     keep_only "$gcs_dir" "${gcs_dir%/*}"/*
     sessions=("$ray_dir"/session_2*) # sorted by name, that is by time
     keep_only "${sessions[-1]}" "${sessions[@]}"
+    # Embedded, Ray takes a worker's process and this file for a head that runs already, and does not start again.
+    rm -f "$ray_dir/ray_current_cluster"
     # Ray Client's server forks a process for each client; with gRPC's fork handlers one in several dies before it starts
     # ("epoll_wait error: Bad file descriptor"), and its client waits for 30 s.
     export GRPC_ENABLE_FORK_SUPPORT=0

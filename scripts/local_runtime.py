@@ -10,12 +10,13 @@ import time
 import xmlrpc.client
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from scripts.ports import LOOPBACK, check_ports
@@ -35,6 +36,7 @@ from scripts.runtime import (
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, ray_environment
 
 MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
+RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that supervisord has started, and no others
 STOP_DEADLINE_S: Final = 60  # for all programs together; each has stopwaitsecs in supervisord.conf
 CRASH_LOOP_STARTS: Final = 3  # so often started, a program will not come up any more
 NODE_HEALTH_PATH: Final = "/api/healthz"
@@ -65,10 +67,18 @@ class LocalRuntime:
             )
         if self._settings.ray_auth_mode is AuthMode.DISABLED:
             print("warning: RAY_AUTH_MODE=disabled, so whoever reaches this machine can run code through Ray's ports")
+        if " " in sys.executable:
+            raise StackError(
+                f"Ray cannot start from a path with a space in it, such as {sys.executable}. "
+                "Move the checkout, or `make up RUNTIME=docker`."
+            )
         if self.is_up() and self._running_environment() != self._fingerprint():
             print("the settings have changed: starting afresh")
             self.down(remove_state=False)
+        for folder in (self._log_dir, self._settings.state_dir):
+            folder.mkdir(parents=True, exist_ok=True)
         if not self.is_up():
+            self._kill_leftovers()
             self._check_ports(int(port))
             self._start_supervisord()
         deadline = time.monotonic() + self._settings.up_deadline_s
@@ -85,6 +95,7 @@ class LocalRuntime:
                 pid = supervisor.getPID()
                 supervisor.shutdown()
             self._wait_until_gone(pid)
+        self._kill_leftovers()
         shutil.rmtree(self._run_dir, ignore_errors=True)
         if remove_state:
             _remove_stores(self._settings.state_dir)
@@ -157,8 +168,6 @@ class LocalRuntime:
             "RAY_TMPDIR": str(self._run_dir / "ray"),
             "RAY_CLIENT_ADDRESS": f"ray://{LOOPBACK}:{self._settings.ray_client_port}",
             "GCS_DIR": str(self._run_dir / "gcs"),
-            "STACK_RUN_DIR": str(self._run_dir),
-            "STACK_LOG_DIR": str(self._log_dir),
         }
 
     def _fingerprint(self) -> str:
@@ -188,12 +197,11 @@ class LocalRuntime:
         shutil.rmtree(self._run_dir, ignore_errors=True)  # of a stack that was killed
         _make_private_folder(self._run_dir)
         (self._run_dir / "gcs").mkdir()
-        for folder in (self._log_dir, self._settings.state_dir):
-            folder.mkdir(parents=True, exist_ok=True)
         (self._run_dir / "settings").write_text(self._fingerprint())
         command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", "supervisord.conf"]
+        environment = {**self._environment, RUN_DIR: str(self._run_dir), "STACK_LOG_DIR": str(self._log_dir)}
         started = subprocess.run(
-            command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
+            command, cwd=PROJECT_ROOT, env=environment, check=False, capture_output=True, text=True
         )
         deadline = time.monotonic() + self._settings.up_deadline_s
         while started.returncode == 0 and not self.is_up() and time.monotonic() < deadline:
@@ -218,6 +226,7 @@ class LocalRuntime:
         """Start a program unless it runs, and wait for the condition that the next one depends on."""
         began = time.monotonic()
         shown = program.replace(":", "-")
+        self._log_dir.mkdir(parents=True, exist_ok=True)
         with self._supervisor() as supervisor:
             if self._state(program)["statename"] not in RUNNING_STATES:
                 print(f"{shown}: starting")
@@ -230,10 +239,15 @@ class LocalRuntime:
             if is_done() and not (failed and process["exitstatus"]):
                 break
             if failed or len(starts) > CRASH_LOOP_STARTS or time.monotonic() > deadline:
-                raise StackError(explain_failures([self._failure(process)]))
+                raise StackError(explain_failures(map(self._failure, self._troubled(process))))
             time.sleep(POLL_S)
         outcome = "done" if program == BOOTSTRAP else "healthy"
         print(f"{shown}: {outcome} after {time.monotonic() - began:.1f} s")
+
+    def _troubled(self, process: dict[str, Any]) -> list[dict[str, Any]]:
+        """This one, after those that may be its reason."""
+        others = [other for other in self._states() if other["statename"] in ("BACKOFF", "FATAL")]
+        return [*(other for other in others if other["name"] != process["name"]), process]
 
     def _failure(self, process: dict[str, Any]) -> ServiceFailure:
         state = process["statename"].lower()
@@ -270,6 +284,37 @@ class LocalRuntime:
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode not in (Faults.ALREADY_STARTED, Faults.NOT_RUNNING):
                     raise StackError(f"supervisord refused: {fault.faultString}. See `make ps`.") from fault
+
+    def _kill_leftovers(self) -> None:
+        """Kill what has outlived its supervisord and may hold the ports."""
+        session = self._supervisord_session()
+        leftovers = [process for process in psutil.process_iter() if self._is_ours(process, session)]
+        for process in leftovers:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(leftovers, STOP_DEADLINE_S)
+
+    def _supervisord_session(self) -> int | None:
+        """The session of all processes of the last supervisord; its id is taken as long as one of them lives."""
+        pid_file = self._run_dir / "supervisord.pid"
+        try:
+            session = int(pid_file.read_text())
+            if pid_file.stat().st_mtime < psutil.boot_time():
+                return None
+        except (FileNotFoundError, ValueError):
+            return None
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(session)
+            if leader.status() != psutil.STATUS_ZOMBIE and not self._is_ours(leader, None):
+                return None  # another program has the number now
+        return session
+
+    def _is_ours(self, process: psutil.Process, session: int | None) -> bool:
+        try:
+            # Ray's processes write their titles over their environments, so the session is asked as well.
+            return process.environ().get(RUN_DIR) == str(self._run_dir) or os.getsid(process.pid) == session
+        except (psutil.Error, OSError):  # it has ended, or is another user's
+            return False
 
     def _wait_until_gone(self, pid: int) -> None:
         deadline = time.monotonic() + STOP_DEADLINE_S

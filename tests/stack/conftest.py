@@ -37,6 +37,12 @@ def docker_stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathF
     yield from _running(tmp_path_factory, "docker")
 
 
+@pytest.fixture(scope="module")
+def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A running stack of its own without Docker."""
+    yield from _running(tmp_path_factory, "local")
+
+
 @pytest.fixture
 def docker_project(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Project]:
     """A project of its own for Docker, not up."""
