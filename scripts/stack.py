@@ -1,14 +1,16 @@
 """The verbs of the stack, in both runtimes; `make VERB` calls `python -m scripts.stack VERB`."""
 
 import argparse
+import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from scripts.choose_runtime import runtime_in_use, runtime_to_start
-from scripts.runtime import API, HEAD, SERVICES, StackError, StackRuntime, relative
+from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, StackError, StackRuntime, relative
 from scripts.token_file import ensure_token
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, SettingsError, load_settings
 
@@ -141,6 +143,22 @@ VERBS: Final[tuple[Callable[[Settings, Arguments], int], ...]] = (
 )  # fmt: skip
 
 
+ALONE: Final = frozenset({up, down, clean, restart, scale})  # those that start or stop something
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Nobody else starts or stops anything of this stack meanwhile."""
+    LOCAL_DIR.mkdir(exist_ok=True)
+    with (LOCAL_DIR / f"lock.{settings.compose_project_name}").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another verb that is at work on the stack '{settings.compose_project_name}'")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def running(settings: Settings) -> StackRuntime:
     """The runtime, if the stack is up in it."""
     runtime = runtime_in_use(settings)
@@ -187,7 +205,9 @@ def main(argv: list[str]) -> int:
         os.environ["RAY_WORKER_REPLICAS"] = arguments.workers  # so that the knob's own check applies
     try:
         check_env_file()
-        code: int = arguments.function(load_settings(), arguments)
+        settings = load_settings()
+        with alone(settings) if arguments.function in ALONE else nullcontext():
+            code: int = arguments.function(settings, arguments)
     except SettingsError as error:
         print(f"\n{arguments.verb}: {error}", file=sys.stderr)
         return EXIT_BAD_SETTINGS

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -70,6 +71,16 @@ def test_up_after_everything_was_killed_but_what_ray_hides(local_stack: Project)
             process.send_signal(signal.SIGKILL)
     local_stack.make("up")
     assert local_stack.get("power", "item") == "kept"
+    local_stack.make("verify")
+
+
+def test_two_ups_at_once(local_stack: Project) -> None:
+    local_stack.put("twice", "item", "kept")
+    local_stack.make("down")
+    with ThreadPoolExecutor(2) as pool:
+        outputs = list(pool.map(local_stack.make, ["up", "up"]))
+    assert sum("waiting for another verb" in output for output in outputs) == 1
+    assert local_stack.get("twice", "item") == "kept"
     local_stack.make("verify")
 
 
