@@ -10,7 +10,9 @@ from uuid import uuid4
 
 import httpx
 import ray
+from ray.exceptions import TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from scripts.checks import Check, CheckError, run_checks
 from seedcore.actor_process import ActorProcess, describe_process
@@ -65,14 +67,8 @@ class Verify:
 
     def same_versions(self) -> str:
         """Every node runs the same Ray and the same Python."""
-        task: Any = ray.remote(num_cpus=0)(node_versions)
-        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-        references = [
-            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
-            for node in nodes
-        ]
         by_version = defaultdict(list)
-        for address, versions in zip(nodes.values(), ray.get(references, timeout=TASK_TIMEOUT_S), strict=True):
+        for address, versions in self._versions().items():
             by_version[versions].append(address)
         described = "; ".join(
             f"Ray {ray_version}, Python {python} on {len(where)} node(s) {', '.join(where)}"
@@ -81,6 +77,19 @@ class Verify:
         if len(by_version) > 1:
             raise CheckError(f"they differ: {described}. `make down`, then `make up` runs one image everywhere.")
         return described
+
+    # A node that was killed counts as alive until the head has missed it for some seconds.
+    @retry(retry=retry_if_exception_type(TaskUnschedulableError), stop=stop_after_attempt(3), reraise=True)
+    def _versions(self) -> dict[str, tuple[str, str]]:
+        task: Any = ray.remote(num_cpus=0)(node_versions)
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+        references = [
+            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+            for node in nodes
+        ]
+        # By node, since two embedded ones have one address.
+        found = zip(nodes.items(), ray.get(references, timeout=TASK_TIMEOUT_S), strict=True)
+        return {f"{address} ({node[:8]})": versions for (node, address), versions in found}
 
     def all_named(self) -> str:
         """`ray.util.list_named_actors` holds every singleton in the namespace."""
