@@ -148,7 +148,7 @@ class DockerRuntime:
             return  # an engine on another machine, whose ports cannot be tried from here
         ports = {"API_PORT": settings.api_port, "DASHBOARD_PORT": settings.dashboard_port}
         ours = {port for container in self._containers() for port in _published(container)}
-        check_ports({knob: port for knob, port in ports.items() if port not in ours}, self._owner)
+        check_ports(ports, self._owner, ours)
 
     def _owner(self, port: int) -> str | None:
         for container in self._client.containers.list(ignore_removed=True):
@@ -162,13 +162,15 @@ class DockerRuntime:
         if self._has_image(wanted):
             return wanted
         print(f"pulling the base image {wanted}")
-        if self._run("docker", "pull", wanted) == 0:
+        # Its progress is shown; why it failed is of interest only if there is no other image.
+        pull = subprocess.run(["docker", "pull", wanted], check=False, stderr=subprocess.PIPE, text=True)
+        if pull.returncode == 0:
             return wanted
         if wanted == DEFAULT_BASE_IMAGE and self._has_image(LOCAL_BASE_IMAGE):
             print(f"{wanted} cannot be pulled; building on {LOCAL_BASE_IMAGE}, which is on this machine")
             return LOCAL_BASE_IMAGE
         raise StackError(
-            f"the base image {wanted} (BASE_IMAGE) is neither on this machine nor can it be pulled. "
+            f"the base image {wanted} (BASE_IMAGE) is neither on this machine nor can it be pulled: {pull.stderr.strip()}. "
             f"Without a registry, `sudo scripts/install_docker.sh` makes {LOCAL_BASE_IMAGE} from Debian packages; "
             "or set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have."
         )

@@ -1,7 +1,7 @@
 """Tells before a start which port is taken, and by whom."""
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import psutil
@@ -22,12 +22,15 @@ def is_free(port: int) -> bool:
     return True
 
 
-def check_ports(ports: Mapping[str, int], owner: Callable[[int], str | None]) -> None:
+def check_ports(
+    ports: Mapping[str, int], owner: Callable[[int], str | None], ours: Collection[int] = frozenset()
+) -> None:
     """Make sure that all ports can be had.
 
     Args:
         ports: port by the knob that sets it.
         owner: who has a port, if somebody else than the process table knows it.
+        ours: ports that this very stack has already.
 
     Raises:
         StackError: names each port that is taken, its knob, and who has it as far as can be seen.
@@ -39,7 +42,7 @@ def check_ports(ports: Mapping[str, int], owner: Callable[[int], str | None]) ->
     taken = [
         f"port {port} ({knob}) is taken by {owner(port) or listener(port) or 'a process of another user'}"
         for knob, port in ports.items()
-        if not is_free(port)
+        if port not in ours and not is_free(port)
     ]
     if taken:
         knobs = " or ".join(knob for knob, port in ports.items() if any(f"({knob})" in line for line in taken))

@@ -163,7 +163,9 @@ def running(settings: Settings) -> StackRuntime:
     """The runtime, if the stack is up in it."""
     runtime = runtime_in_use(settings)
     if not runtime.is_up():
-        raise StackError(f"the stack '{settings.compose_project_name}' is not up. `make up` starts it.")
+        raise StackError(
+            f"the stack '{settings.compose_project_name}' is not up in the {runtime.name} runtime. `make up` starts it."
+        )
     return runtime
 
 
@@ -215,7 +217,10 @@ def main(argv: list[str]) -> int:
         print(f"\n{arguments.verb} failed: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print(f"\n{arguments.verb}: interrupted. `make ps` shows what runs.", file=sys.stderr)
+        print(
+            f"\n{arguments.verb}: interrupted. `make up` goes on, `make down` stops what runs, `make ps` shows it.",
+            file=sys.stderr,
+        )
         return EXIT_INTERRUPTED
     return code
 

@@ -92,6 +92,10 @@ def test_port_taken(any_project: Project, knob: str) -> None:
         refused(any_project, any_project.environment[knob], knob)
 
 
+def test_two_knobs_with_one_port(any_project: Project) -> None:
+    refused(any_project, "must differ", "API_PORT", DASHBOARD_PORT=any_project.environment["API_PORT"])
+
+
 def test_base_image_not_available(any_project: Project) -> None:
     if any_project.runtime == "local":
         pytest.skip("the embedded runtime has no image")

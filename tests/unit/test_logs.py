@@ -81,7 +81,7 @@ def test_set_up_twice_each_record_is_shown_once(configured: Any, capsys: pytest.
     assert json.loads(line)["message"] == "once"
 
 
-@pytest.mark.parametrize("name", ["uvicorn", "uvicorn.error", "uvicorn.access"])
+@pytest.mark.parametrize("name", ["uvicorn", "uvicorn.error"])
 def test_uvicorns_records_have_the_same_format_and_are_shown_once(
     configured: Any, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -92,3 +92,14 @@ def test_uvicorns_records_have_the_same_format_and_are_shown_once(
     uvicorns.error("Started server process")
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["name"] == name
+
+
+def test_an_access_log_that_is_turned_off_stays_off() -> None:
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()  # what uvicorn --no-access-log does
+    access.propagate = False
+    try:
+        configure_logging(Settings())
+        assert not access.hasHandlers()
+    finally:
+        access.propagate = True
