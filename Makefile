@@ -17,10 +17,10 @@ unexport MAKEFLAGS MFLAGS
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
 
-down: .venv/installed ## stop the stack; the items stay
+down: .venv/bin/python ## stop the stack; the items stay
 	$(STACK) down
 
-clean: .venv/installed ## stop the stack and delete all items, after asking; YES=1 does not ask
+clean: .venv/bin/python ## stop the stack and delete all items, after asking; YES=1 does not ask
 	$(STACK) clean $(if $(filter-out 0,$(YES)),--yes)
 
 restart: .venv/installed ## restart the API with the code on disk and wait until it is ready
@@ -35,10 +35,10 @@ verify: .venv/installed ## prove that everything works, one line for each check
 monitor: .venv/installed ## show the singleton actors; ARGS=--json or ARGS=--watch
 	$(STACK) monitor $(ARGS)
 
-logs: .venv/installed ## show and follow the logs; S=SERVICE only of one, FOLLOW=0 ends at the last line
+logs: .venv/bin/python ## show and follow the logs; S=SERVICE only of one, FOLLOW=0 ends at the last line
 	$(STACK) logs $(S) $(if $(FOLLOW),--follow=$(FOLLOW))
 
-ps: .venv/installed ## show the state of each service
+ps: .venv/bin/python ## show the state of each service
 	$(STACK) ps
 
 shell: .venv/installed ## open a shell in the environment of the API
@@ -68,4 +68,7 @@ help: ## list the verbs
 # The virtual environment that all verbs run in; made anew when a lock file changed.
 .venv/installed: $(LOCKS)
 	@scripts/make_venv.sh $(LOCKS)
-	@touch $@
+
+# For the verbs that must work without a network: whatever there is already.
+.venv/bin/python:
+	@scripts/make_venv.sh $(LOCKS)

@@ -170,7 +170,7 @@ class DockerRuntime:
             print(f"{wanted} cannot be pulled; building on {LOCAL_BASE_IMAGE}, which is on this machine")
             return LOCAL_BASE_IMAGE
         raise StackError(
-            f"the base image {wanted} (BASE_IMAGE) is neither on this machine nor can it be pulled: {pull.stderr.strip()}. "
+            f"the base image {wanted} (BASE_IMAGE) is not on this machine and cannot be pulled: {pull.stderr.strip()}. "
             f"Without a registry, `sudo scripts/install_docker.sh` makes {LOCAL_BASE_IMAGE} from Debian packages; "
             "or set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have."
         )

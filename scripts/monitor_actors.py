@@ -41,7 +41,10 @@ def details(status: ActorStatus) -> str:
         f"up {timedelta(seconds=round(process.uptime_s))}",
         f"restarts {'unknown' if status.restarts is None else status.restarts}",
     ]
-    facts += [f"{name} {value:g}" for name, value in (status.stats or {}).items() if name != "started_at"]
+    for name, value in (status.stats or {}).items():
+        if name != "started_at":
+            facts.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+    facts += [status.reason] if status.reason else []
     return f"{status.name}: " + ", ".join(facts)
 
 
@@ -50,7 +53,10 @@ def show(settings: Settings, *, as_json: bool) -> bool:
     statuses = singleton_statuses(settings, detailed=True)
     if as_json:
         actors = [asdict(status) for status in statuses]
-        print(json.dumps({"namespace": settings.ray_namespace, "actors": actors}, ensure_ascii=False), flush=True)
+        print(
+            json.dumps({"namespace": settings.ray_namespace, "actors": actors}, ensure_ascii=False, default=str),
+            flush=True,
+        )
     else:
         print(summary(statuses), flush=True)
     return all(status.running for status in statuses)

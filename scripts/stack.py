@@ -216,6 +216,9 @@ def main(argv: list[str]) -> int:
     except StackError as error:
         print(f"\n{arguments.verb} failed: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except BrokenPipeError:  # of `make ps | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print(
             f"\n{arguments.verb}: interrupted. `make up` goes on, `make down` stops what runs, `make ps` shows it.",

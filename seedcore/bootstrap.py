@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -55,6 +56,7 @@ def bootstrap_actors(
     """
     settings = settings or load_settings()
     rows = singletons(settings) if rows is None else rows
+    _check_names(rows)
     connect(settings)
     deadline = time.monotonic() + settings.bootstrap_deadline_s
     existing = _existing_names(settings)
@@ -70,6 +72,12 @@ def bootstrap_actors(
         ", ".join(f"{outcome.row.name}={'created' if outcome.created else 'reused'}" for outcome in outcomes),
     )
     return {outcome.row.name: outcome.handle for outcome in outcomes if outcome.handle is not None}
+
+
+def _check_names(rows: Sequence[Singleton]) -> None:
+    twice = sorted(name for name, times in Counter(row.name for row in rows).items() if times > 1)
+    if twice:
+        raise BootstrapError(f"two rows of singletons.py have the same name: {', '.join(twice)}. Rename one.")
 
 
 def _existing_names(settings: Settings) -> frozenset[str]:
@@ -102,6 +110,8 @@ def _create_and_ping(row: Singleton, settings: Settings, existing: frozenset[str
     except GetTimeoutError:
         silence = f"did not answer within BOOTSTRAP_DEADLINE_S={settings.bootstrap_deadline_s:g}. "
         return _Outcome(row, reason=silence + explain_silence(settings))
+    except _BrokenRowError as error:
+        return _Outcome(row, reason=f"Ray does not take its row in singletons.py: {error}")
     except (_KilledMeanwhileError, RayError) as error:
         return _Outcome(row, reason=first_reason(error))
     return _Outcome(row, handle, created=row.name not in existing and _is_from_this_job(handle))
@@ -111,8 +121,17 @@ class _KilledMeanwhileError(Exception):
     pass
 
 
+class _BrokenRowError(Exception):
+    pass
+
+
 def _create_once(row: Singleton, settings: Settings, deadline: float) -> ActorHandle[Any]:
-    handle = create_actor(row, settings)
+    try:
+        handle = create_actor(row, settings)
+    except RayError:
+        raise
+    except Exception as error:  # Ray checks options, arguments and class by assertions and errors of many types
+        raise _BrokenRowError(f"{type(error).__name__}: {error}") from error
     try:
         ping(handle, max(0.0, deadline - time.monotonic()))
     except ActorDiedError as error:

@@ -233,6 +233,10 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{PROJECT_ROOT / '.env'} is not UTF-8: {error}. `git checkout .env` restores it."
+        ) from None
 
 
 def _explain(error: ValidationError) -> str:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ class ActorStatus:
         name: its name in Ray.
         class_name: its class.
         running: whether it answered.
-        reason: why it is not running.
+        reason: why it is not running, or why its statistics are missing.
         process: where it lives, if it is running.
         restarts: how often Ray restarted it, or None when the dashboard did not say.
         stats: what its `stats()` says, if it has one.
@@ -111,7 +111,7 @@ def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) ->
             return _describe(row, settings, deadline, detailed)
         except ActorDiedError:  # of a handle that is known from before; there may be a successor
             return _describe(row, settings, deadline, detailed)
-    except ValueError:  # Ray's word for a name that is not there
+    except _NoSuchActorError:
         where = f"no actor '{row.name}' in namespace '{settings.ray_namespace}'"
         return ActorStatus(row.name, row.class_name, running=False, reason=f"{where}; run `make bootstrap`")
     except GetTimeoutError:
@@ -123,14 +123,36 @@ def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) ->
 def _describe(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
     client = actor_client(row.name)
     # A known handle works without the head, and so while the head restarts.
-    handle = client.known_handle or ray.get_actor(row.name, namespace=settings.ray_namespace)
+    handle = client.known_handle or _get_actor(row, settings)
     try:
         process = _within(deadline, handle.__ray_call__, describe_process)
-        stats = _within(deadline, handle.stats) if detailed and process.has_stats else None
     except ActorDiedError:
         client.forget(handle)
         raise
-    return ActorStatus(row.name, row.class_name, running=True, process=process, stats=stats)
+    status = ActorStatus(row.name, row.class_name, running=True, process=process)
+    return _with_stats(status, handle, deadline) if detailed and process.has_stats else status
+
+
+class _NoSuchActorError(Exception):
+    pass
+
+
+def _get_actor(row: Singleton, settings: Settings) -> Any:
+    try:
+        return ray.get_actor(row.name, namespace=settings.ray_namespace)
+    except ValueError as error:  # Ray's word for a name that is not there
+        raise _NoSuchActorError(row.name) from error
+
+
+def _with_stats(status: ActorStatus, handle: Any, deadline: float) -> ActorStatus:
+    # A user's own method: whatever it does, the actor runs, since it has just answered.
+    try:
+        stats = _within(deadline, handle.stats)
+    except (RayError, TypeError) as error:
+        return replace(status, reason=f"stats() failed: {first_reason(error)}")
+    if not isinstance(stats, Mapping):
+        return replace(status, reason=f"stats() must return a dict, not {type(stats).__name__}")
+    return replace(status, stats={str(name): value for name, value in stats.items()})
 
 
 def _within(deadline: float, method: Any, *arguments: object) -> Any:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seedcore.api.problems import problem
 
-LOOPBACK_IPV6: Final = "::1"
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})  # cannot be rebound, and the health check uses it
 HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]@/]+))(:[0-9]*)?")
 
 
@@ -19,12 +19,12 @@ class HostGuard:
 
     Args:
         app: what to guard.
-        allowed_hosts: names without port; `[::1]` is always allowed.
+        allowed_hosts: names without port; those of this machine itself are always allowed.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: list[str]) -> None:
         self._app = app
-        self._allowed = {host.lower() for host in allowed_hosts} | {LOOPBACK_IPV6}
+        self._allowed = {host.lower() for host in allowed_hosts} | LOOPBACK
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection (ASGI)."""

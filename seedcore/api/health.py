@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
+from seedcore.api.json_values import to_json_value
 from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, Readiness
 from seedcore.cluster import in_thread
 from seedcore.settings import load_settings
@@ -53,5 +54,5 @@ def _actor_out(status: ActorStatus) -> ActorOut:
         pid=process.pid if process else None,
         uptime_s=process.uptime_s if process else None,
         restarts=status.restarts,
-        stats=status.stats,
+        stats=to_json_value(status.stats),
     )

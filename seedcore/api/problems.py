@@ -26,6 +26,7 @@ from seedcore.errors import (
 
 logger = logging.getLogger(__name__)
 
+MAX_ERRORS: Final = 20  # of a bad request that are told; there may be one for each of 100,000 items
 MEDIA_TYPE: Final = "application/problem+json"
 
 STATUSES: Final[dict[type[SeedCoreError], HTTPStatus]] = {
@@ -66,7 +67,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = [{"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()]
+        errors = [
+            {"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()[:MAX_ERRORS]
+        ]
         detail = "; ".join(f"{one['where']}: {one['problem']}" for one in errors)
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=jsonable_encoder(errors))
 

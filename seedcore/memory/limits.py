@@ -33,7 +33,7 @@ def check_key(kind: str, key: object, max_length: int) -> str:
 
 def check_keys(kind: str, keys: Iterable[object], max_length: int) -> list[str]:
     """All keys, each checked by `check_key`; a lone string is refused, since its characters are hardly meant."""
-    if isinstance(keys, str | bytes):
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise InvalidKeyError(f"{kind}s must be a list of str, not one {type(keys).__name__}: {keys!r:.80}")
     return [check_key(kind, key, max_length) for key in keys]
 

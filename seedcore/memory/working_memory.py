@@ -120,7 +120,7 @@ class MwManager:
         self.set_items({item_id: value}, ttl_s)
 
     async def set_item_async(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
-        """`set_item` without blocking the event loop."""
+        """`set_item` without blocking the event loop. When it is cancelled, the value may still be kept, and later."""
         await self.set_items_async({item_id: value}, ttl_s)
 
     def delete_item(self, item_id: str) -> bool:
@@ -234,7 +234,7 @@ class MwManager:
         return _decoded(shared)
 
     def set_global_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
-        """`set_global_item` for many: all of them are kept, or none."""
+        """`set_global_item` for many: all or none. Beyond the cache's bounds the first of them go again at once."""
         encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
         self.connect()
         self._shared.call("set_many", encoded, ttl_s)

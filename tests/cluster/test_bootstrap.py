@@ -14,9 +14,10 @@ from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 from ray.util.state import list_actors
 
 from seedcore.bootstrap import bootstrap_actors
+from seedcore.errors import BootstrapError
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
-from seedcore.singletons import singletons
+from seedcore.singletons import Singleton, singletons
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good
 from tests.waiting import wait_until
@@ -200,3 +201,31 @@ def test_a_lost_worker_comes_back_with_all_singletons(another_cluster: Cluster) 
     another_cluster.start_worker(2)
     read = "from seedcore.memory.working_memory import MwManager; print('read', MwManager('organ').get_item('item'))"
     wait_until(lambda: "read kept" in another_cluster.run("-c", read).stdout)
+
+
+class Plain:
+    """An actor of an application."""
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            Singleton("broken", Plain, options={"no_such_option": 1}),
+            "broken: Ray does not take .*no_such_option",
+        ),
+        (Singleton("broken", Plain, arguments={"nope": 1}), "broken: .*nope"),
+        (Singleton("broken", Plain, options={"num_cpus": "many"}), "broken: Ray does not take its row"),
+    ],
+)
+def test_a_row_that_ray_does_not_take_is_named_and_the_others_live(
+    elsewhere: Settings, row: Singleton, words: str
+) -> None:
+    with pytest.raises(BootstrapError, match=words):
+        bootstrap_actors(elsewhere, [row, Singleton("good", Plain)])
+    assert ray.get_actor("good", namespace=elsewhere.ray_namespace)
+
+
+def test_two_rows_of_one_name_are_refused(elsewhere: Settings) -> None:
+    with pytest.raises(BootstrapError, match="same name: twin"):
+        bootstrap_actors(elsewhere, [Singleton("twin", Plain), Singleton("twin", Plain)])

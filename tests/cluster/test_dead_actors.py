@@ -9,11 +9,12 @@ from uuid import uuid4
 import pytest
 import ray
 
-from seedcore.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache
+from seedcore.bootstrap import bootstrap_actors, create_actor, get_miss_tracker, get_mw_store, get_shared_cache
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, Synchronous
+from seedcore.singletons import Singleton
 from seedcore.status import singleton_statuses
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good, kill_process, paused, pid_of
@@ -142,6 +143,30 @@ def test_status_says_why_an_actor_does_not_run(settings: Settings) -> None:
     assert not statuses["shared_cache"].running
     assert not statuses["miss_tracker"].running
     assert "did not answer" in statuses["miss_tracker"].reason
+
+
+class RaisesInStats:
+    def stats(self) -> dict[str, int]:
+        raise ValueError("no figures today")
+
+
+class WantsAnArgument:
+    def stats(self, argument: int) -> dict[str, int]:
+        return {"argument": argument}
+
+
+class ReturnsText:
+    def stats(self) -> str:
+        return "fine"
+
+
+@pytest.mark.parametrize("actor_class", [RaisesInStats, WantsAnArgument, ReturnsText])
+def test_an_actor_whose_statistics_fail_still_runs(elsewhere: Settings, actor_class: type) -> None:
+    create_actor(Singleton("mw", actor_class), elsewhere)
+    wait_until(lambda: singleton_statuses(elsewhere)[-1].running)
+    status = singleton_statuses(elsewhere, detailed=True)[-1]
+    assert (status.name, status.running, status.stats) == ("mw", True, None)
+    assert "stats() " in status.reason
 
 
 def test_monitor_shows_the_reason_and_fails(cluster: Cluster, settings: Settings) -> None:

@@ -38,7 +38,7 @@ class Project:
         self.api_port = free_port()
         self.dashboard_port = free_port()
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != "MAKELEVEL"},  # of `make test`
             "RUNTIME": runtime,
             "COMPOSE_PROJECT_NAME": self.name,
             "API_PORT": str(self.api_port),
