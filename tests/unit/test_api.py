@@ -16,7 +16,7 @@ from seedcore.api.app import create_app
 from seedcore.settings import load_settings
 from seedcore.singletons import singletons
 from tests.unit.conftest import SetKnobs
-from tests.waiting import free_port
+from tests.waiting import free_port, wait_until
 
 MAX_BODY_BYTES = 2048
 JSON = {"Content-Type": "application/json"}
@@ -400,4 +400,4 @@ async def test_polling_without_a_head_says_why_and_leaves_no_threads_behind(api:
     for path in ("/readyz", "/actors") * 10:
         answer = await api.get(path)
         assert load_settings().ray_address in answer.text, answer.text
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before, timeout_s=30)  # one may be ending just now
