@@ -167,9 +167,12 @@ class Verify:
         return f"{status}"
 
     def _processes(self) -> dict[str, tuple[str, int]]:
-        handles = {
-            row.name: ray.get_actor(row.name, self._settings.ray_namespace) for row in singletons(self._settings)
-        }
+        try:
+            handles = {
+                row.name: ray.get_actor(row.name, self._settings.ray_namespace) for row in singletons(self._settings)
+            }
+        except ValueError as error:  # Ray's word for a name that is not there
+            raise CheckError(f"{error}. `make bootstrap` creates what is missing.") from error
         found: list[ActorProcess] = ray.get(
             [h.__ray_call__.remote(describe_process) for h in handles.values()], timeout=TASK_TIMEOUT_S
         )

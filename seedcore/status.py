@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from ray.util.state import list_actors
 from ray.util.state.exception import RayStateApiException
 
@@ -116,7 +116,7 @@ def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) ->
         return ActorStatus(row.name, row.class_name, running=False, reason=f"{where}; run `make bootstrap`")
     except GetTimeoutError:
         return ActorStatus(row.name, row.class_name, running=False, reason="did not answer; restarting or busy")
-    except (RayActorError, SeedCoreError) as error:
+    except (RayError, SeedCoreError) as error:
         return ActorStatus(row.name, row.class_name, running=False, reason=first_reason(error))
 
 
