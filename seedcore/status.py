@@ -116,7 +116,7 @@ def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) ->
         return ActorStatus(row.name, row.class_name, running=False, reason=f"{where}; run `make bootstrap`")
     except GetTimeoutError:
         return ActorStatus(row.name, row.class_name, running=False, reason="did not answer; restarting or busy")
-    except (RayError, SeedCoreError) as error:
+    except (RayError, SeedCoreError, TypeError) as error:  # TypeError: Ray knows another constructor than the code has
         return ActorStatus(row.name, row.class_name, running=False, reason=first_reason(error))
 
 

@@ -15,6 +15,7 @@ from tests.waiting import free_port, free_ports, wait_until
 AGENTS: Final = 3  # head and workers that a test may start
 MAKE_TIMEOUT_S: Final = 280.0
 HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
+OF_MAKE_TEST: Final = frozenset({"MAKELEVEL", "ARGS"})  # else a make in a test takes itself for a part of it
 NOT_COPIED: Final = shutil.ignore_patterns(
     ".git", ".venv", ".local", ".secrets", "tests", "__pycache__", ".*_cache", ".hypothesis"
 )
@@ -38,7 +39,7 @@ class Project:
         self.api_port = free_port()
         self.dashboard_port = free_port()
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name != "MAKELEVEL"},  # of `make test`
+            **{name: value for name, value in os.environ.items() if name not in OF_MAKE_TEST},
             "RUNTIME": runtime,
             "COMPOSE_PROJECT_NAME": self.name,
             "API_PORT": str(self.api_port),
