@@ -6,11 +6,14 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
 from seedcore.errors import StoreFencedError, StoreUnavailableError
 from seedcore.settings import Synchronous
 
 SCHEMA_VERSION: Final = 1  # kept in PRAGMA user_version
 BUSY_TIMEOUT_S: Final = 10.0  # how long a statement waits for another process's lock
+LOCKED_BACKOFF_S: Final = 0.01  # between two tries of what SQLite does not wait for
 CACHE_KIB: Final = 16 * 1024  # page cache of each connection
 
 EPOCH_TABLE: Final = (
@@ -62,7 +65,13 @@ class Database:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        # SQLite does not wait for another process that turns a new file to WAL at the same moment.
+        Retrying(
+            retry=retry_if_exception(lambda error: "locked" in str(error)),
+            stop=stop_after_delay(BUSY_TIMEOUT_S),
+            wait=wait_fixed(LOCKED_BACKOFF_S),
+            reraise=True,
+        )(connection.execute, "PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous.value}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         return connection
