@@ -55,6 +55,8 @@ class LocalRuntime:
         # Ray puts sockets below it, whose paths have at most 107 characters.
         self._run_dir = Path("/tmp") / f"seedcore-{hashlib.sha256(stack.encode()).hexdigest()[:12]}"  # noqa: S108
         self._log_dir = LOCAL_DIR / "log" / settings.compose_project_name
+        # As each Docker stack has its own volume: on one store, stacks fence and delete each other's items.
+        self._state_dir = settings.state_dir / settings.compose_project_name
         self._environment = self._make_environment()
 
     def up(self) -> None:
@@ -75,7 +77,7 @@ class LocalRuntime:
         if self.is_up() and self._running_environment() != self._fingerprint():
             print("the settings have changed: starting afresh")
             self.down(remove_state=False)
-        for folder in (self._log_dir, self._settings.state_dir):
+        for folder in (self._log_dir, self._state_dir):
             folder.mkdir(parents=True, exist_ok=True)
         if not self.is_up():
             self._kill_leftovers()
@@ -98,7 +100,7 @@ class LocalRuntime:
         self._kill_leftovers()
         shutil.rmtree(self._run_dir, ignore_errors=True)
         if remove_state:
-            _remove_stores(self._settings.state_dir)
+            _remove_stores(self._state_dir)
             shutil.rmtree(self._log_dir, ignore_errors=True)
 
     def is_up(self) -> bool:
@@ -162,6 +164,7 @@ class LocalRuntime:
             **knobs,
             **ray_environment(self._settings),
             "RUNTIME": self.name,
+            "STATE_DIR": str(self._state_dir),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": str(PROJECT_ROOT),
             "PYTHONUNBUFFERED": "1",

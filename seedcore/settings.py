@@ -127,7 +127,9 @@ class Settings(BaseSettings):
     )
 
     # Working memory
-    state_dir: Path = Field(Path(".local/state"), description="folder of the SQLite files; in containers /state")
+    state_dir: Path = Field(
+        Path(".local/state"), description="folder of the SQLite files, in it one for each stack; in containers /state"
+    )
     sqlite_synchronous: Synchronous = Field(
         Synchronous.NORMAL, description="NORMAL survives any process's death, FULL also a power cut, at a slower write"
     )
