@@ -41,13 +41,17 @@ def runtime_in_use(settings: Settings) -> StackRuntime:
     """The runtime for all other verbs: the one that `RUNTIME` forces, or that the last `up` took.
 
     Raises:
-        StackError: it is Docker, and no usable Docker is there.
+        StackError: it is Docker, and no usable Docker is there; or the stack is up in the other runtime.
     """
     if settings.runtime is Runtime.AUTO:
         remembered = _remembered(settings, required=True)
         if remembered:
             return remembered
-    return _choose(settings, None).runtime
+    runtime = _choose(settings, None).runtime
+    other = _remembered(settings)
+    if other and other.name != runtime.name and other.is_up() and not runtime.is_up():
+        raise StackError(f"this stack is up in the {other.name} runtime: say RUNTIME={other.name}.")
+    return runtime
 
 
 def _choose(settings: Settings, remembered: StackRuntime | None) -> Choice:

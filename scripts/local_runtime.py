@@ -44,6 +44,10 @@ API_HEALTH_PATH: Final = "/readyz"
 RUNNING_STATES: Final = frozenset({"STARTING", "RUNNING", "BACKOFF"})
 
 
+class _ShuttingDownError(StackError):
+    """Raised while supervisord stops its programs and takes no orders any more."""
+
+
 class LocalRuntime:
     """Runs supervisord.conf."""
 
@@ -110,6 +114,11 @@ class LocalRuntime:
         try:
             with self._supervisor() as supervisor:
                 supervisor.getState()
+        except _ShuttingDownError:  # of a `make down` that was interrupted
+            session = self._supervisord_session()
+            if session is not None:
+                self._wait_until_gone(session)
+            return False
         except OSError:
             return False
         return True
@@ -285,6 +294,8 @@ class LocalRuntime:
             try:
                 yield proxy.supervisor
             except xmlrpc.client.Fault as fault:
+                if fault.faultCode == Faults.SHUTDOWN_STATE:
+                    raise _ShuttingDownError("the stack is just stopping. Try again in some seconds.") from fault
                 if fault.faultCode not in (Faults.ALREADY_STARTED, Faults.NOT_RUNNING):
                     raise StackError(f"supervisord refused: {fault.faultString}. See `make ps`.") from fault
 

@@ -4,10 +4,13 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import docker
 import psutil
+import pytest
 
 from tests.stack.project import Project
 from tests.waiting import wait_until
@@ -82,6 +85,33 @@ def test_two_ups_at_once(local_stack: Project) -> None:
     assert sum("waiting for another verb" in output for output in outputs) == 1
     assert local_stack.get("twice", "item") == "kept"
     local_stack.make("verify")
+
+
+@pytest.mark.parametrize("verb", ["down", "up"])
+def test_a_verb_after_an_interrupted_down(local_stack: Project, verb: str) -> None:
+    local_stack.make("up")
+    local_stack.put("interrupted", "item", verb)
+    log = local_stack.folder / f".local/log/{local_stack.name}/supervisord.log"
+    before = log.read_text().count("waiting for")  # its words when it stops its programs
+    down = subprocess.Popen(
+        ["make", "down"], cwd=local_stack.folder, env=local_stack.environment, start_new_session=True
+    )
+    wait_until(lambda: log.read_text().count("waiting for") > before)
+    os.killpg(down.pid, signal.SIGINT)
+    assert down.wait(60) != 0
+    local_stack.make(verb)
+    local_stack.make("up")
+    assert local_stack.get("interrupted", "item") == verb
+
+
+def test_the_other_runtime_is_not_taken_for_this_one(local_stack: Project, engine: docker.DockerClient) -> None:
+    local_stack.make("up")
+    local_stack.put("runtime", "item", "kept")
+    for verb in ("down", "clean", "verify"):
+        refused = local_stack.run("make", verb, RUNTIME="docker", YES="1")
+        assert refused.returncode != 0
+        assert "up in the local runtime" in refused.stdout
+    assert local_stack.get("runtime", "item") == "kept"
 
 
 def test_down_leaves_no_process_behind(local_stack: Project) -> None:

@@ -109,19 +109,3 @@ def test_a_verb_before_up_says_how_to_start(project: Project, verb: str) -> None
 
 def test_scale_asks_for_a_number(project: Project) -> None:
     refused(project, "N=3", verb="scale")
-
-
-def test_two_stacks_side_by_side(tmp_path: Path) -> None:
-    first, second = (Project(tmp_path / name, "local") for name in ("first", "second"))
-    try:
-        first.make("up")
-        second.make("up")
-        first.put("organ", "item", "first")
-        second.put("organ", "item", "second")
-        assert first.get("organ", "item") == "first"
-        assert second.get("organ", "item") == "second"
-        second.make("down")
-        assert "❌" not in first.make("verify")
-    finally:
-        first.remove()
-        second.remove()
