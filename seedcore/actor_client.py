@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 from seedcore.bootstrap import get_singleton
 from seedcore.cluster import explain_silence, in_thread
 from seedcore.errors import ActorUnavailableError, SeedCoreError
-from seedcore.settings import load_settings
+from seedcore.settings import Settings
 
 INLINE_BYTES: Final = 16 * 1024  # what is done on the event loop itself; more goes to a thread
 ELEMENT_BYTES: Final = 50  # what a key or an id costs beside a value
@@ -24,10 +24,12 @@ class ActorClient:
 
     Args:
         name: the actor's name.
+        settings: its namespace, and how long to wait.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
+        self._settings = settings
         self._handle: ActorHandle[Any] | None = None
         self._job_id: str | None = None
 
@@ -47,7 +49,7 @@ class ActorClient:
         """
         handle = self.known_handle
         if handle is None:
-            handle = get_singleton(self.name)
+            handle = get_singleton(self.name, self._settings)
             self._handle, self._job_id = handle, ray.get_runtime_context().get_job_id()
         return handle
 
@@ -63,7 +65,7 @@ class ActorClient:
             ActorUnavailableError: no answer within the deadline.
             SeedCoreError: what the method raised.
         """
-        deadline = _deadline()
+        deadline = time.monotonic() + self._settings.call_deadline_s
         while True:
             handle = self.find()
             try:
@@ -78,7 +80,7 @@ class ActorClient:
 
     async def call_async(self, method: str, *arguments: object) -> Any:
         """`call` without blocking the event loop."""
-        deadline = _deadline()
+        deadline = time.monotonic() + self._settings.call_deadline_s
         while True:
             handle = await self.find_async()
             try:
@@ -105,21 +107,16 @@ class ActorClient:
             raise self._silent("any call")
 
     def _silent(self, method: str) -> ActorUnavailableError:
-        settings = load_settings()
         return ActorUnavailableError(
-            f"actor '{self.name}' in namespace '{settings.ray_namespace}' did not answer {method} within "
-            f"CALL_DEADLINE_S={settings.call_deadline_s:g}. {explain_silence(settings)}"
+            f"actor '{self.name}' in namespace '{self._settings.ray_namespace}' did not answer {method} within "
+            f"CALL_DEADLINE_S={self._settings.call_deadline_s:g}. {explain_silence(self._settings)}"
         )
 
 
 @cache
-def actor_client(name: str) -> ActorClient:
+def actor_client(name: str, settings: Settings) -> ActorClient:
     """This process's one client of the actor, so that it is looked up once."""
-    return ActorClient(name)
-
-
-def _deadline() -> float:
-    return time.monotonic() + load_settings().call_deadline_s
+    return ActorClient(name, settings)
 
 
 def _left(deadline: float) -> float:

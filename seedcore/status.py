@@ -121,7 +121,7 @@ def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) ->
 
 
 def _describe(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
-    client = actor_client(row.name)
+    client = actor_client(row.name, settings)
     # A known handle works without the head, and so while the head restarts.
     handle = client.known_handle or _get_actor(row, settings)
     try:

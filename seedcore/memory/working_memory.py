@@ -59,9 +59,9 @@ class MwManager:
     def __init__(self, organ_id: str) -> None:
         self._settings = load_settings()
         self.organ_id = check_key("organ_id", organ_id, self._settings.key_max_length)
-        self._mw: ActorClient = actor_client(self._settings.mw_actor_name)
-        self._shared: ActorClient = actor_client(self._settings.shared_cache_actor_name)
-        self._misses: ActorClient = actor_client(self._settings.miss_tracker_actor_name)
+        self._mw: ActorClient = actor_client(self._settings.mw_actor_name, self._settings)
+        self._shared: ActorClient = actor_client(self._settings.shared_cache_actor_name, self._settings)
+        self._misses: ActorClient = actor_client(self._settings.miss_tracker_actor_name, self._settings)
         self._is_ready = False
 
     # Connecting

@@ -160,6 +160,11 @@ class ReturnsText:
         return "fine"
 
 
+def test_the_status_of_another_namespace_is_not_this_ones(memory: MwManager, elsewhere: Settings) -> None:
+    memory.connect()  # its actors are known to this process
+    assert [status.running for status in singleton_statuses(elsewhere)] == [False, False, False]
+
+
 @pytest.mark.parametrize("actor_class", [RaisesInStats, WantsAnArgument, ReturnsText])
 def test_an_actor_whose_statistics_fail_still_runs(elsewhere: Settings, actor_class: type) -> None:
     create_actor(Singleton("mw", actor_class), elsewhere)
