@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart bootstrap verify monitor logs ps shell scale token test lint lock help
+.PHONY: up down clean restart bootstrap verify monitor logs ps shell scale token test faults lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -52,6 +52,9 @@ token: .venv/installed ## show the token that the dashboard asks for
 
 test: .venv/installed ## run all tests; ARGS="tests/unit -k words" only some
 	@$(PYTHON) -m pytest $(ARGS)
+
+faults: .venv/installed ## kill, cut and fill the real containers under load; ARGS="-k power_cut" only some
+	@$(PYTHON) -m pytest tests/faults $(ARGS)
 
 lint: .venv/installed ## check format, types and shell scripts
 	$(PYTHON) -m ruff check .

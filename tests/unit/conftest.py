@@ -6,6 +6,7 @@ from unittest.mock import patch
 import hypothesis
 import pytest
 
+from seedcore.api import items
 from seedcore.settings import Settings, load_settings
 
 SetKnobs = Callable[..., None]
@@ -23,15 +24,21 @@ def knobs() -> Iterator[SetKnobs]:
 
     def set_knobs(**values: str) -> None:
         os.environ.update(values)
-        load_settings.cache_clear()
+        forget_settings()
 
     with patch.dict(os.environ):
         for variable in list(os.environ):
             if variable.lower() in Settings.model_fields:
                 del os.environ[variable]
-        load_settings.cache_clear()
+        forget_settings()
         yield set_knobs
+    forget_settings()
+
+
+def forget_settings() -> None:
+    """And what was made with them."""
     load_settings.cache_clear()
+    items._manager.cache_clear()
 
 
 @pytest.fixture(autouse=True)

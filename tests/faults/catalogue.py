@@ -1,0 +1,243 @@
+"""The faults. Each function injects one into a stack under load and returns when nothing is left to be repaired."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.faults.harness import FaultRun
+from tests.faults.stack import API, HEAD, SINGLETONS, WORKER, FaultStack, health
+from tests.waiting import wait_until
+
+# How long a client may at most be without a good answer, in seconds.
+HEAD_S: Final = 2.0  # nothing waits for the head; this is what a request may take on a busy machine
+ACTOR_S: Final = 3.0  # Ray starts a process for it, which imports Ray
+WORKER_S: Final = 20.0  # a container, a Ray node in it, then the actors
+API_S: Final = 20.0  # a container, a Ray node in it, then uvicorn
+BOOTSTRAP_S: Final = 20.0  # until somebody types `make bootstrap`, and what that takes
+STACK_S: Final = 60.0  # all of it, in order
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to hurt the stack.
+
+    Args:
+        name: what happens, for the report.
+        inject: does it, and repairs what does not repair itself.
+        allowed_stall_s: how long a client may at most be without a good answer.
+        may_fail: whether requests may be answered with an error meanwhile.
+        knobs: environment variables of the load that uses `MwManager`.
+    """
+
+    name: str
+    inject: Callable[[FaultStack, FaultRun], None]
+    allowed_stall_s: float
+    may_fail: bool = False
+    knobs: dict[str, str] = field(default_factory=dict)
+
+
+def kill_each_actor(stack: FaultStack, run: FaultRun) -> None:
+    for name in SINGLETONS:
+        _kill_actors(stack, run, name)
+
+
+def kill_all_actors(stack: FaultStack, run: FaultRun) -> None:
+    _kill_actors(stack, run, *SINGLETONS)
+
+
+def kill_an_actor_ten_times(stack: FaultStack, run: FaultRun) -> None:
+    for _ in range(10):
+        _kill_actors(stack, run, "mw")
+
+
+def kill_an_actor_for_good_and_bootstrap(stack: FaultStack, run: FaultRun) -> None:
+    before = stack.actor("mw")["pid"]
+    run.mark("ray.kill")
+    stack.kill_for_good("mw")
+    stack.project.make("bootstrap")
+    wait_until(lambda: stack.actor("mw")["pid"] not in (None, before))
+
+
+def kill_an_actor_for_good_and_create_it_on_demand(stack: FaultStack, run: FaultRun) -> None:
+    before = stack.actor("mw")["pid"]
+    run.mark("ray.kill")
+    stack.kill_for_good("mw")
+    wait_until(lambda: stack.actor("mw")["pid"] not in (None, before))
+
+
+def kill_the_worker(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("SIGKILL")
+    stack.kill(stack.container(WORKER))
+    _wait_for_recovery(stack, run)
+
+
+def kill_the_raylet(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("SIGKILL")
+    stack.kill_process(WORKER, "raylet")
+    _wait_for_recovery(stack, run)
+
+
+def kill_one_of_two_workers(stack: FaultStack, run: FaultRun) -> None:
+    stack.project.make("scale", "N=2")
+    run.mark("SIGKILL")
+    stack.kill(stack.holder("mw"))
+    _wait_for_recovery(stack, run)
+    run.mark("down to one")
+    stack.project.make("scale", "N=1")
+    _wait_for_recovery(stack, run)
+
+
+def pause_the_worker(stack: FaultStack, run: FaultRun) -> None:
+    _pause(stack, run, WORKER, 20)
+
+
+def head_dead_for_90_s(stack: FaultStack, run: FaultRun) -> None:
+    head, before = stack.container(HEAD), stack.project.actors()
+    run.mark("SIGKILL")
+    head.kill()  # by the engine, so that it stays dead
+    assert health(head) == "down"
+    began = time.monotonic()
+    while time.monotonic() < began + 90:
+        answer = stack.project.api.get("/readyz")
+        assert answer.status_code == 200, f"the actors do answer, but /readyz says {answer.text}"
+        time.sleep(2)
+    run.mark("start")
+    head.start()
+    _wait_for_recovery(stack, run)
+    assert stack.project.actors() == before
+
+
+def kill_the_gcs(stack: FaultStack, run: FaultRun) -> None:
+    before = stack.project.actors()
+    run.mark("SIGKILL")
+    stack.kill_process(HEAD, "gcs_server")
+    wait_until(lambda: health(stack.container(HEAD)) != "healthy")
+    _wait_for_recovery(stack, run)
+    assert stack.project.actors() == before
+
+
+def pause_the_head(stack: FaultStack, run: FaultRun) -> None:
+    before = stack.project.actors()
+    _pause(stack, run, HEAD, 30)
+    assert stack.project.actors() == before
+
+
+def kill_the_api(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("SIGKILL")
+    stack.kill(stack.container(API))
+    _wait_for_recovery(stack, run)
+
+
+def restart_the_api(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("make restart")
+    stack.project.make("restart")
+
+
+def cut_head_from_worker_20_s(stack: FaultStack, run: FaultRun) -> None:
+    _cut(stack, run, HEAD, 20)
+
+
+def cut_head_from_worker_90_s(stack: FaultStack, run: FaultRun) -> None:
+    _cut(stack, run, HEAD, 90)
+
+
+def cut_api_from_worker_20_s(stack: FaultStack, run: FaultRun) -> None:
+    _cut(stack, run, API, 20)
+
+
+def cut_api_from_worker_90_s(stack: FaultStack, run: FaultRun) -> None:
+    _cut(stack, run, API, 90)
+
+
+def disconnect_the_worker(stack: FaultStack, run: FaultRun) -> None:
+    _disconnect(stack, run, WORKER)
+
+
+def disconnect_the_api(stack: FaultStack, run: FaultRun) -> None:
+    _disconnect(stack, run, API)
+
+
+def power_cut(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("SIGKILL")
+    stack.kill(*(stack.container(service) for service in (HEAD, WORKER, API)))
+    stack.project.make("up")
+    _wait_for_recovery(stack, run)
+
+
+def _kill_actors(stack: FaultStack, run: FaultRun, *names: str) -> None:
+    before = {name: stack.actor(name)["pid"] for name in names}
+    run.mark("SIGKILL")
+    stack.kill_actors(*names)
+    wait_until(lambda: all(stack.actor(name)["pid"] not in (None, before[name]) for name in names))
+
+
+def _pause(stack: FaultStack, run: FaultRun, service: str, seconds: float) -> None:
+    container = stack.container(service)
+    run.mark("pause")
+    container.pause()
+    try:
+        time.sleep(seconds)
+    finally:
+        run.mark("unpause")
+        container.unpause()
+    _wait_for_recovery(stack, run)
+
+
+def _cut(stack: FaultStack, run: FaultRun, service: str, seconds: float) -> None:
+    run.mark("cut")
+    with stack.cut(stack.container(WORKER), stack.container(service)):
+        time.sleep(seconds)
+    run.mark("healed")
+    _wait_for_recovery(stack, run)
+
+
+def _disconnect(stack: FaultStack, run: FaultRun, service: str) -> None:
+    run.mark("disconnect")
+    with stack.disconnected(stack.container(service)):
+        time.sleep(20)
+    run.mark("connect")
+    _wait_for_recovery(stack, run)
+
+
+def _wait_for_recovery(stack: FaultStack, run: FaultRun) -> None:
+    for service in (HEAD, WORKER, API):
+        stack.wait_until_healthy(service)
+    stack.wait_until_ready()
+    run.mark("healthy")
+
+
+FAULTS: Final = (
+    Fault("SIGKILL of each singleton's process", kill_each_actor, ACTOR_S),
+    Fault("SIGKILL of all three singletons' processes at once", kill_all_actors, ACTOR_S),
+    Fault("SIGKILL of a singleton's process, ten times in a row", kill_an_actor_ten_times, ACTOR_S),
+    Fault(
+        "`ray.kill` of a singleton for good, then `make bootstrap`",
+        kill_an_actor_for_good_and_bootstrap,
+        BOOTSTRAP_S,
+        may_fail=True,
+    ),
+    Fault(
+        "`ray.kill` of a singleton for good, with `AUTO_CREATE=1`",
+        kill_an_actor_for_good_and_create_it_on_demand,
+        BOOTSTRAP_S,
+        may_fail=True,
+        knobs={"AUTO_CREATE": "1"},
+    ),
+    Fault("SIGKILL of the worker container", kill_the_worker, WORKER_S),
+    Fault("SIGKILL of the worker's raylet", kill_the_raylet, WORKER_S),
+    Fault("SIGKILL of the one of two workers that holds `mw`", kill_one_of_two_workers, WORKER_S),
+    Fault("worker paused for 20 s", pause_the_worker, 20 + ACTOR_S),
+    Fault("SIGKILL of the head container, 90 s without it", head_dead_for_90_s, HEAD_S),
+    Fault("SIGKILL of the control plane (GCS) in the head", kill_the_gcs, HEAD_S),
+    Fault("head paused for 30 s", pause_the_head, HEAD_S),
+    Fault("SIGKILL of the API container", kill_the_api, API_S, may_fail=True),
+    Fault("`make restart` of the API", restart_the_api, API_S, may_fail=True),
+    Fault("network between head and worker cut for 20 s", cut_head_from_worker_20_s, HEAD_S),
+    Fault("network between head and worker cut for 90 s", cut_head_from_worker_90_s, 90 + WORKER_S, may_fail=True),
+    Fault("network between API and worker cut for 20 s", cut_api_from_worker_20_s, 20 + ACTOR_S),
+    Fault("network between API and worker cut for 90 s", cut_api_from_worker_90_s, 90 + WORKER_S, may_fail=True),
+    Fault("worker off the network for 20 s", disconnect_the_worker, 20 + WORKER_S),
+    Fault("API off the network for 20 s", disconnect_the_api, 20 + API_S, may_fail=True),
+    Fault("SIGKILL of all containers at once, then `make up`", power_cut, STACK_S, may_fail=True),
+)

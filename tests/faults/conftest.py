@@ -1,0 +1,70 @@
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.faults.report import Report
+from tests.faults.stack import FaultStack
+from tests.stack.conftest import engine  # noqa: F401 - a fixture
+from tests.stack.project import Project
+
+REPORT = pytest.StashKey[Report]()
+NEEDED = ("nsenter", "iptables", "strace")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--report", type=Path, default=Path(".local/faults"), help="folder for the table and the picture")
+    parser.addoption("--seed", type=int, default=random.randrange(1_000_000), help="of the load, printed in the report")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[REPORT] = Report(config.getoption("--report"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash[REPORT]
+    if report.rows:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(report.table())
+        terminalreporter.write_line(f"\nThe table and the picture are in {report.folder}.")
+
+
+@pytest.fixture(scope="session")
+def report(request: pytest.FixtureRequest) -> Report:
+    """What has been found so far."""
+    return request.config.stash[REPORT]
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of the load's choices."""
+    return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture(scope="session")
+def stack(
+    engine: docker.DockerClient,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[FaultStack]:
+    """A running stack of its own on Docker, with a node for the load beside it."""
+    missing = [f"the command {command}" for command in NEEDED if not shutil.which(command)]
+    if os.getuid() != 0:
+        missing.append("root, which may signal the processes in containers")
+    if missing:
+        reason = f"the faults need {', '.join(missing)}"
+        if os.environ.get("SEEDCORE_REQUIRE_DOCKER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    project = Project(tmp_path_factory.mktemp("faults") / "seedcore", "docker")
+    try:
+        project.make("up")
+        stack = FaultStack(project, engine, tmp_path_factory.mktemp("journals"))
+    except BaseException:
+        project.remove()
+        raise
+    yield stack
+    stack.remove()

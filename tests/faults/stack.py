@@ -1,0 +1,222 @@
+"""A stack on Docker that faults are injected into, and the node beside it that the load runs on."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import docker
+import psutil
+from docker.models.containers import Container
+
+from seedcore.settings import PROJECT_ROOT
+from tests.stack.project import Project
+from tests.waiting import wait_until
+
+HEAD: Final = "ray-head"
+WORKER: Final = "ray-worker"
+API: Final = "seedcore-api"
+SINGLETONS: Final = ("mw", "shared_cache", "miss_tracker")
+KILL_FOR_GOOD: Final = """
+import ray
+from seedcore.cluster import connect
+from seedcore.settings import load_settings
+connect()
+ray.kill(ray.get_actor({name!r}, namespace=load_settings().ray_namespace))
+"""
+JOURNALS: Final = "/journals"  # in the load's container
+# The node of the load: no CPUs, so that no work runs there. What it runs is no part of the product.
+LOAD_NODE: Final = (
+    'exec ray start --block --address="$RAY_ADDRESS" --num-cpus=0 --object-store-memory="$OBJECT_STORE_BYTES" '
+    "--disable-usage-stats --include-log-monitor=false"
+)
+
+
+class FaultStack:
+    """A running project on Docker, with what hurts it.
+
+    Args:
+        project: is up, on Docker.
+        engine: the one that it runs on.
+        journals: folder on this machine for what the load writes down.
+    """
+
+    def __init__(self, project: Project, engine: docker.DockerClient, journals: Path) -> None:
+        self.project = project
+        self._engine = engine
+        self.journals = journals
+        self.journals.chmod(0o777)  # the container's user is somebody else
+        self.load_node = self._start_load_node()
+
+    # What there is
+
+    def containers(self, service: str) -> list[Container]:
+        """The service's containers, in the order of their names."""
+        labels = [f"com.docker.compose.project={self.project.name}", f"com.docker.compose.service={service}"]
+        found = self._engine.containers.list(all=True, ignore_removed=True, filters={"label": labels})
+        return sorted(found, key=lambda container: str(container.name))
+
+    def container(self, service: str) -> Container:
+        """The service's only container."""
+        (container,) = self.containers(service)
+        return container
+
+    def actor(self, name: str) -> dict[str, Any]:
+        """What `/actors` says of a singleton."""
+        answer = self.project.api.get("/actors").json()
+        return next(actor for actor in answer["actors"] if actor["name"] == name)
+
+    def holder(self, name: str) -> Container:
+        """The worker container that a singleton lives in."""
+        address = self.actor(name)["node_ip"]
+        return next(worker for worker in self.containers(WORKER) if address_of(worker) == address)
+
+    def in_api(self, program: str) -> str:
+        """Run Python code in the API's container, as a driver; it must succeed. Its output."""
+        return run_in(self.container(API), "python", "-c", program)
+
+    # What hurts
+
+    def kill_actors(self, *names: str) -> None:
+        """SIGKILL to the processes of singletons, all at once."""
+        actors = [self.actor(name) for name in names]
+        holder = self.holder(names[0])
+        run_in(holder, "bash", "-c", "kill -KILL " + " ".join(str(actor["pid"]) for actor in actors))
+
+    def kill_for_good(self, name: str) -> None:
+        """`ray.kill` of a singleton, after which Ray does not restart it."""
+        self.in_api(KILL_FOR_GOOD.format(name=name))
+
+    def kill_process(self, service: str, command: str) -> None:
+        """SIGKILL to a process inside a container, by the name of its program."""
+        pids = [pid for pid in host_pids(self.container(service)) if psutil.Process(pid).name() == command]
+        assert pids, f"no {command} in {service}"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    def kill(self, *containers: Container) -> None:
+        """SIGKILL to all that runs in the containers, as by a crash: Docker restarts them by their restart policy."""
+        for container in containers:
+            container.reload()
+        for pid in [container.attrs["State"]["Pid"] for container in containers]:
+            os.kill(pid, signal.SIGKILL)  # the first process; the kernel kills the others with it
+
+    @contextmanager
+    def cut(self, container: Container, *others: Container) -> Iterator[None]:
+        """Drop all packets between a container and the others, addresses stay."""
+        container.reload()
+        enter = ["nsenter", "--net", f"--target={container.attrs['State']['Pid']}"]
+        rules = [
+            rule
+            for other in others
+            for rule in (["INPUT", "-s", address_of(other)], ["OUTPUT", "-d", address_of(other)])
+        ]
+        for rule in rules:
+            subprocess.run([*enter, "iptables", "--wait", "-I", *rule, "-j", "DROP"], check=True)
+        try:
+            yield
+        finally:
+            for rule in rules:
+                subprocess.run([*enter, "iptables", "--wait", "-D", *rule, "-j", "DROP"], check=True)
+
+    @contextmanager
+    def disconnected(self, container: Container) -> Iterator[None]:
+        """Take a container off the network, as `docker network disconnect` does; it may get another address."""
+        container.reload()
+        ((name, attributes),) = container.attrs["NetworkSettings"]["Networks"].items()
+        network = self._engine.networks.get(name)
+        network.disconnect(container)
+        try:
+            yield
+        finally:
+            network.connect(container, aliases=attributes["Aliases"])
+
+    # What must hold again
+
+    def wait_until_ready(self) -> None:
+        """All singletons answer, says the API."""
+        self.project.wait_until_ready()
+
+    def wait_until_healthy(self, service: str) -> None:
+        """Docker says so of every container of the service."""
+        wait_until(lambda: all(health(container) == "healthy" for container in self.containers(service)), 120)
+
+    # The load
+
+    def start_load_process(self, process: str, folder: str, seed: int, **knobs: str) -> subprocess.Popen[bytes]:
+        """Start one of tests.faults.load's processes, where it belongs; knobs are of those that use `MwManager`."""
+        module = ["-m", "tests.faults.load", process]
+        with (self.journals / folder / f"{process}.log").open("wb") as log:
+            if process == "http":
+                command = [sys.executable, *module, str(self.journals / folder), str(seed)]
+                environment = {**os.environ, "API_URL": str(self.project.api.base_url), "PYTHONPATH": str(PROJECT_ROOT)}
+                return subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=log)
+            variables = [f"--env={name}={value}" for name, value in knobs.items()]
+            command = ["docker", "exec", *variables, str(self.load_node.name), "python", *module]
+            command += [f"{JOURNALS}/{folder}", str(seed)]
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+    def wait_for_load_node(self) -> None:
+        """A driver can start there."""
+        probe = ["images/healthcheck.sh", "127.0.0.1", "52365", "/api/healthz"]
+        wait_until(lambda: self.load_node.exec_run(probe).exit_code == 0, 120)
+
+    def remove(self) -> None:
+        """Stop everything and delete it."""
+        self.load_node.remove(force=True)
+        self.project.remove()
+
+    def _start_load_node(self) -> Container:
+        api = self.container(API)
+        node = self._engine.containers.run(
+            api.image,
+            ["-c", LOAD_NODE],
+            entrypoint=["bash"],
+            name=f"{self.project.name}-load",
+            environment=api.attrs["Config"]["Env"],
+            network=next(iter(api.attrs["NetworkSettings"]["Networks"])),
+            volumes={
+                **{mount["Source"]: {"bind": mount["Destination"], "mode": "ro"} for mount in api.attrs["Mounts"]},
+                str(PROJECT_ROOT / "tests"): {"bind": "/app/tests", "mode": "ro"},
+                str(self.journals): {"bind": JOURNALS, "mode": "rw"},
+            },
+            labels={"com.docker.compose.project": "", "com.docker.compose.service": ""},  # the image has the stack's
+            shm_size="320m",
+            init=True,
+            detach=True,
+        )
+        self.load_node = node
+        self.wait_for_load_node()
+        return node
+
+
+def address_of(container: Container) -> str:
+    """Its IP address in the stack's network."""
+    (network,) = container.attrs["NetworkSettings"]["Networks"].values()
+    return str(network["IPAddress"])
+
+
+def health(container: Container) -> str:
+    """What its health check says."""
+    container.reload()
+    state = container.attrs["State"]
+    return str(state.get("Health", {}).get("Status", state["Status"])) if state["Running"] else "down"
+
+
+def host_pids(container: Container) -> list[int]:
+    """The processes of a container, as this machine numbers them."""
+    table = container.top()
+    column = table["Titles"].index("PID")
+    return [int(row[column]) for row in table["Processes"]]
+
+
+def run_in(container: Container, *command: str) -> str:
+    """The output of a command in a container; it must succeed."""
+    code, output = container.exec_run(list(command))
+    assert code == 0, f"{shlex.join(command)} in {container.name}: {output.decode()}"
+    return str(output.decode())

@@ -1,0 +1,20 @@
+"""Whatever is killed, cut off or paused: no acknowledged write is lost, no read is stale, and it comes back."""
+
+import pytest
+
+from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.harness import under_load
+from tests.faults.report import Report
+from tests.faults.stack import FaultStack
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.inject.__name__)
+def test_fault(fault: Fault, stack: FaultStack, report: Report, seed: int) -> None:
+    with under_load(stack, fault.name, fault.allowed_stall_s, seed, **fault.knobs) as run:
+        fault.inject(stack, run)
+    report.add(run)
+    assert run.row is not None
+    verdict = run.row.verdict
+    assert (verdict.lost, verdict.stale) == ([], [])
+    assert fault.may_fail or not verdict.errors
+    assert verdict.longest_stall_s <= fault.allowed_stall_s
