@@ -9,16 +9,15 @@ from typing import Final
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
+from seedcore.memory.schema import Schema
 from seedcore.settings import Synchronous
 
-SCHEMA_VERSION: Final = 1  # kept in PRAGMA user_version
 BUSY_TIMEOUT_S: Final = 10.0  # how long a statement waits for another process's lock
 LOCKED_BACKOFF_S: Final = 0.01  # between two tries of what SQLite does not wait for
 CACHE_KIB: Final = 16 * 1024  # page cache of each connection
 
-EPOCH_TABLE: Final = (
-    "CREATE TABLE IF NOT EXISTS writer (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER)"
-)
+# Of every file's first schema step.
+WRITER_TABLE: Final = "CREATE TABLE writer (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER)"
 
 
 class Database:
@@ -29,32 +28,26 @@ class Database:
 
     Args:
         path: the file; its folder is created.
-        tables: `CREATE ... IF NOT EXISTS` statements.
+        schema: its tables; a file of an older version is migrated.
         synchronous: when SQLite waits for the disk.
 
     Raises:
         StoreUnavailableError: the file cannot be opened or was written by a newer version.
     """
 
-    def __init__(self, path: Path, tables: tuple[str, ...], synchronous: Synchronous) -> None:
+    def __init__(self, path: Path, schema: Schema, synchronous: Synchronous) -> None:
         self.path = path
         with self._explained("open"), ExitStack() as opened:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = opened.enter_context(closing(self._connect(synchronous)))
-            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
-                raise StoreUnavailableError(
-                    f"{path} has schema version {version}, this SeedCore knows up to {SCHEMA_VERSION}: "
-                    "upgrade SeedCore, or set the file aside"
-                )
+            schema.check(self._writer, path)  # before anything is written
             self._writer.execute("BEGIN IMMEDIATE")
-            for statement in (EPOCH_TABLE, *tables):
-                self._writer.execute(statement)
+            schema.check(self._writer, path)
+            schema.migrate(self._writer)
             self._writer.execute(
                 "INSERT INTO writer VALUES (1, 1) ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1"
             )
             self._epoch = self._read_epoch()
-            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._writer.execute("COMMIT")
             self.reader = opened.enter_context(closing(self._connect(synchronous)))
             self.reader.execute("PRAGMA query_only = ON")

@@ -8,30 +8,33 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from seedcore.memory.database import Database
+from seedcore.memory.database import WRITER_TABLE, Database
+from seedcore.memory.schema import Schema
 from seedcore.settings import Synchronous
 
 MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
 
 # `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
 # they are as transactional as the items.
-TABLES: Final = (
-    """CREATE TABLE IF NOT EXISTS items (
+VERSION_1: Final = (
+    WRITER_TABLE,
+    """CREATE TABLE items (
            owner TEXT NOT NULL, item_id TEXT NOT NULL, value BLOB NOT NULL, expires_at REAL, used INTEGER,
            UNIQUE (owner, item_id))""",
-    "CREATE INDEX IF NOT EXISTS items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS items_by_use ON items (used) WHERE used IS NOT NULL",
-    """CREATE TABLE IF NOT EXISTS totals (
+    "CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL",
+    "CREATE INDEX items_by_use ON items (used) WHERE used IS NOT NULL",
+    """CREATE TABLE totals (
            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
            items INTEGER NOT NULL, bytes INTEGER NOT NULL, evictions INTEGER NOT NULL, expirations INTEGER NOT NULL)""",
-    "INSERT INTO totals VALUES (1, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
-    """CREATE TRIGGER IF NOT EXISTS items_inserted AFTER INSERT ON items BEGIN
+    "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
+    """CREATE TRIGGER items_inserted AFTER INSERT ON items BEGIN
            UPDATE totals SET items = items + 1, bytes = bytes + length(new.value); END""",
-    """CREATE TRIGGER IF NOT EXISTS items_replaced AFTER UPDATE OF value ON items BEGIN
+    """CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items BEGIN
            UPDATE totals SET bytes = bytes + length(new.value) - length(old.value); END""",
-    """CREATE TRIGGER IF NOT EXISTS items_deleted AFTER DELETE ON items BEGIN
+    """CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
            UPDATE totals SET items = items - 1, bytes = bytes - length(old.value); END""",
 )
+SCHEMA: Final = Schema((VERSION_1,))
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class ItemStore:
         bounds: Bounds | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.database = Database(path, TABLES, synchronous)
+        self.database = Database(path, SCHEMA, synchronous)
         self._bounds = bounds
         self._clock = clock
         with self.database.reading() as connection:

@@ -11,19 +11,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from seedcore.memory.database import Database
+from seedcore.memory.database import WRITER_TABLE, Database
+from seedcore.memory.schema import Schema
 from seedcore.settings import Synchronous
 
-TABLES: Final = (
-    """CREATE TABLE IF NOT EXISTS misses (
+VERSION_1: Final = (
+    WRITER_TABLE,
+    """CREATE TABLE misses (
            item_id TEXT PRIMARY KEY, misses INTEGER NOT NULL, overcount INTEGER NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS misses_by_count ON misses (misses)",
-    """CREATE TABLE IF NOT EXISTS totals (
+    "CREATE INDEX misses_by_count ON misses (misses)",
+    """CREATE TABLE totals (
            only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
            items INTEGER NOT NULL, misses INTEGER NOT NULL, evictions INTEGER NOT NULL,
            highest_dropped INTEGER NOT NULL)""",
-    "INSERT INTO totals VALUES (1, 0, 0, 0, 0) ON CONFLICT DO NOTHING",
+    "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
 )
+SCHEMA: Final = Schema((VERSION_1,))
 
 
 class HotItem(NamedTuple):
@@ -44,7 +47,7 @@ class MissStore:
     """
 
     def __init__(self, path: Path, synchronous: Synchronous, max_items: int) -> None:
-        self.database = Database(path, TABLES, synchronous)
+        self.database = Database(path, SCHEMA, synchronous)
         self._max_items = max_items
 
     def record(self, connection: sqlite3.Connection, misses: Mapping[str, int]) -> None:

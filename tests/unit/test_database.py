@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
-from seedcore.memory.database import SCHEMA_VERSION, Database
+from seedcore.memory.database import WRITER_TABLE, Database
+from seedcore.memory.schema import Schema
 from seedcore.settings import Synchronous
 
-TABLES = ("CREATE TABLE IF NOT EXISTS notes (text TEXT UNIQUE)",)
+SCHEMA = Schema(((WRITER_TABLE, "CREATE TABLE notes (text TEXT UNIQUE)"),))
 ONE_PAGE = 4096
 
 Open = Callable[[Path], Database]
@@ -23,7 +24,7 @@ def opened() -> Iterator[Open]:
     databases: list[Database] = []
 
     def open_database(path: Path) -> Database:
-        database = Database(path, TABLES, Synchronous.NORMAL)
+        database = Database(path, SCHEMA, Synchronous.NORMAL)
         databases.append(database)
         return database
 
@@ -90,7 +91,7 @@ def test_of_many_that_open_the_file_at_once_one_is_the_writer(tmp_path: Path, op
 
 def test_a_closed_database_opens_again_with_what_was_kept(tmp_path: Path) -> None:
     for number in range(3):
-        with closing(Database(tmp_path / "deep" / "er" / "notes.sqlite3", TABLES, Synchronous.NORMAL)) as database:
+        with closing(Database(tmp_path / "deep" / "er" / "notes.sqlite3", SCHEMA, Synchronous.NORMAL)) as database:
             assert notes(database) == [str(earlier) for earlier in range(number)]
             note(database, str(number))
 
@@ -145,7 +146,7 @@ def test_reading_cannot_write(tmp_path: Path, opened: Open) -> None:
 @pytest.mark.parametrize(("synchronous", "number"), [(Synchronous.NORMAL, 1), (Synchronous.FULL, 2)])
 def test_sqlite_waits_for_the_disk_as_the_knob_says(tmp_path: Path, synchronous: Synchronous, number: int) -> None:
     with (
-        closing(Database(tmp_path / "notes.sqlite3", TABLES, synchronous)) as database,
+        closing(Database(tmp_path / "notes.sqlite3", SCHEMA, synchronous)) as database,
         database.transaction() as connection,
     ):
         assert connection.execute("PRAGMA synchronous").fetchone() == (number,)
@@ -157,13 +158,13 @@ def test_sqlite_waits_for_the_disk_as_the_knob_says(tmp_path: Path, synchronous:
 
 def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path, opened: Open) -> None:
     path = tmp_path / "notes.sqlite3"
-    newer = SCHEMA_VERSION + 1
-    with closing(Database(path, TABLES, Synchronous.NORMAL)) as database:
+    newer = SCHEMA.version + 1
+    with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as database:
         note(database, "of the future")
         with database.transaction() as connection:
             connection.execute(f"PRAGMA user_version = {newer}")
     before = path.read_bytes()
-    with pytest.raises(StoreUnavailableError, match=f"{path} has schema version {newer}.*up to {SCHEMA_VERSION}"):
+    with pytest.raises(StoreUnavailableError, match=f"{path} has schema version {newer}.*up to {SCHEMA.version}"):
         opened(path)
     assert path.read_bytes() == before
     with closing(sqlite3.connect(path)) as connection:
@@ -173,8 +174,8 @@ def test_a_file_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path, 
 
 def test_a_refused_file_is_not_held_open(tmp_path: Path, opened: Open) -> None:
     path = tmp_path / "notes.sqlite3"
-    with closing(Database(path, TABLES, Synchronous.NORMAL)) as database, database.transaction() as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as database, database.transaction() as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA.version + 1}")
     with pytest.raises(StoreUnavailableError) as refused:
         opened(path)
     # The last connection that closes removes the files of the write-ahead log.
@@ -231,7 +232,7 @@ def test_a_file_that_cannot_be_opened_is_named_and_left_as_it_is(
 
 def test_a_file_damaged_in_its_middle_is_named(tmp_path: Path, opened: Open) -> None:
     path = tmp_path / "notes.sqlite3"
-    with closing(Database(path, TABLES, Synchronous.NORMAL)) as database:
+    with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as database:
         note(database, *(f"{number} {'long' * 200}" for number in range(100)))
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -243,7 +244,7 @@ def test_a_file_damaged_in_its_middle_is_named(tmp_path: Path, opened: Open) -> 
 
 def test_a_refused_file_opens_once_it_is_right_again(tmp_path: Path, opened: Open) -> None:
     path = tmp_path / "notes.sqlite3"
-    with closing(Database(path, TABLES, Synchronous.NORMAL)) as database:
+    with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as database:
         note(database, "kept")
     good = path.read_bytes()
     path.write_bytes(b"damaged" + good[7:])

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
-from seedcore.memory.database import Database
+from seedcore.memory.database import WRITER_TABLE, Database
 from seedcore.memory.group_commit import GroupCommit
+from seedcore.memory.schema import Schema
 from seedcore.settings import Synchronous
 
-TABLES = ("CREATE TABLE IF NOT EXISTS notes (text TEXT UNIQUE)",)
+SCHEMA = Schema(((WRITER_TABLE, "CREATE TABLE notes (text TEXT UNIQUE)"),))
 DEADLINE_S = 30.0
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "notes.sqlite3", TABLES, Synchronous.NORMAL)
+    database = Database(tmp_path / "notes.sqlite3", SCHEMA, Synchronous.NORMAL)
     yield database
     database.close()
 
@@ -152,7 +153,7 @@ async def test_all_callers_of_a_fenced_writer_are_refused_and_nothing_is_kept(
     tasks = await start_together(writes, note("first"), note("second"))
     await gate.open()
     await asyncio.gather(*tasks)
-    successor = Database(database.path, TABLES, Synchronous.NORMAL)
+    successor = Database(database.path, SCHEMA, Synchronous.NORMAL)
     results = await asyncio.gather(writes.run(note("late")), writes.run(note("later")), return_exceptions=True)
     assert [type(result) for result in results] == [StoreFencedError, StoreFencedError]
     assert notes(successor) == ["first", "second"]
