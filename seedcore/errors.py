@@ -55,3 +55,7 @@ class StoreUnavailableError(SeedCoreError):
 
 class StoreFencedError(SeedCoreError):
     """Raised in a writer after another process has opened the same store as its writer."""
+
+
+class RequestAbandonedError(SeedCoreError):
+    """Raised in an actor for a request that its caller gave up on; nothing of it was kept."""

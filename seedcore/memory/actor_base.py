@@ -12,6 +12,7 @@ from seedcore.errors import StoreFencedError
 from seedcore.logs import configure_logging
 from seedcore.memory.database import Database
 from seedcore.memory.group_commit import GroupCommit
+from seedcore.memory.request_log import RequestId, RequestLog
 from seedcore.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -26,16 +27,22 @@ class StoreActor:
         configure_logging(self.settings)
         self.started_at = time.time()
         self._writes: GroupCommit
+        self._requests = RequestLog(time.time)
 
     def owns(self, database: Database) -> None:
         """Take the database as the one that `write` writes to."""
         self._writes = GroupCommit(database)
         logger.info("%s owns %s", type(self).__name__, database.path)
 
-    async def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        """Run the operation in the next transaction; the result comes after the commit."""
+    async def write(self, operation: Callable[[sqlite3.Connection], T], request: RequestId | None = None) -> T:
+        """Run the operation in the next transaction; the result comes after the commit.
+
+        Args:
+            operation: what to do with the connection.
+            request: whose it is; the operation of one request is done once, however often it comes.
+        """
         try:
-            return await self._writes.run(operation)
+            return await self._writes.run(lambda connection: self._requests.once(connection, request, operation))
         except StoreFencedError as error:
             # The caller must not get an answer from a writer of the past: Ray repeats the call on the present one.
             logger.critical("%s", error)

@@ -1,14 +1,17 @@
 """One SQLite file with one writer: opening, schema version, fencing and transactions."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
+from seedcore.memory import request_log
 from seedcore.memory.schema import Schema
 from seedcore.settings import Synchronous
 
@@ -16,8 +19,20 @@ BUSY_TIMEOUT_S: Final = 10.0  # how long a statement waits for another process's
 LOCKED_BACKOFF_S: Final = 0.01  # between two tries of what SQLite does not wait for
 CACHE_KIB: Final = 16 * 1024  # page cache of each connection
 
-# Of every file's first schema step.
-WRITER_TABLE: Final = "CREATE TABLE writer (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER)"
+# What every file has, whatever else is in it: the statements of each schema step.
+COMMON_STEPS: Final = (
+    ("CREATE TABLE writer (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER)",),
+    request_log.TABLES,
+)
+
+
+def store_schema(*steps: tuple[str, ...]) -> Schema:
+    """The schema of a store.
+
+    Args:
+        steps: its own statements for each version; empty for one that changes only what every store has.
+    """
+    return Schema(tuple(common + own for common, own in zip_longest(COMMON_STEPS, steps, fillvalue=())))
 
 
 class Database:
@@ -48,6 +63,7 @@ class Database:
                 "INSERT INTO writer VALUES (1, 1) ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1"
             )
             self._epoch = self._read_epoch()
+            request_log.forget_dead_clients(self._writer, time.time())
             self._writer.execute("COMMIT")
             self.reader = opened.enter_context(closing(self._connect(synchronous)))
             self.reader.execute("PRAGMA query_only = ON")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from seedcore.memory.actor_base import StoreActor
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_keys, check_sizes, check_ttl
+from seedcore.memory.request_log import RequestId
 
 
 class ItemActor(StoreActor):
@@ -35,12 +36,14 @@ class ItemActor(StoreActor):
             await self.write(self._store.save_uses)
         return found
 
-    async def _set(self, owner: str, items: Mapping[str, bytes], ttl_s: float | None) -> None:
+    async def _set(
+        self, owner: str, items: Mapping[str, bytes], ttl_s: float | None, request: RequestId | None
+    ) -> None:
         check_keys("item_id", items, self.settings.key_max_length)
         check_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
         ttl_s = check_ttl(ttl_s)
-        await self.write(lambda connection: self._store.set_many(connection, owner, items, ttl_s))
+        await self.write(lambda connection: self._store.set_many(connection, owner, items, ttl_s), request)
 
-    async def _delete(self, owner: str, item_ids: Sequence[str]) -> list[str]:
+    async def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId | None) -> list[str]:
         wanted = check_keys("item_id", item_ids, self.settings.key_max_length)
-        return await self.write(lambda connection: self._store.delete_many(connection, owner, wanted))
+        return await self.write(lambda connection: self._store.delete_many(connection, owner, wanted), request)

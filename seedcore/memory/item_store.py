@@ -8,8 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from seedcore.memory.database import WRITER_TABLE, Database
-from seedcore.memory.schema import Schema
+from seedcore.memory.database import Database, store_schema
 from seedcore.settings import Synchronous
 
 MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
@@ -17,7 +16,6 @@ MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before
 # `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
 # they are as transactional as the items.
 VERSION_1: Final = (
-    WRITER_TABLE,
     """CREATE TABLE items (
            owner TEXT NOT NULL, item_id TEXT NOT NULL, value BLOB NOT NULL, expires_at REAL, used INTEGER,
            UNIQUE (owner, item_id))""",
@@ -34,7 +32,7 @@ VERSION_1: Final = (
     """CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
            UPDATE totals SET items = items - 1, bytes = bytes - length(old.value); END""",
 )
-SCHEMA: Final = Schema((VERSION_1,))
+SCHEMA: Final = store_schema(VERSION_1)
 
 
 @dataclass(frozen=True)

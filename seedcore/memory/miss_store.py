@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from seedcore.memory.database import WRITER_TABLE, Database
-from seedcore.memory.schema import Schema
+from seedcore.memory.database import Database, store_schema
 from seedcore.settings import Synchronous
 
 VERSION_1: Final = (
-    WRITER_TABLE,
     """CREATE TABLE misses (
            item_id TEXT PRIMARY KEY, misses INTEGER NOT NULL, overcount INTEGER NOT NULL)""",
     "CREATE INDEX misses_by_count ON misses (misses)",
@@ -26,7 +24,7 @@ VERSION_1: Final = (
            highest_dropped INTEGER NOT NULL)""",
     "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
 )
-SCHEMA: Final = Schema((VERSION_1,))
+SCHEMA: Final = store_schema(VERSION_1)
 
 
 class HotItem(NamedTuple):

@@ -7,6 +7,7 @@ from seedcore.errors import InvalidValueError
 from seedcore.memory.actor_base import StoreActor
 from seedcore.memory.limits import check_keys
 from seedcore.memory.miss_store import HotItem, MissStore
+from seedcore.memory.request_log import RequestId
 
 
 class MissTracker(StoreActor):
@@ -24,10 +25,10 @@ class MissTracker(StoreActor):
         )
         self.owns(self._store.database)
 
-    async def record(self, item_ids: Sequence[str]) -> None:
+    async def record(self, item_ids: Sequence[str], request: RequestId | None = None) -> None:
         """Count one miss for each id; an id that stands there twice counts twice. Returns when it is durable."""
         misses = Counter(check_keys("item_id", item_ids, self.settings.key_max_length))
-        await self.write(lambda connection: self._store.record(connection, misses))
+        await self.write(lambda connection: self._store.record(connection, misses), request)
 
     async def top(self, number: int) -> list[HotItem]:
         """The most missed items, most missed first."""

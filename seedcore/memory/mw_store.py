@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_key
+from seedcore.memory.request_log import RequestId
 
 
 class MwStore(ItemActor):
@@ -22,19 +23,22 @@ class MwStore(ItemActor):
         """The values of those items that the organ has."""
         return await self._get(self._organ(organ_id), item_ids)
 
-    async def set_many(self, organ_id: str, items: Mapping[str, bytes], ttl_s: float | None = None) -> None:
+    async def set_many(
+        self, organ_id: str, items: Mapping[str, bytes], ttl_s: float | None = None, request: RequestId | None = None
+    ) -> None:
         """Store items of the organ; returns when they are durable.
 
         Args:
             organ_id: whose items.
             items: encoded values by item id.
             ttl_s: seconds after which they are gone, or None.
+            request: repeats of the same one are done once.
         """
-        await self._set(self._organ(organ_id), items, ttl_s)
+        await self._set(self._organ(organ_id), items, ttl_s, request)
 
-    async def delete_many(self, organ_id: str, item_ids: Sequence[str]) -> list[str]:
+    async def delete_many(self, organ_id: str, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
         """Delete items of the organ; returns the ids of those that it had."""
-        return await self._delete(self._organ(organ_id), item_ids)
+        return await self._delete(self._organ(organ_id), item_ids, request)
 
     def _organ(self, organ_id: object) -> str:
         return check_key("organ_id", organ_id, self.settings.key_max_length)

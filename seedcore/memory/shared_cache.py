@@ -6,6 +6,7 @@ from typing import Final
 from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import Bounds, ItemStore
 from seedcore.memory.limits import check_sizes
+from seedcore.memory.request_log import RequestId
 
 EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
 
@@ -26,19 +27,22 @@ class SharedCache(ItemActor):
         """The values of those items that are there; each counts as used now."""
         return await self._get(EVERYBODY, item_ids)
 
-    async def set_many(self, items: Mapping[str, bytes], ttl_s: float | None = None) -> None:
+    async def set_many(
+        self, items: Mapping[str, bytes], ttl_s: float | None = None, request: RequestId | None = None
+    ) -> None:
         """Store shared items; returns when they are durable. Evicts the least recently used beyond the bounds.
 
         Args:
             items: encoded values by item id.
             ttl_s: seconds after which they are gone, or None.
+            request: repeats of the same one are done once.
 
         Raises:
             ValueTooLargeError: a value is larger than the whole cache may be.
         """
         check_sizes(items, self.settings.shared_cache_max_bytes, "SHARED_CACHE_MAX_BYTES")
-        await self._set(EVERYBODY, items, ttl_s)
+        await self._set(EVERYBODY, items, ttl_s, request)
 
-    async def delete_many(self, item_ids: Sequence[str]) -> list[str]:
+    async def delete_many(self, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
         """Delete shared items; returns the ids of those that were there."""
-        return await self._delete(EVERYBODY, item_ids)
+        return await self._delete(EVERYBODY, item_ids, request)

@@ -19,6 +19,7 @@ from seedcore.errors import (
 from seedcore.memory.miss_store import HotItem
 from seedcore.memory.miss_tracker import MissTracker
 from seedcore.memory.mw_store import MwStore
+from seedcore.memory.request_log import RequestId
 from seedcore.memory.shared_cache import SharedCache
 from seedcore.settings import PROJECT_ROOT
 from tests.unit.conftest import SetKnobs
@@ -154,3 +155,19 @@ async def test_a_fenced_actor_ends_its_process_instead_of_answering(state_dir: P
     assert str(state_dir / "mw.sqlite3") in done.stderr
     kept = await MwStore("mw.sqlite3").get_many("agent", ["before", "after", "late"])
     assert kept == {"before": b"1", "after": b"2"}
+
+
+async def test_a_repeated_write_is_done_once_also_by_the_successor() -> None:
+    def request(number: int) -> RequestId:
+        return RequestId(b"client", number, 1)
+
+    for _ in range(3):  # each in the place of the one before
+        store, tracker = MwStore("mw.sqlite3"), MissTracker("misses.sqlite3")
+        cache = SharedCache("shared.sqlite3")
+        await store.set_many("one", {"a": b"1"}, None, request(1))
+        assert await store.delete_many("one", ["a", "b"], request(2)) == ["a"]
+        await cache.set_many({"a": b"1"}, request=request(1))
+        assert await cache.delete_many(["a", "b"], request(2)) == ["a"]
+        await tracker.record(["a"], request(1))
+    assert await tracker.top(5) == [HotItem("a", 1, 0)]
+    assert await store.get_many("one", ["a"]) == {}

@@ -354,6 +354,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
     errors.ValueTooLargeError: 413,
     errors.StoreUnavailableError: 503,
     errors.StoreFencedError: 500,
+    errors.RequestAbandonedError: 500,
 }
 
 

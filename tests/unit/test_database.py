@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
-from seedcore.memory.database import WRITER_TABLE, Database
-from seedcore.memory.schema import Schema
+from seedcore.memory.database import Database, store_schema
 from seedcore.settings import Synchronous
 
-SCHEMA = Schema(((WRITER_TABLE, "CREATE TABLE notes (text TEXT UNIQUE)"),))
+SCHEMA = store_schema(("CREATE TABLE notes (text TEXT UNIQUE)",))
 ONE_PAGE = 4096
 
 Open = Callable[[Path], Database]

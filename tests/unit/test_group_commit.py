@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
-from seedcore.memory.database import WRITER_TABLE, Database
+from seedcore.memory.database import Database, store_schema
 from seedcore.memory.group_commit import GroupCommit
-from seedcore.memory.schema import Schema
 from seedcore.settings import Synchronous
 
-SCHEMA = Schema(((WRITER_TABLE, "CREATE TABLE notes (text TEXT UNIQUE)"),))
+SCHEMA = store_schema(("CREATE TABLE notes (text TEXT UNIQUE)",))
 DEADLINE_S = 30.0
 
 

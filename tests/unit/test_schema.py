@@ -11,7 +11,7 @@ import pytest
 
 from seedcore.errors import StoreUnavailableError
 from seedcore.memory import item_store, miss_store
-from seedcore.memory.database import WRITER_TABLE, Database
+from seedcore.memory.database import Database, store_schema
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.miss_store import HotItem, MissStore
 from seedcore.memory.schema import Schema, version_of
@@ -66,7 +66,7 @@ LARGER.migrate(connection)
 print("migrated", flush=True)
 sys.stdin.read()
 """
-NOTES = Schema(((WRITER_TABLE, "CREATE TABLE notes (text TEXT)"),))
+NOTES = store_schema(("CREATE TABLE notes (text TEXT)",))
 LARGER = Schema(
     (
         *NOTES.steps,
@@ -77,6 +77,7 @@ LARGER = Schema(
         ("CREATE INDEX notes_by_length ON notes (length)",),
     )
 )
+NOTES_FILE = (*(statement for step in NOTES.steps for statement in step), f"PRAGMA user_version = {NOTES.version}")
 FAILING = Schema((*LARGER.steps, ("INSERT INTO no_such_table VALUES (1)",)))
 
 
@@ -138,7 +139,7 @@ def test_each_older_version_takes_the_steps_that_it_lacks(tmp_path: Path, steps:
 
 def test_a_migration_that_fails_leaves_the_older_version(tmp_path: Path) -> None:
     path = tmp_path / "notes.sqlite3"
-    make(path, [*NOTES.steps[0], "INSERT INTO notes VALUES ('kept')", "PRAGMA user_version = 1"])
+    make(path, [*NOTES_FILE, "INSERT INTO notes VALUES ('kept')"])
     with pytest.raises(StoreUnavailableError, match=f"{path}.*no_such_table"):
         Database(path, FAILING, Synchronous.NORMAL)
     assert columns(path, "notes") == ["text"]
@@ -148,7 +149,7 @@ def test_a_migration_that_fails_leaves_the_older_version(tmp_path: Path) -> None
 
 def test_a_migration_whose_process_is_killed_leaves_the_older_version(tmp_path: Path) -> None:
     path = tmp_path / "notes.sqlite3"
-    make(path, [*NOTES.steps[0], "PRAGMA user_version = 1"])
+    make(path, NOTES_FILE)
     texts = [(f"{number} " * 500,) for number in range(500)]
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany("INSERT INTO notes VALUES (?)", texts)
