@@ -86,12 +86,14 @@ class DockerRuntime:
 
     def _up(self, *arguments: str) -> None:
         deadline = round(self._settings.up_deadline_s)
+        before = self._restarts()  # of crashes that are long past
         command = ["docker", "compose", "up", "--detach", "--no-build", "--wait", f"--wait-timeout={deadline}"]
         with subprocess.Popen([*command, *arguments], cwd=PROJECT_ROOT, env=self._environment) as compose:
             try:
                 while compose.poll() is None:
                     # Compose itself would go on waiting for a service that is restarted again and again.
-                    if any(self._restarts(container) >= CRASH_LOOP_RESTARTS for container in self._containers()):
+                    restarts = {name: number - before.get(name, 0) for name, number in self._restarts().items()}
+                    if any(number >= CRASH_LOOP_RESTARTS for number in restarts.values()):
                         compose.terminate()
                         break
                     time.sleep(POLL_S)
@@ -138,9 +140,9 @@ class DockerRuntime:
         listed: list[Container] = self._client.containers.list(all=True, ignore_removed=True, filters={"label": label})
         return [container for container in listed if container.labels.get(SERVICE_LABEL) in SERVICES]
 
-    @staticmethod
-    def _restarts(container: Container) -> int:
-        return int(container.attrs.get("RestartCount", 0))
+    def _restarts(self) -> dict[str, int]:
+        """How often Docker has started each container again, by its id."""
+        return {str(container.id): int(container.attrs.get("RestartCount", 0)) for container in self._containers()}
 
     def _check_ports(self) -> None:
         settings = self._settings

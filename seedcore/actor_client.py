@@ -13,6 +13,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 from seedcore.bootstrap import get_singleton
 from seedcore.cluster import explain_silence, in_thread
 from seedcore.errors import ActorUnavailableError, SeedCoreError
+from seedcore.request_ids import RequestIds
 from seedcore.settings import Settings
 
 INLINE_BYTES: Final = 16 * 1024  # what is done on the event loop itself; more goes to a thread
@@ -32,6 +33,7 @@ class ActorClient:
         self._settings = settings
         self._handle: ActorHandle[Any] | None = None
         self._job_id: str | None = None
+        self._requests = RequestIds()
 
     @property
     def known_handle(self) -> ActorHandle[Any] | None:
@@ -96,6 +98,19 @@ class ActorClient:
                 raise await asyncio.wrap_future(in_thread(lambda: self._silent(method))) from error
             except RayTaskError as error:
                 raise _unwrapped(error) from error
+
+    def write(self, method: str, *arguments: object) -> Any:
+        """`call` of a method that changes something and takes a request id last: done once, however often it is sent.
+
+        When it fails without the actor's answer, it is not done any more after a later write of this process.
+        """
+        with self._requests.request() as request:
+            return self.call(method, *arguments, request)
+
+    async def write_async(self, method: str, *arguments: object) -> Any:
+        """`write` without blocking the event loop; cancelled, it counts as failed."""
+        with self._requests.request() as request:
+            return await self.call_async(method, *arguments, request)
 
     def forget(self, handle: ActorHandle[Any]) -> None:
         """Look the actor up again next time, since this handle's actor was killed for good."""

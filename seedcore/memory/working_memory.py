@@ -115,12 +115,16 @@ class MwManager:
 
         Raises:
             InvalidKeyError, InvalidValueError, InvalidTtlError, ValueTooLargeError: and nothing was kept.
-            ActorUnavailableError: no answer within `CALL_DEADLINE_S`; it may or may not have been kept.
+            ActorUnavailableError: no answer within `CALL_DEADLINE_S`; it may or may not have been kept, but is not kept
+                any more after a later write of this process was answered.
         """
         self.set_items({item_id: value}, ttl_s)
 
     async def set_item_async(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
-        """`set_item` without blocking the event loop. When it is cancelled, the value may still be kept, and later."""
+        """`set_item` without blocking the event loop.
+
+        When it is cancelled, the value may still be kept, until this process has written something else.
+        """
         await self.set_items_async({item_id: value}, ttl_s)
 
     def delete_item(self, item_id: str) -> bool:
@@ -193,25 +197,25 @@ class MwManager:
         """`set_item` for many: all of them are kept, or none."""
         encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
         self.connect()
-        self._mw.call("set_many", self.organ_id, encoded, ttl_s)
+        self._mw.write("set_many", self.organ_id, encoded, ttl_s)
 
     async def set_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_items` without blocking the event loop."""
         encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
         await self.connect_async()
-        await self._mw.call_async("set_many", self.organ_id, encoded, ttl_s)
+        await self._mw.write_async("set_many", self.organ_id, encoded, ttl_s)
 
     def delete_items(self, item_ids: Iterable[str]) -> list[str]:
         """Delete items of the organ; the ids of those that it had."""
         wanted = self._keys(item_ids)
         self.connect()
-        return list(self._mw.call("delete_many", self.organ_id, wanted))
+        return list(self._mw.write("delete_many", self.organ_id, wanted))
 
     async def delete_items_async(self, item_ids: Iterable[str]) -> list[str]:
         """`delete_items` without blocking the event loop."""
         wanted = self._keys(item_ids)
         await self.connect_async()
-        return list(await self._mw.call_async("delete_many", self.organ_id, wanted))
+        return list(await self._mw.write_async("delete_many", self.organ_id, wanted))
 
     # Many shared items
 
@@ -237,25 +241,25 @@ class MwManager:
         """`set_global_item` for many: all or none. Beyond the cache's bounds the first of them go again at once."""
         encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
         self.connect()
-        self._shared.call("set_many", encoded, ttl_s)
+        self._shared.write("set_many", encoded, ttl_s)
 
     async def set_global_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_items` without blocking the event loop."""
         encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
         await self.connect_async()
-        await self._shared.call_async("set_many", encoded, ttl_s)
+        await self._shared.write_async("set_many", encoded, ttl_s)
 
     def delete_global_items(self, item_ids: Iterable[str]) -> list[str]:
         """Delete shared items; the ids of those that were there."""
         wanted = self._keys(item_ids)
         self.connect()
-        return list(self._shared.call("delete_many", wanted))
+        return list(self._shared.write("delete_many", wanted))
 
     async def delete_global_items_async(self, item_ids: Iterable[str]) -> list[str]:
         """`delete_global_items` without blocking the event loop."""
         wanted = self._keys(item_ids)
         await self.connect_async()
-        return list(await self._shared.call_async("delete_many", wanted))
+        return list(await self._shared.write_async("delete_many", wanted))
 
     # Misses
 
@@ -271,11 +275,11 @@ class MwManager:
 
     def _count_misses(self, item_ids: list[str]) -> None:
         if item_ids:
-            self._misses.call("record", item_ids)
+            self._misses.write("record", item_ids)
 
     async def _count_misses_async(self, item_ids: list[str]) -> None:
         if item_ids:
-            await self._misses.call_async("record", item_ids)
+            await self._misses.write_async("record", item_ids)
 
     # Checks and encoding
 
