@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.report import Report
 from tests.faults.stack import FaultStack
-from tests.stack.conftest import engine  # noqa: F401 - a fixture
+from tests.stack.conftest import engine, local_stack  # noqa: F401 - fixtures
 from tests.stack.project import Project
 
 REPORT = pytest.StashKey[Report]()

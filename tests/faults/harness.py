@@ -68,6 +68,7 @@ def under_load(stack: FaultStack, fault: str, allowed_stall_s: float, seed: int,
         seed: of the load's choices.
         knobs: environment variables of the load that uses `MwManager`.
     """
+    stack.repair()
     name = f"{time.time_ns()}"
     folder = stack.journals / name
     folder.mkdir(mode=0o777)

@@ -32,6 +32,7 @@ ray.kill(ray.get_actor({name!r}, namespace=load_settings().ray_namespace))
 JOURNALS: Final = "/journals"  # in the load's container
 # The node of the load: no CPUs, so that no work runs there. What it runs is no part of the product.
 LOAD_NODE: Final = (
+    "export RAY_gcs_rpc_server_reconnect_timeout_s=$GCS_RECONNECT_TIMEOUT_S; "
     'exec ray start --block --address="$RAY_ADDRESS" --num-cpus=0 --object-store-memory="$OBJECT_STORE_BYTES" '
     "--disable-usage-stats --include-log-monitor=false"
 )
@@ -160,6 +161,23 @@ class FaultStack:
             command = ["docker", "exec", *variables, str(self.load_node.name), "python", *module]
             command += [f"{JOURNALS}/{folder}", str(seed)]
             return subprocess.Popen(command, stdout=log, stderr=log)
+
+    def repair(self) -> None:
+        """Undo what a fault before this one has left behind because its test failed."""
+        for service in (HEAD, WORKER, API):
+            for container in self.containers(service):
+                if container.status == "paused":
+                    container.unpause()
+        if any(
+            [health(container) for container in self.containers(service)] != ["healthy"]
+            for service in (HEAD, WORKER, API)
+        ):
+            self.project.make("up")
+        self.load_node.reload()
+        if self.load_node.status != "running":
+            self.load_node.start()
+        self.wait_for_load_node()
+        self.wait_until_ready()
 
     def wait_for_load_node(self) -> None:
         """A driver can start there."""
