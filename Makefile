@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart bootstrap verify monitor logs ps shell scale token test faults lint lock help
+.PHONY: up down clean restart bootstrap verify monitor backup restore logs ps shell scale token test faults soak lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -35,6 +35,12 @@ verify: .venv/installed ## prove that everything works, one line for each check
 monitor: .venv/installed ## show the singleton actors; ARGS=--json or ARGS=--watch
 	$(STACK) monitor $(ARGS)
 
+backup: .venv/installed ## copy all items into a file below backups/, or FILE=PATH
+	$(STACK) backup $(FILE)
+
+restore: .venv/installed ## replace all items by those of the newest backup, or FILE=PATH, after asking; YES=1 does not
+	$(STACK) restore $(FILE) $(if $(filter-out 0,$(YES)),--yes)
+
 logs: .venv/bin/python ## show and follow the logs; S=SERVICE only of one, FOLLOW=0 ends at the last line
 	$(STACK) logs $(S) $(if $(FOLLOW),--follow=$(FOLLOW))
 
@@ -55,6 +61,9 @@ test: .venv/installed ## run all tests; ARGS="tests/unit -k words" only some
 
 faults: .venv/installed ## kill, cut and fill the real containers under load; ARGS="-k power_cut" only some
 	@$(PYTHON) -m pytest tests/faults $(ARGS)
+
+soak: .venv/installed ## faults at random for MINUTES=10; the SEED=N that it prints repeats them
+	@$(PYTHON) -m pytest tests/faults/test_soak.py --minutes=$(or $(MINUTES),10) $(if $(SEED),--seed=$(SEED))
 
 lint: .venv/installed ## check format, types and shell scripts
 	$(PYTHON) -m ruff check .

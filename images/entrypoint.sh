@@ -68,6 +68,9 @@ head() {
     # Ray Client's server forks a process for each client; with gRPC's fork handlers one in several dies before it starts
     # ("epoll_wait error: Bad file descriptor"), and its client waits for 30 s.
     export GRPC_ENABLE_FORK_SUPPORT=0
+    # A killed node refuses the health check; after five refusals its actors start elsewhere. Ray's default of 3 s makes
+    # that 15 s. A paused or cut-off node is dead after five timeouts of 10 s, as before.
+    export RAY_health_check_period_ms=1000
     export RAY_gcs_storage=rocksdb RAY_gcs_storage_path=$gcs_dir
     # No CPUs: neither work nor a singleton runs next to the control plane.
     run_until_stopped ray start --head --block --num-cpus=0 "${ray_flags[@]}" --temp-dir="$ray_dir" \
@@ -78,6 +81,9 @@ head() {
 worker() {
     # Embedded, the head's log monitor reads the same folder, and every line would come twice.
     [[ $RUNTIME != local ]] || ray_flags+=(--include-log-monitor=false)
+    # In a container the kernel ends what eats the memory. Ray's own monitor would end the process that got a task last,
+    # and that is a singleton. Embedded there is no limit but the machine's, where the kernel acts much too late.
+    [[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
     # The custom resource stands for the state volume: a singleton asks for a little of it and so lands here.
     run_until_stopped ray start --address="$RAY_ADDRESS" --block --num-cpus="$RAY_WORKER_CPUS" "${ray_flags[@]}" \
         --resources="{\"$STATE_RESOURCE\": 1000}" \

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from typing import Final
+from typing import IO, Final
 
 import docker
 from docker.errors import ImageNotFound, NotFound
@@ -66,6 +66,18 @@ class DockerRuntime:
     def run_module(self, service: str, module: str, arguments: list[str]) -> int:
         """Run it in the running container."""
         return self._compose("exec", "-T", service, "python3", "-m", module, *arguments)
+
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+        """Run it in a worker container of its own, which has the volume."""
+        command = ["docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", WORKER]
+        return subprocess.run(
+            [*command, "-m", module, *arguments],
+            cwd=PROJECT_ROOT,
+            env=self._environment,
+            check=False,
+            stdin=stdin,
+            stdout=stdout,
+        ).returncode
 
     def logs(self, service: str | None, *, follow: bool) -> int:
         """Show Compose's logs."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
@@ -139,6 +139,14 @@ class LocalRuntime:
         """Run it on this machine, with the stack's settings; all services have the same here."""
         command = [sys.executable, "-m", module, *arguments]
         return subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
+
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+        """Run it on this machine."""
+        command = [sys.executable, "-m", module, *arguments]
+        environment = self._environment
+        return subprocess.run(
+            command, cwd=PROJECT_ROOT, env=environment, check=False, stdin=stdin, stdout=stdout
+        ).returncode
 
     def logs(self, service: str | None, *, follow: bool) -> int:
         """Show the log files."""

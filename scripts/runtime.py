@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from seedcore.settings import PROJECT_ROOT
 
@@ -52,6 +52,9 @@ class StackRuntime(Protocol):
 
     def run_module(self, service: str, module: str, arguments: list[str]) -> int:
         """Run `python -m module` in the environment of a service; return its exit code."""
+
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+        """Run `python -m module` where the state folder is, whether the stack is up or not; return its exit code."""
 
     def logs(self, service: str | None, *, follow: bool) -> int:
         """Show the logs of one service or all."""

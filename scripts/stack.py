@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from scripts.choose_runtime import runtime_in_use, runtime_to_start
@@ -14,6 +16,7 @@ from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, StackError, StackRun
 from scripts.token_file import ensure_token
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, SettingsError, load_settings
 
+BACKUPS: Final = PROJECT_ROOT / "backups"
 EXIT_FAILED: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -48,15 +51,32 @@ def down(settings: Settings, arguments: Arguments) -> int:
 def clean(settings: Settings, arguments: Arguments) -> int:
     """Stop the stack and delete all items, after asking."""
     runtime = runtime_in_use(settings)
-    if not arguments.yes:
-        question = f"Delete all items of the stack '{settings.compose_project_name}'? [y/N] "
-        if not sys.stdin.isatty():
-            raise StackError("`make clean` deletes all items, and there is nobody to ask. `make clean YES=1` means it.")
-        if input(question).strip().lower() not in ("y", "yes"):
-            print("nothing is deleted")
-            return 0
+    confirm(
+        f"Delete all items of the stack '{settings.compose_project_name}'?",
+        "`make clean` deletes all items, and there is nobody to ask. `make clean YES=1` means it.",
+        arguments,
+    )
     runtime.down(remove_state=True)
     return next_step("everything is deleted: `make up` starts with an empty memory")
+
+
+class NotConfirmedError(Exception):
+    """Raised when the user is asked and does not say yes."""
+
+
+def confirm(question: str, nobody_to_ask: str, arguments: Arguments) -> None:
+    """Go on only if the user says yes, now or by YES=1.
+
+    Raises:
+        NotConfirmedError: the user does not.
+        StackError: there is no terminal to ask on; says `nobody_to_ask`.
+    """
+    if arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise StackError(nobody_to_ask)
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise NotConfirmedError
 
 
 def restart(settings: Settings, arguments: Arguments) -> int:
@@ -96,6 +116,55 @@ def monitor(settings: Settings, arguments: Arguments) -> int:
     # On standard error, since standard output may be JSON for another program.
     print("\nNext: `make monitor ARGS=--watch` keeps looking", file=sys.stderr)
     return 0
+
+
+def backup(settings: Settings, arguments: Arguments) -> int:
+    """Copy all items into a file, while the stack runs or not."""
+    runtime = runtime_in_use(settings)
+    name = f"{settings.compose_project_name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
+    file = Path(arguments.file) if arguments.file else BACKUPS / name
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = file.with_name(f"{file.name}.unfinished")
+        with unfinished.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+            code = runtime.run_with_state("scripts.store_archive", ["export"], stdin=nothing, stdout=output)
+        if code:
+            unfinished.unlink()
+            raise StackError("no backup was made, as it says above.")
+        unfinished.rename(file)
+    except OSError as error:
+        raise StackError(f"cannot write {file}: {error.strerror}. `make backup FILE=PATH` goes elsewhere.") from error
+    print(f"all items are in {relative(file)}, {file.stat().st_size} bytes")
+    return next_step(f"`make restore FILE={relative(file)}` brings them back")
+
+
+def restore(settings: Settings, arguments: Arguments) -> int:
+    """Replace all items by those of a backup, after asking."""
+    file = Path(arguments.file) if arguments.file else _newest_backup(settings)
+    if not file.is_file():
+        raise StackError(f"there is no file {file}. `ls {relative(BACKUPS)}` shows the backups.")
+    runtime = runtime_in_use(settings)
+    confirm(
+        f"Replace all items of the stack '{settings.compose_project_name}' by those in {relative(file)}?",
+        "`make restore` replaces all items, and there is nobody to ask. `make restore YES=1` means it.",
+        arguments,
+    )
+    with file.open("rb") as archive:
+        code = runtime.run_with_state("scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
+    if code:
+        raise StackError("nothing was restored, as it says above; the items are as they were.")
+    # An actor reads its store's file until it is told to open it anew.
+    if runtime.is_up() and runtime.run_module(HEAD, "scripts.restart_actors", []):
+        raise StackError("the items are restored, but the actors were not restarted: `make down`, then `make up`.")
+    print("the items that were there before are set aside in the state folder, as *.before-restore-*")
+    return next_step("`make monitor` shows how many items there are now")
+
+
+def _newest_backup(settings: Settings) -> Path:
+    backups = sorted(BACKUPS.glob(f"{settings.compose_project_name}-*.tar"))
+    if not backups:
+        raise StackError(f"there is no backup in {relative(BACKUPS)}. `make restore FILE=PATH` takes any.")
+    return backups[-1]
 
 
 def logs(settings: Settings, arguments: Arguments) -> int:
@@ -139,18 +208,23 @@ def token(settings: Settings, arguments: Arguments) -> int:
 
 
 VERBS: Final[tuple[Callable[[Settings, Arguments], int], ...]] = (
-    up, down, clean, restart, bootstrap, verify, monitor, logs, ps, shell, scale, token,
+    up, down, clean, restart, bootstrap, verify, monitor, backup, restore, logs, ps, shell, scale, token,
 )  # fmt: skip
 
 
-ALONE: Final = frozenset({up, down, clean, restart, scale})  # those that start or stop something
+ALONE: Final = frozenset({up, down, clean, restart, restore, scale})  # those that start or stop something
 
 
 @contextmanager
 def alone(settings: Settings) -> Iterator[None]:
     """Nobody else starts or stops anything of this stack meanwhile."""
-    LOCAL_DIR.mkdir(exist_ok=True)
-    with (LOCAL_DIR / f"lock.{settings.compose_project_name}").open("w") as lock:
+    path = LOCAL_DIR / f"lock.{settings.compose_project_name}"
+    try:
+        LOCAL_DIR.mkdir(exist_ok=True)
+        opened = path.open("w")
+    except OSError as error:
+        raise StackError(f"cannot write {path}: {error.strerror}. The checkout must be yours; see `ls -ld`.") from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -189,7 +263,10 @@ def parse(argv: list[str]) -> Arguments:
     for function in VERBS:
         commands[function.__name__] = verbs.add_parser(function.__name__, help=function.__doc__)
         commands[function.__name__].set_defaults(function=function)
-    commands["clean"].add_argument("--yes", action="store_true", help="do not ask")
+    for verb in ("clean", "restore"):
+        commands[verb].add_argument("--yes", action="store_true", help="do not ask")
+    for verb in ("backup", "restore"):
+        commands[verb].add_argument("file", nargs="?", help=f"the tar file; by default below {relative(BACKUPS)}")
     commands["logs"].add_argument("service", nargs="?", choices=SERVICES, metavar="SERVICE", help=", ".join(SERVICES))
     commands["logs"].add_argument("--follow", choices=("0", "1"), help="1 goes on showing what comes, 0 does not")
     commands["scale"].add_argument("workers", help="number of ray-worker nodes")
@@ -216,6 +293,9 @@ def main(argv: list[str]) -> int:
     except StackError as error:
         print(f"\n{arguments.verb} failed: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except NotConfirmedError:
+        print("nothing was changed")
+        return 0
     except BrokenPipeError:  # of `make ps | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
         return EXIT_FAILED

@@ -15,17 +15,19 @@ POLL_INTERVAL_S: Final = 0.2
 LISTENER_PORTS: Final = (20_000, 32_000)  # below those that Linux gives to clients, one of which could come between
 
 
-def wait_until(holds: Callable[[], T], timeout_s: float = 60.0) -> T:
+def wait_until(holds: Callable[[], T | None], timeout_s: float = 60.0) -> T:
     """The first result that is true; a transport error of HTTP counts as not yet.
 
     Raises:
         tenacity.RetryError: it did not become true within `timeout_s` seconds.
     """
-    return Retrying(
+    found = Retrying(
         retry=retry_if_result(lambda result: not result) | retry_if_exception_type(httpx.TransportError),
         stop=stop_after_delay(timeout_s),
         wait=wait_fixed(POLL_INTERVAL_S),
     )(holds)
+    assert found is not None
+    return found
 
 
 async def wait_until_async(holds: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> None:

@@ -10,12 +10,32 @@ from tests.faults.stack import API, HEAD, SINGLETONS, WORKER, FaultStack, health
 from tests.waiting import wait_until
 
 # How long a client may at most be without a good answer, in seconds.
-HEAD_S: Final = 2.0  # nothing waits for the head; this is what a request may take on a busy machine
+HEAD_S: Final = 3.0  # nothing waits for the head; a request may take that long while a busy machine starts one
 ACTOR_S: Final = 3.0  # Ray starts a process for it, which imports Ray
 WORKER_S: Final = 20.0  # a container, a Ray node in it, then the actors
 API_S: Final = 20.0  # a container, a Ray node in it, then uvicorn
 BOOTSTRAP_S: Final = 20.0  # until somebody types `make bootstrap`, and what that takes
+NETWORK_S: Final = 60.0  # TCP doubles the time between its tries, and so notices late that the network is back
 STACK_S: Final = 60.0  # all of it, in order
+
+DISK_DELAY_S: Final = 0.05  # of each write and fsync; a disk that spins, under load
+EATS_MEMORY: Final = """
+import ray
+from seedcore.cluster import connect
+
+@ray.remote(num_cpus=1)
+class Application:
+    def eat(self):
+        eaten = []
+        while True:
+            eaten.append(b"x" * 2**26)
+
+connect()
+try:
+    ray.get(Application.remote().eat.remote())
+except ray.exceptions.RayError as error:
+    print(error)
+"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,13 @@ class Fault:
     allowed_stall_s: float
     may_fail: bool = False
     knobs: dict[str, str] = field(default_factory=dict)
+
+    def check(self, run: FaultRun) -> None:
+        """Hold what came of it to what is promised."""
+        verdict = run.finished.verdict
+        assert (verdict.lost, verdict.stale) == ([], [])
+        assert self.may_fail or not verdict.errors
+        assert verdict.longest_stall_s <= self.allowed_stall_s
 
 
 def kill_each_actor(stack: FaultStack, run: FaultRun) -> None:
@@ -165,6 +192,56 @@ def power_cut(stack: FaultStack, run: FaultRun) -> None:
     _wait_for_recovery(stack, run)
 
 
+def bootstrap_killed_half_way(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("ray.kill")
+    for name in SINGLETONS:
+        stack.kill_for_good(name)
+    bootstrap = stack.start_bootstrap()
+    wait_until(lambda: "Ray initialized" in bootstrap.logs().decode())
+    bootstrap.kill()
+    run.mark("bootstrap killed")
+    bootstrap.remove()
+    stack.project.make("bootstrap")
+    _wait_for_recovery(stack, run)
+
+
+def two_bootstraps_and_one_killed(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("ray.kill")
+    for name in SINGLETONS:
+        stack.kill_for_good(name)
+    first, second = stack.start_bootstrap(), stack.start_bootstrap()
+    wait_until(lambda: "Ray initialized" in first.logs().decode())
+    first.kill()
+    run.mark("one killed")
+    assert second.wait(timeout=60)["StatusCode"] == 0, second.logs().decode()
+    for bootstrap in (first, second):
+        bootstrap.remove()
+    _wait_for_recovery(stack, run)
+
+
+def slow_disk(stack: FaultStack, run: FaultRun) -> None:
+    before = stack.project.actors()
+    run.mark("slow")
+    with stack.slow_disk("mw", DISK_DELAY_S):
+        began = time.monotonic()
+        for number in range(20):
+            asked = time.monotonic()
+            stack.project.put("slow-disk", "item", number)
+            assert time.monotonic() - asked > DISK_DELAY_S  # the fault is there
+        run.mark(f"{(time.monotonic() - began) / 20:.2f} s a write")
+    assert stack.project.actors() == before
+
+
+def memory_pressure(stack: FaultStack, run: FaultRun) -> None:
+    before = stack.project.actors()
+    run.mark("an actor eats memory")
+    told = stack.in_api(EATS_MEMORY)
+    run.mark("killed")
+    assert "memory" in told, told
+    assert stack.project.actors() == before
+    _wait_for_recovery(stack, run)
+
+
 def _kill_actors(stack: FaultStack, run: FaultRun, *names: str) -> None:
     before = {name: stack.actor(name)["pid"] for name in names}
     run.mark("SIGKILL")
@@ -235,9 +312,13 @@ FAULTS: Final = (
     Fault("`make restart` of the API", restart_the_api, API_S, may_fail=True),
     Fault("network between head and worker cut for 20 s", cut_head_from_worker_20_s, HEAD_S),
     Fault("network between head and worker cut for 90 s", cut_head_from_worker_90_s, 90 + WORKER_S, may_fail=True),
-    Fault("network between API and worker cut for 20 s", cut_api_from_worker_20_s, 20 + ACTOR_S),
-    Fault("network between API and worker cut for 90 s", cut_api_from_worker_90_s, 90 + WORKER_S, may_fail=True),
+    Fault("network between API and worker cut for 20 s", cut_api_from_worker_20_s, 20 + NETWORK_S),
+    Fault("network between API and worker cut for 90 s", cut_api_from_worker_90_s, 90 + NETWORK_S, may_fail=True),
     Fault("worker off the network for 20 s", disconnect_the_worker, 20 + WORKER_S),
     Fault("API off the network for 20 s", disconnect_the_api, 20 + API_S, may_fail=True),
+    Fault("bootstrap killed half-way, then `make bootstrap`", bootstrap_killed_half_way, BOOTSTRAP_S, may_fail=True),
+    Fault("two bootstraps at once, one killed", two_bootstraps_and_one_killed, BOOTSTRAP_S, may_fail=True),
+    Fault("an application actor eats all memory of the worker", memory_pressure, ACTOR_S),
+    Fault("each write and fsync 50 ms late", slow_disk, ACTOR_S),
     Fault("SIGKILL of all containers at once, then `make up`", power_cut, STACK_S, may_fail=True),
 )

@@ -8,17 +8,27 @@ import docker
 import pytest
 
 from tests.faults.report import Report
+from tests.faults.small_disk import small_state_volume
 from tests.faults.stack import FaultStack
 from tests.stack.conftest import engine, local_stack  # noqa: F401 - fixtures
 from tests.stack.project import Project
 
 REPORT = pytest.StashKey[Report]()
-NEEDED = ("nsenter", "iptables", "strace")
+NEEDED = ("nsenter", "iptables", "strace", "mkfs.ext4", "losetup", "chattr")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--report", type=Path, default=Path(".local/faults"), help="folder for the table and the picture")
+    parser.addoption("--minutes", type=float, default=0.0, help="how long to soak")
     parser.addoption("--seed", type=int, default=random.randrange(1_000_000), help="of the load, printed in the report")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if collection_path.name == "test_soak.py" and not config.getoption("--minutes") else None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"seed of the load and of the soak: {config.getoption('--seed')}"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,12 +69,13 @@ def stack(
         if os.environ.get("SEEDCORE_REQUIRE_DOCKER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    project = Project(tmp_path_factory.mktemp("faults") / "seedcore", "docker")
-    try:
-        project.make("up")
-        stack = FaultStack(project, engine, tmp_path_factory.mktemp("journals"))
-    except BaseException:
-        project.remove()
-        raise
-    yield stack
-    stack.remove()
+    project = Project(tmp_path_factory.mktemp("faults") / "seedcore", "docker", WORKER_MEMORY="2g")
+    with small_state_volume(engine, project.name, tmp_path_factory.mktemp("disk")) as disk:
+        try:
+            project.make("up")
+            stack = FaultStack(project, engine, tmp_path_factory.mktemp("journals"), disk)
+        except BaseException:
+            project.remove()
+            raise
+        yield stack
+        stack.remove()

@@ -52,6 +52,12 @@ class FaultRun:
     marks: list[tuple[float, str]] = field(default_factory=list)
     row: Row | None = None
 
+    @property
+    def finished(self) -> Row:
+        """The row of a run that has ended."""
+        assert self.row is not None
+        return self.row
+
     def mark(self, what: str) -> None:
         """Note that something happens now; the picture shows it."""
         self.marks.append((time.monotonic(), what))

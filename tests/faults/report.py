@@ -32,8 +32,11 @@ class Report:
 
     def add(self, run: FaultRun) -> None:
         """Take the row of a run that has ended."""
-        assert run.row is not None
-        self.rows.append(run.row)
+        self.add_row(run.finished)
+
+    def add_row(self, row: Row) -> None:
+        """Take the row of a fault that had no load around it."""
+        self.rows.append(row)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "faults.md").write_text(f"{self.table()}\n\n{self._errors()}\n")
         self._draw(self.folder / "faults.svg")
@@ -57,11 +60,12 @@ class Report:
         return "\n".join(["What the failed requests were told:", "", *parts]) if parts else "No request failed."
 
     def _draw(self, path: Path) -> None:
-        lines = -(-len(self.rows) // COLUMNS)
+        rows = [row for row in self.rows if row.answers]
+        lines = max(1, -(-len(rows) // COLUMNS))
         figure, axes = plt.subplots(lines, COLUMNS, figsize=(14, 2.2 * lines), squeeze=False, layout="constrained")
-        for axis in axes.flat[len(self.rows) :]:
+        for axis in axes.flat[len(rows) :]:
             axis.axis("off")
-        for row, axis in zip(self.rows, axes.flat, strict=False):
+        for row, axis in zip(rows, axes.flat, strict=False):
             _draw_row(axis, row)
         figure.savefig(path)
         plt.close(figure)

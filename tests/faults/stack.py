@@ -1,6 +1,7 @@
 """A stack on Docker that faults are injected into, and the node beside it that the load runs on."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 from docker.models.containers import Container
 
 from seedcore.settings import PROJECT_ROOT
+from tests.faults.small_disk import SmallDisk
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
@@ -29,6 +31,8 @@ from seedcore.settings import load_settings
 connect()
 ray.kill(ray.get_actor({name!r}, namespace=load_settings().ray_namespace))
 """
+CHECKPOINT: Final = "import sqlite3; sqlite3.connect({path!r}).execute('PRAGMA wal_checkpoint(TRUNCATE)')"
+STATE: Final = "/state/seedcore-dev"  # in the workers
 JOURNALS: Final = "/journals"  # in the load's container
 # The node of the load: no CPUs, so that no work runs there. What it runs is no part of the product.
 LOAD_NODE: Final = (
@@ -45,10 +49,12 @@ class FaultStack:
         project: is up, on Docker.
         engine: the one that it runs on.
         journals: folder on this machine for what the load writes down.
+        disk: that the state volume is on.
     """
 
-    def __init__(self, project: Project, engine: docker.DockerClient, journals: Path) -> None:
+    def __init__(self, project: Project, engine: docker.DockerClient, journals: Path, disk: SmallDisk) -> None:
         self.project = project
+        self.disk = disk
         self._engine = engine
         self.journals = journals
         self.journals.chmod(0o777)  # the container's user is somebody else
@@ -81,6 +87,13 @@ class FaultStack:
         """Run Python code in the API's container, as a driver; it must succeed. Its output."""
         return run_in(self.container(API), "python", "-c", program)
 
+    def checkpoint(self, name: str) -> None:
+        """Bring everything from the write-ahead log of a singleton's store into its main file."""
+        program = (
+            f"import sqlite3; sqlite3.connect('{STATE}/{name}.sqlite3').execute('PRAGMA wal_checkpoint(TRUNCATE)')"
+        )
+        run_in(self.holder(name), "python", "-c", program)
+
     # What hurts
 
     def kill_actors(self, *names: str) -> None:
@@ -106,6 +119,27 @@ class FaultStack:
             container.reload()
         for pid in [container.attrs["State"]["Pid"] for container in containers]:
             os.kill(pid, signal.SIGKILL)  # the first process; the kernel kills the others with it
+
+    @contextmanager
+    def slow_disk(self, name: str, delay_s: float) -> Iterator[None]:
+        """Delay every write to disk and every fsync of a singleton's process, by strace."""
+        pid = host_pid(self.holder(name), self.actor(name)["pid"])
+        calls = "pwrite64,fsync,fdatasync"
+        inject = f"--inject={calls}:delay_exit={round(delay_s * 1e6)}"
+        command = ["strace", "--follow-forks", f"--trace={calls}", inject, "--output=/dev/null", f"--attach={pid}"]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
+            try:
+                wait_until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text())
+                yield
+            finally:
+                strace.terminate()
+
+    def start_bootstrap(self) -> Container:
+        """Start one more bootstrap container and do not wait for it."""
+        command = ["docker", "compose", "run", "--detach", "--no-deps", "-T", "bootstrap"]
+        done = self.project.run(*command)
+        assert done.returncode == 0, done.stdout
+        return self._engine.containers.get(done.stdout.split()[-1])
 
     @contextmanager
     def cut(self, container: Container, *others: Container) -> Iterator[None]:
@@ -179,6 +213,11 @@ class FaultStack:
         self.wait_for_load_node()
         self.wait_until_ready()
 
+    def rejoin_load_node(self) -> None:
+        """Start the load's node again, for another cluster or another token."""
+        self.load_node.restart(timeout=5)
+        self.wait_for_load_node()
+
     def wait_for_load_node(self) -> None:
         """A driver can start there."""
         probe = ["images/healthcheck.sh", "127.0.0.1", "52365", "/api/healthz"]
@@ -238,3 +277,12 @@ def run_in(container: Container, *command: str) -> str:
     code, output = container.exec_run(list(command))
     assert code == 0, f"{shlex.join(command)} in {container.name}: {output.decode()}"
     return str(output.decode())
+
+
+def host_pid(container: Container, pid: int) -> int:
+    """The process that has this number in its container, as this machine numbers it."""
+    for candidate in host_pids(container):
+        numbers = re.search(r"^NSpid:\s(.*)$", Path(f"/proc/{candidate}/status").read_text(), re.MULTILINE)
+        if numbers and int(numbers[1].split()[-1]) == pid:
+            return candidate
+    raise AssertionError(f"no process {pid} in {container.name}")

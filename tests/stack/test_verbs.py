@@ -146,6 +146,29 @@ def test_clean_asks_first(stack: Project) -> None:
     assert stack.get("clean", "item") == 1
 
 
+def test_backup_and_restore(stack: Project) -> None:
+    stack.put("backup", "item", {"from": "the backup"})
+    stack.make("backup", "FILE=copy.tar")
+    stack.put("backup", "item", "newer")
+    stack.put("backup", "later", 1)
+
+    unconfirmed = stack.run("make", "restore", "FILE=copy.tar")
+    (stack.folder / "half.tar").write_bytes((stack.folder / "copy.tar").read_bytes()[:5000])
+    half = stack.run("make", "restore", "FILE=half.tar", "YES=1")
+    missing = stack.run("make", "restore", "FILE=nothing.tar", "YES=1")
+    for refused, why in ((unconfirmed, "nobody to ask"), (half, "this is no backup"), (missing, "there is no file")):
+        assert refused.returncode != 0
+        assert why in refused.stdout
+        assert "Traceback" not in refused.stdout
+    assert stack.get("backup", "item") == "newer"
+
+    stack.make("restore", "FILE=copy.tar", "YES=1")
+    assert stack.get("backup", "item") == {"from": "the backup"}
+    assert stack.api.get("/organs/backup/items/later").status_code == 404
+    stack.put("backup", "item", "after")
+    assert stack.get("backup", "item") == "after"
+
+
 def test_down_and_up_keep_the_items(stack: Project) -> None:
     stack.put("down", "item", [1, 2.5, None, "Grüße"])
     answer = stack.api.put("/shared-items/down", json={"value": "shared"})

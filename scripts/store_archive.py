@@ -1,0 +1,129 @@
+"""All stores of the stack as one tar file: `python -m scripts.store_archive export > FILE`, or `import < FILE`.
+
+Runs where the state folder is; `make backup` and `make restore` start it there. The copies are consistent, each store
+as of one moment, while the actors go on writing.
+"""
+
+import argparse
+import json
+import sys
+import tarfile
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final
+
+from seedcore.memory.backup import backup, restore
+
+from seedcore.errors import SeedCoreError
+from seedcore.settings import Settings, SettingsError, load_settings
+
+MANIFEST: Final = "manifest.json"
+FORMAT: Final = 1
+STORES: Final = "*/*.sqlite3"  # below STATE_DIR: a folder for each namespace, a file for each actor
+
+
+class ArchiveError(Exception):
+    """Raised for an archive that cannot be written or read; the message is for the user."""
+
+
+def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
+    """Write a consistent copy of every store.
+
+    Args:
+        settings: where the stores are.
+        output: gets the tar file.
+
+    Returns:
+        the stores' paths below `STATE_DIR`.
+
+    Raises:
+        ArchiveError: there is no store.
+        StoreUnavailableError, StoreDamagedError: a store cannot be copied.
+    """
+    names = sorted(str(path.relative_to(settings.state_dir)) for path in settings.state_dir.glob(STORES))
+    if not names:
+        raise ArchiveError(f"there is no store below {settings.state_dir}. `make up` makes them.")
+    # Beside the stores, since /tmp is memory in a container.
+    with tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.state_dir) as folder:
+        copies = Path(folder)
+        for name in names:
+            (copies / name).parent.mkdir(exist_ok=True)
+            backup(settings.state_dir / name, copies / name)
+        manifest = {"format": FORMAT, "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "stores": names}
+        (copies / MANIFEST).write_text(json.dumps(manifest))
+        with tarfile.open(fileobj=output, mode="w|") as archive:
+            for name in (MANIFEST, *names):
+                archive.add(copies / name, arcname=name)
+    return names
+
+
+def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
+    """Put the stores of an archive in the place of those that are there, which are set aside.
+
+    Nothing is replaced before every store of the archive was found whole.
+
+    Args:
+        settings: where the stores are.
+        archive: the tar file.
+
+    Returns:
+        the stores' paths below `STATE_DIR`.
+
+    Raises:
+        ArchiveError: it is no archive of ours.
+        StoreUnavailableError, StoreDamagedError: a store of the archive is damaged or of a newer version.
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.state_dir) as folder:
+        copies = Path(folder)
+        names = _extract(archive, copies)
+        for name in names:
+            backup(copies / name, copies / f"{name}.checked")
+        for name in names:
+            (settings.state_dir / name).parent.mkdir(exist_ok=True)
+            restore(copies / name, settings.state_dir / name)
+    return names
+
+
+def _extract(archive: BinaryIO, folder: Path) -> list[str]:
+    try:
+        with tarfile.open(fileobj=archive, mode="r|") as tar:
+            tar.extractall(folder, filter="data")  # refuses absolute paths, links and whatever leads elsewhere
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["format"] != FORMAT:
+            raise ArchiveError(f"the backup has format {manifest['format']}, this SeedCore reads {FORMAT}")
+        names = [str(name) for name in manifest["stores"]]
+    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ArchiveError(f"this is no backup of `make backup`, or a part of one only: {error}") from error
+    for name in names:
+        if not PurePosixPath(name).match(STORES) or len(PurePosixPath(name).parts) != 2 or ".." in name:
+            raise ArchiveError(f"the backup has a store with an unknown name: {name!r}")
+        if not (folder / name).is_file():
+            raise ArchiveError(f"the backup is incomplete: {name} is missing")
+    return names
+
+
+def main(argv: list[str]) -> int:
+    """Run one of the two; what it did is told on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.store_archive", description=__doc__)
+    parser.add_argument("direction", choices=("export", "import"))
+    direction = parser.parse_args(argv).direction
+    try:
+        settings = load_settings()
+        if direction == "export":
+            names = export_stores(settings, sys.stdout.buffer)
+        else:
+            names = import_stores(settings, sys.stdin.buffer)
+    except (ArchiveError, SeedCoreError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"cannot {direction} the stores: {error}. Is the disk full? `make ps` shows the stack.", file=sys.stderr)
+        return 1
+    print("\n".join(f"  {name}" for name in names), file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

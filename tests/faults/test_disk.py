@@ -1,0 +1,172 @@
+"""The disk under the items: full, not writable, damaged."""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.faults.harness import FaultRun, Row, under_load
+from tests.faults.journal import Verdict
+from tests.faults.report import Report
+from tests.faults.stack import FaultStack
+from tests.waiting import wait_until
+
+OUTAGE_S: Final = 20.0  # for as long as the test leaves the disk like that
+ITEMS: Final = 1500  # of 4 KB, so that the file has many pages
+ORGAN: Final = "archive"
+USER_VERSION_OFFSET: Final = 60  # in the header of a SQLite file, 4 bytes, big-endian
+NEWER_VERSION: Final = 999
+LARGE: Final = "x" * 2**20  # finds no room where a small value may
+
+
+def put(stack: FaultStack, value: Any) -> tuple[int, str]:
+    """Status and explanation of a write."""
+    answer = stack.project.api.put("/organs/disk/items/probe", json={"value": value})
+    return answer.status_code, answer.text
+
+
+def finish(run: FaultRun, report: Report) -> None:
+    """Take the row, and hold it to what every fault is held to."""
+    report.add(run)
+    assert (run.finished.verdict.lost, run.finished.verdict.stale) == ([], [])
+    assert run.finished.verdict.longest_stall_s <= run.finished.allowed_stall_s
+
+
+def test_a_full_disk(stack: FaultStack, report: Report, seed: int) -> None:
+    put(stack, "before")
+    before = stack.project.actors()
+    with under_load(stack, "state volume full", OUTAGE_S, seed) as run:
+        run.mark("full")
+        with stack.disk.full():
+            status, told = wait_until(lambda: _unless_kept(put(stack, LARGE)))
+            assert status == 507, told
+            assert "mw.sqlite3" in told
+            assert stack.project.get("disk", "probe") == "before"
+        run.mark("space again")
+        assert put(stack, "after")[0] == 200
+    assert stack.project.actors() == before
+    finish(run, report)
+
+
+def test_a_disk_that_refuses_every_write(stack: FaultStack, report: Report, seed: int) -> None:
+    put(stack, "before")
+    before = stack.project.actors()
+    with under_load(stack, "state volume refuses every write", OUTAGE_S, seed) as run:
+        run.mark("read-only")
+        with stack.disk.unwritable():
+            status, told = wait_until(lambda: _unless_kept(put(stack, "refused")))
+            assert status == 503, told
+            assert "mw.sqlite3" in told
+            assert stack.project.get("disk", "probe") == "before"
+        run.mark("writable")
+        assert put(stack, "after")[0] == 200
+    assert stack.project.actors() == before
+    finish(run, report)
+
+
+def test_files_that_a_new_process_may_not_write(stack: FaultStack, report: Report, seed: int) -> None:
+    put(stack, "before")
+    with under_load(stack, "store without write permission, and SIGKILL of its actor", OUTAGE_S, seed) as run:
+        run.mark("no permission")
+        with stack.disk.without_permission():
+            before = stack.actor("mw")["pid"]
+            stack.kill_actors("mw")
+            wait_until(lambda: stack.actor("mw")["pid"] not in (None, before))
+            status, told = put(stack, "refused")
+            assert status == 503, told
+            assert "mw.sqlite3" in told
+            assert stack.project.get("disk", "probe") == "before"
+            reader = stack.actor("mw")["pid"]
+        run.mark("permission")
+        assert put(stack, "after")[0] == 200
+        assert stack.actor("mw")["pid"] == reader
+    finish(run, report)
+
+
+def _unless_kept(answer: tuple[int, str]) -> tuple[int, str] | None:
+    return None if answer[0] == 200 else answer
+
+
+def random_bytes(store: Path, seed: int) -> None:
+    """In some pages, whichever."""
+    chance = random.Random(seed)
+    with store.open("r+b") as file:
+        for _ in range(12):
+            file.seek(chance.randrange(store.stat().st_size))
+            file.write(chance.randbytes(200))
+
+
+def truncated(store: Path, seed: int) -> None:
+    """The last third is gone."""
+    os.truncate(store, store.stat().st_size * 2 // 3)
+
+
+def emptied(store: Path, seed: int) -> None:
+    """Nothing is left, not even the write-ahead log."""
+    os.truncate(store, 0)
+    store.with_name(f"{store.name}-wal").unlink(missing_ok=True)
+
+
+def from_a_newer_version(store: Path, seed: int) -> None:
+    """With a schema that this code does not know."""
+    with store.open("r+b") as file:
+        file.seek(USER_VERSION_OFFSET)
+        file.write(NEWER_VERSION.to_bytes(4))
+
+
+@pytest.mark.parametrize("damage", [random_bytes, truncated, emptied, from_a_newer_version])
+def test_a_damaged_store(stack: FaultStack, report: Report, seed: int, damage: Callable[[Path, int], None]) -> None:
+    stack.repair()
+    written = {f"item-{number}": {"number": number, "filler": f"{number} " * 700} for number in range(ITEMS)}
+    answer = stack.project.api.put(f"/organs/{ORGAN}/items", json={"items": written})
+    assert answer.status_code == 200, answer.text
+    stack.checkpoint("mw")
+    stack.project.make("backup")
+
+    began = time.monotonic()
+    damage(stack.disk.store("mw"), seed)
+    stack.kill_actors("mw")
+    told = wait_until(lambda: _told_of_damage(stack))
+    wrong, kept = _compare(stack, written)
+    stack.project.make("restore", "YES=1")
+    stack.wait_until_ready()
+    still_wrong, restored = _compare(stack, written)
+    assert stack.project.api.put(f"/organs/{ORGAN}/items/after", json={"value": 1}).status_code == 200
+    lost = sorted(set(written) - set(restored))
+    verdict = Verdict(len(written), 2 * len(written), 0, lost, [], 0.0, {told: 1})
+    report.add_row(
+        Row(
+            f"store file damaged ({damage.__name__.replace('_', ' ')}): {len(kept)} of {ITEMS} items salvaged, "
+            "all back after `make restore`",
+            0.0,
+            verdict,
+            [(time.monotonic() - began, "restored")],
+            [],
+            seed,
+        )
+    )
+    assert (wrong, still_wrong, lost) == ([], [], [])
+
+
+def _told_of_damage(stack: FaultStack) -> str | None:
+    """What a user is told: by `/actors` what was salvaged, or by `make bootstrap` why the actor does not run."""
+    actor = stack.actor("mw")
+    if actor["running"]:
+        stats = actor["stats"] or {}
+        return f"salvaged {stats['salvaged']}" if stats.get("salvaged") is not None else None
+    told = stack.project.run("make", "bootstrap").stdout
+    return f"schema version {NEWER_VERSION}" if f"schema version {NEWER_VERSION}" in told else None
+
+
+def _compare(stack: FaultStack, written: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Items that came back with another value than was written, and all that came back."""
+    found: dict[str, Any] = {}
+    for item_id in written:
+        answer = stack.project.api.get(f"/organs/{ORGAN}/items/{item_id}")
+        if answer.status_code == 200:
+            found[item_id] = answer.json()["value"]
+    return [item_id for item_id, value in found.items() if value != written[item_id]], found
