@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, HTTPException, Query
 
 from seedcore.api.idempotency import idempotent
+from seedcore.api.json_bodies import JsonRoute
 from seedcore.api.json_values import to_json_value
 from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
 from seedcore.memory.working_memory import FoundItem, MwManager, Source
@@ -17,8 +18,12 @@ MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
 MAX_HOT_ITEMS: Final = 10_000  # in one answer
 API_ORGAN: Final = "seedcore-api"  # the organ in whose name shared items and hot items are asked for
 
-organs = APIRouter(prefix="/organs/{organ_id}/items", tags=["organ items"], dependencies=[Depends(idempotent)])
-shared = APIRouter(prefix="/shared-items", tags=["shared items"], dependencies=[Depends(idempotent)])
+organs = APIRouter(
+    prefix="/organs/{organ_id}/items", tags=["organ items"], dependencies=[Depends(idempotent)], route_class=JsonRoute
+)
+shared = APIRouter(
+    prefix="/shared-items", tags=["shared items"], dependencies=[Depends(idempotent)], route_class=JsonRoute
+)
 hot = APIRouter(tags=["hot items"])
 
 NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "no such item"}}

@@ -8,6 +8,7 @@ import pytest
 
 from seedcore.api import items
 from seedcore.settings import Settings, load_settings
+from tests.waiting import free_port
 
 SetKnobs = Callable[..., None]
 
@@ -39,6 +40,13 @@ def forget_settings() -> None:
     """And what was made with them."""
     load_settings.cache_clear()
     items._manager.cache_clear()
+
+
+@pytest.fixture
+def no_head(knobs: SetKnobs) -> SetKnobs:
+    """`knobs` with which no Ray head answers, and nobody waits for one."""
+    knobs(RAY_ADDRESS=f"127.0.0.1:{free_port()}", RAY_AUTH_MODE="disabled", LOOKUP_RETRIES="1")
+    return knobs
 
 
 @pytest.fixture(autouse=True)

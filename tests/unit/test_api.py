@@ -16,7 +16,7 @@ from seedcore.api.app import create_app
 from seedcore.settings import load_settings
 from seedcore.singletons import singletons
 from tests.unit.conftest import SetKnobs
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 MAX_BODY_BYTES = 2048
 JSON = {"Content-Type": "application/json"}
@@ -44,14 +44,9 @@ HEALTH = {("/healthz", "get"), ("/readyz", "get"), ("/actors", "get")}
 
 
 @pytest.fixture
-async def api(knobs: SetKnobs) -> AsyncIterator[httpx.AsyncClient]:
+async def api(no_head: SetKnobs) -> AsyncIterator[httpx.AsyncClient]:
     """The application, without a Ray head and without waiting for one."""
-    knobs(
-        RAY_ADDRESS=f"127.0.0.1:{free_port()}",
-        RAY_AUTH_MODE="disabled",
-        LOOKUP_RETRIES="1",
-        API_MAX_BODY_BYTES=str(MAX_BODY_BYTES),
-    )
+    no_head(API_MAX_BODY_BYTES=str(MAX_BODY_BYTES))
     async with client_of(create_app()) as client:
         yield client
 
