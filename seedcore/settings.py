@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     # HTTP API
     api_reload: bool = Field(True, description="1: a saved file under seedcore/ restarts the API process")
     api_max_body_bytes: int = Field(10485760, ge=1024, description="bytes of a request body; more is answered with 413")
+    api_max_buffered_bytes: int = Field(
+        33554432, ge=1024, description="bytes of large request bodies in memory at once; those beyond wait for room"
+    )
     api_allowed_hosts: str = Field(
         "localhost,127.0.0.1,seedcore-api",
         min_length=1,
@@ -187,6 +190,14 @@ class Settings(BaseSettings):
         if address != "auto" and not 0 < int(address.rpartition(":")[2]) <= MAX_PORT:
             raise ValueError(f"the port must be from 1 to {MAX_PORT}")
         return address
+
+    @field_validator("api_max_buffered_bytes")
+    @classmethod
+    def _has_room_for_one(cls, buffered: int, info: ValidationInfo) -> int:
+        largest = info.data.get("api_max_body_bytes")
+        if largest is not None and buffered < largest:
+            raise ValueError(f"must be at least API_MAX_BODY_BYTES={largest}, else there is never room for such a body")
+        return buffered
 
     @field_validator("api_allowed_hosts")
     @classmethod

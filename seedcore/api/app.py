@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -11,7 +12,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from seedcore.actor_client import actor_client
 from seedcore.api import health, items, problems
-from seedcore.api.guards import BodyLimit, HostGuard
+from seedcore.api.body_limit import BodyLimit
+from seedcore.api.host_guard import HostGuard
+from seedcore.api.memory_budget import RequestThreads
 from seedcore.bootstrap import bootstrap_actors
 from seedcore.cluster import in_thread
 from seedcore.errors import SeedCoreError
@@ -20,6 +23,7 @@ from seedcore.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
+SWITCH_INTERVAL_S: Final = 0.0005  # Python's own is 5 ms
 MAX_BOOTSTRAP_BACKOFF_S: Final = 10  # between two tries while the cluster is not there
 
 
@@ -40,13 +44,18 @@ def create_app() -> FastAPI:
     problems.install(app)
     for router in (health.router, items.organs, items.shared, items.hot):
         app.include_router(router)
-    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.api_max_body_bytes, max_buffered_bytes=settings.api_max_buffered_bytes
+    )
     app.add_middleware(HostGuard, allowed_hosts=settings.allowed_hosts)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    asyncio.get_running_loop().set_default_executor(RequestThreads())
+    # The event loop asks for the interpreter's lock after each system call, and waits so long for each thread at work.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Not awaited: /healthz answers meanwhile, and /readyz says what is missing.
     bootstrap = asyncio.create_task(_bootstrap_until_done())
     yield

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -13,10 +12,11 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from seedcore.actor_client import INLINE_BYTES
+from seedcore.api.memory_budget import RequestThreads
 from seedcore.api.problems import MAX_ERRORS, BadRequestError, ErrorDetail
 
 # One, since Python decodes one body at a time anyway, and each takes some 30 times its bytes meanwhile.
-_decoder: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="json")
+_decoder: Final = RequestThreads(max_workers=1, thread_name_prefix="json")
 
 
 class JsonRoute(APIRoute):

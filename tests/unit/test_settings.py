@@ -127,6 +127,15 @@ def test_shared_memory_must_be_above_the_object_store(knobs: SetKnobs, shm_size:
         assert f"OBJECT_STORE_BYTES={80 * 2**20}" in message
 
 
+def test_there_must_be_room_for_the_largest_body(knobs: SetKnobs) -> None:
+    knobs(API_MAX_BODY_BYTES="50000000", API_MAX_BUFFERED_BYTES="50000000")
+    assert load_settings().api_max_buffered_bytes == 50_000_000
+    knobs(API_MAX_BUFFERED_BYTES="49999999")
+    message = refusal()
+    assert "API_MAX_BUFFERED_BYTES='49999999'" in message
+    assert "API_MAX_BODY_BYTES=50000000" in message
+
+
 @pytest.mark.parametrize(
     ("size", "size_in_bytes"), [("1b", 1), ("2k", 2048), ("3m", 3 * 1024**2), ("4g", 4 * 1024**3), ("320m", 335544320)]
 )
