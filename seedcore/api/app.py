@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from seedcore.actor_client import actor_client
 from seedcore.api import health, items, problems
 from seedcore.api.body_limit import BodyLimit
+from seedcore.api.disconnects import CancelOnDisconnect
 from seedcore.api.host_guard import HostGuard
 from seedcore.api.memory_budget import RequestThreads
 from seedcore.bootstrap import bootstrap_actors
@@ -44,6 +45,7 @@ def create_app() -> FastAPI:
     problems.install(app)
     for router in (health.router, items.organs, items.shared, items.hot):
         app.include_router(router)
+    app.add_middleware(CancelOnDisconnect)
     app.add_middleware(
         BodyLimit, max_bytes=settings.api_max_body_bytes, max_buffered_bytes=settings.api_max_buffered_bytes
     )

@@ -5,6 +5,7 @@ import base64
 import json
 import math
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -17,11 +18,13 @@ from seedcore.api.app import create_app
 from seedcore.bootstrap import bootstrap_actors, get_mw_store
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
-from tests.cluster.processes import kill_for_good, pid_of
+from tests.cluster.processes import kill_for_good, paused, pid_of
+from tests.server import Connection, serving
 from tests.waiting import wait_until_async
 
 PROBLEM = "application/problem+json"
 BASE_URL = "http://127.0.0.1:8000"
+TRIES = 5
 
 
 @pytest.fixture
@@ -160,6 +163,34 @@ async def test_a_value_larger_than_a_request_may_be(api: httpx.AsyncClient, orga
     body = json.dumps({"value": "x" * settings.api_max_body_bytes})
     assert "API_MAX_BODY_BYTES" in (await answered(api.put(f"{organ}/item", content=body), 413))["detail"]
     await answered(api.get(f"{organ}/item"), 404)
+
+
+async def no_request_is_at_work() -> bool:
+    return not any("run_asgi" in repr(task.get_coro()) for task in asyncio.all_tasks())  # as uvicorn calls them
+
+
+@pytest.mark.parametrize("size", [1, 300_000], ids=["small", "large"])
+async def test_a_put_whose_client_went_away_does_not_land_over_a_later_one(
+    app: FastAPI, api: httpx.AsyncClient, organ: str, size: int
+) -> None:
+    await answered(api.put(f"{organ}/item", json={"value": "first"}))
+    body = json.dumps({"value": "x" * size}).encode()
+    actor = await asyncio.to_thread(get_mw_store)
+    async with serving(app) as port:
+        for number in range(TRIES):
+            with paused(actor):
+                client = await Connection.to(port)
+                await client.put(len(body), body, f"{organ}/item")
+                answer = asyncio.create_task(client.answer())
+                assert not (await asyncio.wait([answer], timeout=0.05 * number))[0]  # at whatever it is meanwhile
+                client.close()
+                with suppress(asyncio.IncompleteReadError, ConnectionError):
+                    await answer
+                await wait_until_async(no_request_is_at_work)
+            await answered(api.put(f"{organ}/item", json={"value": number}))
+            for _ in range(5):
+                await answered(api.put(f"{organ}/other", json={"value": number}))
+                assert (await answered(api.get(f"{organ}/item")))["value"] == number
 
 
 async def test_ready_and_where_the_actors_are(api: httpx.AsyncClient, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from seedcore.api.body_limit import MAX_WAITING, PROGRESS_BYTES, SMALL_BODY_BYTES, SMALL_BUDGET_BYTES, BodyLimit
 from seedcore.settings import load_settings
-from tests.unit.server import Connection, Served, api_process, serving
+from tests.server import Connection, Served, api_process, serving
 from tests.waiting import wait_until_async
 
 MIB = 2**20
