@@ -53,6 +53,14 @@ class StoreUnavailableError(SeedCoreError):
     """Raised when the SQLite file cannot be opened, read or written; nothing of the failed call was kept."""
 
 
+class StoreDamagedError(StoreUnavailableError):
+    """Raised when the SQLite file itself is broken; the next opening sets it aside and salvages its items."""
+
+
+class ItemDamagedError(SeedCoreError):
+    """Raised for an item whose bytes changed on the disk; setting or deleting it, or a backup, helps."""
+
+
 class StoreFencedError(SeedCoreError):
     """Raised in a writer after another process has opened the same store as its writer."""
 

@@ -19,6 +19,7 @@ from seedcore.errors import (
     InvalidTtlError,
     InvalidValueError,
     SeedCoreError,
+    StoreDamagedError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -33,6 +34,7 @@ STATUSES: Final[dict[type[SeedCoreError], HTTPStatus]] = {
     InvalidValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidTtlError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ValueTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    StoreDamagedError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     ActorNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
     ActorUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,14 +1,13 @@
 """What every actor of the working memory does at its birth, and how it writes."""
 
-import asyncio
 import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, NoReturn, TypeVar
 
-from seedcore.errors import StoreFencedError
+from seedcore.errors import StoreDamagedError, StoreFencedError
 from seedcore.logs import configure_logging
 from seedcore.memory.database import Database
 from seedcore.memory.group_commit import GroupCommit
@@ -16,6 +15,8 @@ from seedcore.memory.request_log import RequestId, RequestLog
 from seedcore.settings import Settings, load_settings
 
 T = TypeVar("T")
+LETHAL: Final = (StoreFencedError, StoreDamagedError)  # after which only a new process of the actor can go on
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,11 +44,23 @@ class StoreActor:
         """
         try:
             return await self._writes.run(lambda connection: self._requests.once(connection, request, operation))
-        except StoreFencedError as error:
-            # The caller must not get an answer from a writer of the past: Ray repeats the call on the present one.
-            logger.critical("%s", error)
-            await asyncio.to_thread(logging.shutdown)
-            os._exit(1)
+        except LETHAL as error:
+            self._end(error)
+
+    def read(self, operation: Callable[[], T]) -> T:
+        """Run what reads from the store."""
+        try:
+            return operation()
+        except LETHAL as error:
+            self._end(error)
+
+    @staticmethod
+    def _end(error: Exception) -> NoReturn:
+        # The caller must not get an answer from a writer of the past: Ray repeats the call on the present one. The
+        # same for a damaged file, which the next process salvages.
+        logger.critical("%s", error)
+        logging.shutdown()
+        os._exit(1)
 
     def process_stats(self) -> dict[str, float]:
         """What all actors tell: transactions committed, and when this process took over, in seconds since the epoch."""

@@ -25,11 +25,11 @@ class ItemActor(StoreActor):
     async def stats(self) -> dict[str, float]:
         """Items and bytes now, evictions and expirations ever, hits and misses since this process took over."""
         await self.write(self._store.delete_expired)
-        return {**self._store.stats(), "hits": self.hits, "misses": self.misses, **self.process_stats()}
+        return {**self.read(self._store.stats), "hits": self.hits, "misses": self.misses, **self.process_stats()}
 
     async def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
         wanted = dict.fromkeys(check_keys("item_id", item_ids, self.settings.key_max_length))
-        found = self._store.get_many(owner, wanted)
+        found = self.read(lambda: self._store.get_many(owner, wanted))
         self.hits += len(found)
         self.misses += len(wanted) - len(found)
         if self._store.has_unsaved_uses:

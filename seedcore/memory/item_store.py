@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from seedcore.errors import ItemDamagedError
+from seedcore.memory.checksums import CheckedTable, checksum
 from seedcore.memory.database import Database, store_schema
 from seedcore.settings import Synchronous
 
@@ -32,7 +34,8 @@ VERSION_1: Final = (
     """CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
            UPDATE totals SET items = items - 1, bytes = bytes - length(old.value); END""",
 )
-SCHEMA: Final = store_schema(VERSION_1)
+ITEMS: Final = CheckedTable("items", ("owner", "item_id", "value", "expires_at"), ("used",))
+SCHEMA: Final = store_schema(VERSION_1, (), ITEMS.migration(), checked=(ITEMS,), counters=("evictions", "expirations"))
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,25 @@ class ItemStore:
         return len(self._unsaved_uses) >= MAX_UNSAVED_USES
 
     def get_many(self, owner: str, item_ids: Iterable[str]) -> dict[str, bytes]:
-        """The values of those items that exist and have not expired."""
+        """The values of those items that exist and have not expired.
+
+        Raises:
+            ItemDamagedError: one of them is not as it was written.
+        """
         now = self._clock()
         found = {}
         with self.database.reading() as connection:
             for item_id in item_ids:
                 row = connection.execute(
-                    "SELECT value FROM items "
-                    "WHERE owner = ? AND item_id = ? AND (expires_at IS NULL OR expires_at > ?)",
-                    (owner, item_id, now),
+                    "SELECT value, expires_at, checksum FROM items WHERE owner = ? AND item_id = ?", (owner, item_id)
                 ).fetchone()
-                if row is not None:
-                    found[item_id] = row[0]
+                if row is None:
+                    continue
+                value, expires_at, kept = row
+                if checksum(owner, item_id, value, expires_at) != kept:
+                    raise self._damaged(item_id)
+                if expires_at is None or expires_at > now:
+                    found[item_id] = value
                     if self._bounds:
                         self._unsaved_uses[owner, item_id] = next(self._use)
         return found
@@ -98,12 +108,23 @@ class ItemStore:
     ) -> None:
         """Store the values; each replaces what its item held, time to live included."""
         self.delete_expired(connection)
-        expires_at = None if ttl_s is None else self._clock() + ttl_s
+        expires_at = None if ttl_s is None else float(self._clock() + ttl_s)
         connection.executemany(
-            "INSERT INTO items (owner, item_id, value, expires_at, used) VALUES (?, ?, ?, ?, ?) "
+            "INSERT INTO items (owner, item_id, value, expires_at, used, checksum) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (owner, item_id) DO UPDATE "
-            "SET value = excluded.value, expires_at = excluded.expires_at, used = excluded.used",
-            ((owner, item_id, value, expires_at, self._next_use(owner, item_id)) for item_id, value in items.items()),
+            "SET value = excluded.value, expires_at = excluded.expires_at, used = excluded.used, "
+            "checksum = excluded.checksum",
+            (
+                (
+                    owner,
+                    item_id,
+                    value,
+                    expires_at,
+                    self._next_use(owner, item_id),
+                    checksum(owner, item_id, value, expires_at),
+                )
+                for item_id, value in items.items()
+            ),
         )
         self._evict(connection)
 
@@ -117,8 +138,11 @@ class ItemStore:
         ]
 
     def delete_expired(self, connection: sqlite3.Connection) -> None:
-        """Delete what has outlived its time; reads never see it anyway."""
-        expired = connection.execute("DELETE FROM items WHERE expires_at <= ?", (self._clock(),)).rowcount
+        """Delete what has outlived its time; reads never see it anyway. A time that the disk changed does not count."""
+        expired = connection.execute(
+            "DELETE FROM items WHERE expires_at <= ? AND checksum = checksum(owner, item_id, value, expires_at)",
+            (self._clock(),),
+        ).rowcount
         if expired:
             connection.execute("UPDATE totals SET expirations = expirations + ?", (expired,))
 
@@ -136,7 +160,14 @@ class ItemStore:
             items, size, evictions, expirations = connection.execute(
                 "SELECT items, bytes, evictions, expirations FROM totals"
             ).fetchone()
-        return {"items": items, "bytes": size, "evictions": evictions, "expirations": expirations}
+        salvages = self.database.salvage_stats()
+        return {"items": items, "bytes": size, "evictions": evictions, "expirations": expirations, **salvages}
+
+    def _damaged(self, item_id: str) -> ItemDamagedError:
+        return ItemDamagedError(
+            f"item {item_id!r} in {self.database.path} is not as it was written: the disk changed it. "
+            "Set it anew or delete it, or bring a backup back with `make restore`"
+        )
 
     def _next_use(self, owner: str, item_id: str) -> int | None:
         if not self._bounds:

@@ -6,13 +6,18 @@ high, and every item that was missed more than total / max_items times is among 
 that true when the bound is raised: an item without a counter may have been missed as often as that.
 """
 
+import logging
 import sqlite3
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from seedcore.memory.checksums import CheckedTable, checksum
 from seedcore.memory.database import Database, store_schema
 from seedcore.settings import Synchronous
+
+logger = logging.getLogger(__name__)
 
 VERSION_1: Final = (
     """CREATE TABLE misses (
@@ -24,7 +29,15 @@ VERSION_1: Final = (
            highest_dropped INTEGER NOT NULL)""",
     "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
 )
-SCHEMA: Final = store_schema(VERSION_1)
+MISSES: Final = CheckedTable("misses", ("item_id", "misses", "overcount"))
+SCHEMA: Final = store_schema(
+    VERSION_1,
+    (),
+    MISSES.migration(),
+    checked=(MISSES,),
+    counters=("misses", "evictions", "highest_dropped"),
+    recount=("UPDATE totals SET items = (SELECT count(*) FROM misses)",),
+)
 
 
 class HotItem(NamedTuple):
@@ -55,19 +68,26 @@ class MissStore:
         ).fetchone()
         for item_id, times in misses.items():
             total += times
-            known = connection.execute(
-                "UPDATE misses SET misses = misses + ? WHERE item_id = ?", (times, item_id)
-            ).rowcount
-            if known:
+            counter = connection.execute(
+                "SELECT misses, overcount, checksum FROM misses WHERE item_id = ?", (item_id,)
+            ).fetchone()
+            if counter is not None and self._is_right(item_id, *counter):
+                count, overcount, _ = counter
+                connection.execute(
+                    "UPDATE misses SET misses = ?, checksum = ? WHERE item_id = ?",
+                    (count + times, checksum(item_id, count + times, overcount), item_id),
+                )
                 continue
+            if counter is not None:
+                connection.execute("DELETE FROM misses WHERE item_id = ?", (item_id,))
+                items -= 1
             surplus = items + 1 - self._max_items
             if surplus > 0:
                 highest_dropped = max(highest_dropped, self._drop_smallest(connection, surplus))
                 evictions += surplus
                 items -= surplus
-            connection.execute(
-                "INSERT INTO misses VALUES (?, ?, ?)", (item_id, highest_dropped + times, highest_dropped)
-            )
+            new = (item_id, highest_dropped + times, highest_dropped)
+            connection.execute("INSERT INTO misses VALUES (?, ?, ?, ?)", (*new, checksum(*new)))
             items += 1
         connection.execute(
             "UPDATE totals SET items = ?, misses = ?, evictions = ?, highest_dropped = ?",
@@ -84,12 +104,20 @@ class MissStore:
         """The most missed items, most missed first; ties in the order of their ids."""
         with self.database.reading() as connection:
             rows = connection.execute(
-                "SELECT item_id, misses, overcount FROM misses ORDER BY misses DESC, item_id LIMIT ?", (number,)
+                "SELECT item_id, misses, overcount, checksum FROM misses ORDER BY misses DESC, item_id"
             )
-            return [HotItem(*row) for row in rows]
+            right = (HotItem(*row[:3]) for row in rows if self._is_right(*row))
+            return list(islice(right, number))
+
+    def _is_right(self, item_id: str, misses: int, overcount: int, kept: int) -> bool:
+        """Whether a counter is as it was written; one that is not is no loss beside a wrong one."""
+        if checksum(item_id, misses, overcount) == kept:
+            return True
+        logger.error("%s: the disk changed the miss counter of %r; it is dropped", self.database.path, item_id)
+        return False
 
     def stats(self) -> dict[str, int]:
         """Items counted now, all misses ever recorded, and how many items lost their counter to another."""
         with self.database.reading() as connection:
             items, misses, evictions = connection.execute("SELECT items, misses, evictions FROM totals").fetchone()
-        return {"items": items, "misses": misses, "evictions": evictions}
+        return {"items": items, "misses": misses, "evictions": evictions, **self.database.salvage_stats()}

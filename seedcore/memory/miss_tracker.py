@@ -34,8 +34,9 @@ class MissTracker(StoreActor):
         """The most missed items, most missed first."""
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise InvalidValueError(f"the number of hot items must be a whole number from 0 on: {number!r}")
-        return self._store.top(min(number, self.settings.miss_tracker_max_items))
+        wanted = min(number, self.settings.miss_tracker_max_items)
+        return self.read(lambda: self._store.top(wanted))
 
     async def stats(self) -> dict[str, float]:
         """Items counted now, misses ever, and counters that were taken over by other items."""
-        return {**self._store.stats(), **self.process_stats()}
+        return {**self.read(self._store.stats), **self.process_stats()}
