@@ -53,6 +53,10 @@ class StoreUnavailableError(SeedCoreError):
     """Raised when the SQLite file cannot be opened, read or written; nothing of the failed call was kept."""
 
 
+class StoreFullError(StoreUnavailableError):
+    """Raised for a write when the store's disk, quota or file size is used up; reads go on."""
+
+
 class StoreDamagedError(StoreUnavailableError):
     """Raised when the SQLite file itself is broken; the next opening sets it aside and salvages its items."""
 

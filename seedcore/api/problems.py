@@ -20,6 +20,7 @@ from seedcore.errors import (
     InvalidValueError,
     SeedCoreError,
     StoreDamagedError,
+    StoreFullError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
@@ -35,6 +36,7 @@ STATUSES: Final[dict[type[SeedCoreError], HTTPStatus]] = {
     InvalidTtlError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ValueTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     StoreDamagedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     ActorNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
     ActorUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,

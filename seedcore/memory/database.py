@@ -1,25 +1,43 @@
 """One SQLite file with one writer: opening, schema version, fencing and transactions."""
 
+import errno
+import io
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from seedcore.errors import StoreDamagedError, StoreFencedError, StoreUnavailableError
+from seedcore.errors import StoreDamagedError, StoreFencedError, StoreFullError, StoreUnavailableError
 from seedcore.memory import checksums, request_log, salvage, store_files
 from seedcore.memory.checksums import CheckedTable
-from seedcore.memory.schema import Schema
-from seedcore.memory.wal import cut_leftovers
+from seedcore.memory.schema import Schema, version_of
+from seedcore.memory.wal import cut_leftovers, read_wal
 from seedcore.settings import Synchronous
+
+logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S: Final = 10.0  # how long a statement waits for another process's lock
 LOCKED_BACKOFF_S: Final = 0.01  # between two tries of what SQLite does not wait for
 CACHE_KIB: Final = 16 * 1024  # page cache of each connection
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+UNWRITABLE_ERRNOS: Final = FULL | {errno.EACCES, errno.EPERM, errno.EROFS}
+UNWRITABLE_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    }
+)
 
 # What every file has, whatever else is in it: the statements of each schema step.
 COMMON_STEPS: Final = (
@@ -51,7 +69,8 @@ class Database:
     """A SQLite database in WAL mode, opened by its one writer.
 
     Opening it makes this process the writer and fences the one before: a paused process that wakes up after its
-    successor has opened the file cannot commit any more. A damaged file is set aside, and what can be read of it is in
+    successor has opened the file cannot commit any more. A file that cannot be written now is opened for reading, and
+    each transaction tries to become the writer. A damaged file is set aside, and what can be read of it is in
     the new one.
 
     Args:
@@ -67,17 +86,28 @@ class Database:
         self.path = path
         self._schema = schema
         self._synchronous = synchronous
-        with self._explained("open"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with store_files.locked(path) as lock:
-                store_files.finish_replacing(path)
-                self._open(store_files.had_content(lock), salvages=True)
-                store_files.remember_content(lock)
+        self._writer: sqlite3.Connection | None = None
+        try:
+            self._become_writer()
+        except StoreUnavailableError as error:
+            if not is_unwritable(error.__cause__):
+                raise
+            self.reader = self._connect_read_only(error)
+            logger.error("%s", error)  # noqa: TRY400 - the message says it all
 
-    def _open(self, had_content: bool, salvages: bool) -> None:
+    def _become_writer(self) -> sqlite3.Connection:
+        with self._explained("open"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with store_files.locked(self.path) as lock:
+                store_files.finish_replacing(self.path)
+                writer = self._open(store_files.had_content(lock), salvages=True)
+                store_files.remember_content(lock)
+        return writer
+
+    def _open(self, had_content: bool, salvages: bool) -> sqlite3.Connection:
         with ExitStack() as opened:
             try:
-                self._open_file(opened, had_content)
+                writer = self._open_file(opened, had_content)
             except StoreDamagedError as error:
                 if not salvages:
                     raise
@@ -85,29 +115,29 @@ class Database:
                 salvage.salvage(self.path, self._schema, str(error))
             else:
                 opened.pop_all()  # both connections stay open
-                return
-        self._open(had_content=True, salvages=False)
+                return writer
+        return self._open(had_content=True, salvages=False)
 
-    def _open_file(self, opened: ExitStack, had_content: bool) -> None:
+    def _open_file(self, opened: ExitStack, had_content: bool) -> sqlite3.Connection:
         with self._explained("open"):
             log = store_files.companion(self.path, "-wal")
             salvage.check_emptied(self.path, had_content)
-            self._writer = self._connect(opened)
-            self._schema.check(self._writer, self.path)  # before anything is written
-            self._writer.execute("BEGIN IMMEDIATE")
-            salvage.check(self._writer, self.path, self._schema)
+            writer = self._connect(opened)
+            self._schema.check(writer, self.path)  # before anything is written
+            writer.execute("BEGIN IMMEDIATE")
+            salvage.check(writer, self.path, self._schema)
             cut_leftovers(log)
-            self._schema.migrate(self._writer)
-            self._writer.execute(
-                "INSERT INTO writer VALUES (1, 1) ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1"
-            )
-            self._epoch = self._read_epoch()
-            request_log.forget_dead_clients(self._writer, time.time())
-            self._writer.execute("COMMIT")
+            self._schema.migrate(writer)
+            writer.execute("INSERT INTO writer VALUES (1, 1) ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1")
+            self._epoch = _read_epoch(writer)
+            request_log.forget_dead_clients(writer, time.time())
+            writer.execute("COMMIT")
             cut_leftovers(log)  # again: with readers alive SQLite may know less of the log than is in it
             self._identity = store_files.identity(self.path)
-            self.reader = self._connect(opened)
-            self.reader.execute("PRAGMA query_only = ON")
+            reader = self._connect(opened)
+            reader.execute("PRAGMA query_only = ON")
+            self._writer, self.reader = writer, reader
+            return writer
 
     def _connect(self, opened: ExitStack) -> sqlite3.Connection:
         # Transactions are ours (isolation_level None); one thread at a time uses a connection, not always the same.
@@ -127,13 +157,32 @@ class Database:
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         return connection
 
-    def _read_epoch(self) -> int:
-        return int(self._writer.execute("SELECT epoch FROM writer").fetchone()[0])
+    def _connect_read_only(self, error: StoreUnavailableError) -> sqlite3.Connection:
+        """The connection of a store that cannot be written now, or the error if it cannot be read either."""
+        if store_files.size_of(self.path) <= 0:
+            raise error
+        log = store_files.companion(self.path, "-wal")
+        # Without a log SQLite cannot make one here, and need not.
+        options = ("mode=ro", "immutable=1") if store_files.size_of(log) <= 0 else ("mode=ro",)
+        for uri in (*(f"file:{quote(str(self.path))}?{option}" for option in options), ":memory:"):
+            with suppress(sqlite3.Error, OSError), ExitStack() as opened:
+                reader = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+                opened.enter_context(closing(reader))
+                if uri == ":memory:":  # what a killed process left cannot be read in place without writing
+                    copy = io.BytesIO()
+                    salvage.write_readable_copy(self.path, read_wal(log), copy)
+                    reader.deserialize(copy.getbuffer())
+                if version_of(reader) != self._schema.version:
+                    raise error  # it would have to be migrated
+                salvage.check(reader, self.path, self._schema)
+                opened.pop_all()
+                return reader
+        raise error
 
-    def _check_fence(self) -> None:
+    def _check_fence(self, writer: sqlite3.Connection) -> None:
         if store_files.identity(self.path) != self._identity:
             raise StoreFencedError(f"another file has taken the place of {self.path}; its writer of before must stop")
-        if self._read_epoch() != self._epoch:
+        if _read_epoch(writer) != self._epoch:
             raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
 
     @contextmanager
@@ -143,18 +192,28 @@ class Database:
         Raises:
             StoreFencedError: another process has become the writer.
             StoreDamagedError: the file itself is broken; the process should end, so that its successor salvages it.
-            StoreUnavailableError: the disk is full or read-only.
+            StoreFullError: the disk is full.
+            StoreUnavailableError: the file cannot be written.
         """
         with self._explained("write to"):
-            self._writer.execute("BEGIN IMMEDIATE")
+            writer = self._writer or self._try_to_become_writer()
+            writer.execute("BEGIN IMMEDIATE")
             try:
-                self._check_fence()
-                yield self._writer
-                self._writer.execute("COMMIT")
+                self._check_fence(writer)
+                yield writer
+                writer.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
                 raise
+
+    def _try_to_become_writer(self) -> sqlite3.Connection:
+        unwritable = store_files.find_unwritable(self.path)
+        if unwritable is not None:  # which is quicker than to check the whole file first
+            raise unwritable
+        writer = self._become_writer()
+        logger.info("%s can be written again", self.path)
+        return writer
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -173,7 +232,22 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             if salvage.is_damage(error):
                 raise StoreDamagedError(f"cannot {verb} {self.path}: {error}") from error
-            raise StoreUnavailableError(f"cannot {verb} {self.path}: {error}") from error
+            raise self._unavailable(verb, error) from error
+
+    def _unavailable(self, verb: str, error: Exception) -> StoreUnavailableError:
+        tried = f"cannot {verb} {self.path}: {error}"
+        if not is_unwritable(error):
+            return StoreUnavailableError(tried)
+        reason = error if isinstance(error, OSError) else store_files.find_unwritable(self.path)
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(reason, "errno", None) in FULL:
+            return StoreFullError(
+                f"{tried}{_because(error, reason)}; free space on its disk or raise its limit, and writes go "
+                "on without a restart. Reads go on, and nothing that was acknowledged is lost"
+            )
+        return StoreUnavailableError(
+            f"{tried}{_because(error, reason)}; let this process write to {self.path.parent} and to the files in it "
+            "(owner, mode, mount), and writes go on without a restart"
+        )
 
     def salvage_stats(self) -> dict[str, int]:
         """Rows that were salvaged from damaged files, and how many were lost if that is known; empty without damage."""
@@ -188,4 +262,20 @@ class Database:
     def close(self) -> None:
         """Close both connections; the last one to close empties the write-ahead log."""
         self.reader.close()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def is_unwritable(error: BaseException | None) -> bool:
+    """Whether the error says that a file cannot be written, which may change while the process lives."""
+    if isinstance(error, sqlite3.Error):
+        return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in UNWRITABLE_CODES
+    return isinstance(error, OSError) and error.errno in UNWRITABLE_ERRNOS
+
+
+def _because(error: Exception, reason: OSError | None) -> str:
+    return "" if reason is None or reason is error else f" ({reason.strerror})"
+
+
+def _read_epoch(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT epoch FROM writer").fetchone()[0])

@@ -1,7 +1,9 @@
 """The actor side of an item store: hits, misses and group commit around it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from seedcore.errors import StoreUnavailableError
 from seedcore.memory.actor_base import StoreActor
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_keys, check_sizes, check_ttl
@@ -24,7 +26,8 @@ class ItemActor(StoreActor):
 
     async def stats(self) -> dict[str, float]:
         """Items and bytes now, evictions and expirations ever, hits and misses since this process took over."""
-        await self.write(self._store.delete_expired)
+        with suppress(StoreUnavailableError):  # of a store that can only be read now
+            await self.write(self._store.delete_expired)
         return {**self.read(self._store.stats), "hits": self.hits, "misses": self.misses, **self.process_stats()}
 
     async def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
@@ -33,7 +36,8 @@ class ItemActor(StoreActor):
         self.hits += len(found)
         self.misses += len(wanted) - len(found)
         if self._store.has_unsaved_uses:
-            await self.write(self._store.save_uses)
+            with suppress(StoreUnavailableError):  # reads go on when nothing can be written
+                await self.write(self._store.save_uses)
         return found
 
     async def _set(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from seedcore.errors import StoreDamagedError
 from seedcore.memory import checksums, store_files
@@ -92,7 +92,9 @@ def salvage(path: Path, schema: Schema, reason: str) -> Salvage:
     """
     aside = f"damaged-{store_files.utc_now()}"
     wal = read_wal(store_files.companion(path, "-wal"))
-    source = _readable_copy(path, wal)
+    source = store_files.companion(path, ".salvaging")
+    with source.open("w+b") as copy:
+        write_readable_copy(path, wal, copy)
     building = store_files.building_path(path)
     with closing(_connect(source)) as old, closing(_connect(building)) as new:
         new.execute("PRAGMA synchronous = OFF")  # the whole file is synced at its end
@@ -131,38 +133,37 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _readable_copy(path: Path, wal: WalContent) -> Path:
-    """A copy with the whole transactions of the log in it, and a header that SQLite accepts.
+def write_readable_copy(path: Path, wal: WalContent, copy: BinaryIO) -> None:
+    """Copy the store into one file with the whole transactions of the log in it, and a header that SQLite accepts.
 
     Of a file that was emptied the log alone gives the whole store, if it was never emptied itself.
     """
-    copy = store_files.companion(path, ".salvaging")
-    copy.write_bytes(b"")
-    if store_files.size_of(path) > 0:
-        shutil.copyfile(path, copy)
-    with copy.open("r+b") as file:
-        if wal.pages:
-            with store_files.companion(path, "-wal").open("rb") as log:
-                for page, start in wal.pages.items():
-                    log.seek(start)
-                    file.seek((page - 1) * wal.page_size)
-                    file.write(log.read(wal.page_size))
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return copy
-        file.seek(0)
-        header = bytearray(file.read(HEADER_BYTES).ljust(HEADER_BYTES, b"\0"))
-        told_pages = int.from_bytes(header[28:32], "big")
-        pages = max(-(-size // PAGE_BYTES), told_pages if told_pages < MAX_PAGES_TOLD else 0)
-        header[:24] = FIXED_HEADER
-        header[28:32] = pages.to_bytes(4, "big")
-        header[44:48] = (4).to_bytes(4, "big")  # schema format
-        header[56:60] = (1).to_bytes(4, "big")  # UTF-8
-        header[92:96] = header[24:28]  # or the page count would not be believed
-        file.seek(0)
-        file.write(header)
-        file.truncate(pages * PAGE_BYTES)  # what was cut off is empty
-    return copy
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        shutil.copyfileobj(file, copy)
+    if wal.pages:
+        with store_files.companion(path, "-wal").open("rb") as log:
+            for page, start in wal.pages.items():
+                log.seek(start)
+                copy.seek((page - 1) * wal.page_size)
+                copy.write(log.read(wal.page_size))
+    size = copy.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    copy.seek(0)
+    header = bytearray(copy.read(HEADER_BYTES).ljust(HEADER_BYTES, b"\0"))
+    told_pages = int.from_bytes(header[28:32], "big")
+    pages = max(-(-size // PAGE_BYTES), told_pages if told_pages < MAX_PAGES_TOLD else 0)
+    header[:24] = FIXED_HEADER
+    header[28:32] = pages.to_bytes(4, "big")
+    header[44:48] = (4).to_bytes(4, "big")  # schema format
+    header[56:60] = (1).to_bytes(4, "big")  # UTF-8
+    header[92:96] = header[24:28]  # or the page count would not be believed
+    copy.seek(0)
+    copy.write(header)
+    missing = pages * PAGE_BYTES - size  # what was cut off is empty
+    if missing > 0:
+        copy.seek(pages * PAGE_BYTES - 1)
+        copy.write(b"\0")
 
 
 def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: CheckedTable) -> tuple[int, int | None]:

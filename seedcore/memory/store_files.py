@@ -14,6 +14,7 @@ from seedcore.errors import StoreUnavailableError
 
 LOCK_DEADLINE_S: Final = 60.0  # how long to wait for another process that opens, salvages or restores
 LOCK_BACKOFF_S: Final = 0.01
+PROBE_BYTES: Final = 64 * 1024  # more than a small write needs
 COMPANIONS: Final = ("-wal", "-shm")  # what SQLite puts beside a file, in the order in which it is moved away
 
 
@@ -49,6 +50,23 @@ def locked(path: Path) -> Iterator[int]:
         os.close(file)
 
 
+def find_unwritable(path: Path) -> OSError | None:
+    """Why the store's files cannot grow now; SQLite does not tell the operating system's reason."""
+    probe = companion(path, ".probe")
+    end = max(size_of(companion(path, suffix)) for suffix in ("", "-wal"))
+    try:
+        file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(file, bytes(PROBE_BYTES), max(0, end))
+            os.pwrite(file, bytes(1), max(0, end) + PROBE_BYTES)  # the one before may have ended at the limit
+        finally:
+            os.close(file)
+            probe.unlink()
+    except OSError as error:
+        return error
+    return None
+
+
 def size_of(path: Path) -> int:
     """Bytes in the file; -1 when there is none."""
     try:
@@ -71,7 +89,7 @@ def remember_content(lock: int) -> None:
 def identity(path: Path) -> tuple[int, int] | None:
     """What tells the file from another one that took its name; None when there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - it is asked in each transaction, and pathlib takes twice as long
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

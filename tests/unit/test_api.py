@@ -348,6 +348,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
     errors.InvalidTtlError: 422,
     errors.ValueTooLargeError: 413,
     errors.StoreUnavailableError: 503,
+    errors.StoreFullError: 507,
     errors.StoreDamagedError: 503,
     errors.ItemDamagedError: 500,
     errors.StoreFencedError: 500,
