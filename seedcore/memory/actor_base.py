@@ -28,11 +28,12 @@ class StoreActor:
         configure_logging(self.settings)
         self.started_at = time.time()
         self._writes: GroupCommit
-        self._requests = RequestLog(time.time)
+        self._requests: RequestLog
 
     def owns(self, database: Database) -> None:
         """Take the database as the one that `write` writes to."""
         self._writes = GroupCommit(database)
+        self._requests = RequestLog(database.now)
         logger.info("%s owns %s", type(self).__name__, database.path)
 
     async def write(self, operation: Callable[[sqlite3.Connection], T], request: RequestId | None = None) -> T:

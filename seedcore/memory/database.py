@@ -4,7 +4,6 @@ import errno
 import io
 import logging
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import zip_longest
@@ -15,9 +14,10 @@ from urllib.parse import quote
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from seedcore.errors import StoreDamagedError, StoreFencedError, StoreFullError, StoreUnavailableError
-from seedcore.memory import checksums, request_log, salvage, store_files
+from seedcore.memory import checksums, request_log, salvage, store_clock, store_files
 from seedcore.memory.checksums import CheckedTable
 from seedcore.memory.schema import Schema, version_of
+from seedcore.memory.store_clock import MachineClocks, StoreClock
 from seedcore.memory.wal import cut_leftovers, read_wal
 from seedcore.settings import Synchronous
 
@@ -27,6 +27,7 @@ BUSY_TIMEOUT_S: Final = 10.0  # how long a statement waits for another process's
 LOCKED_BACKOFF_S: Final = 0.01  # between two tries of what SQLite does not wait for
 CACHE_KIB: Final = 16 * 1024  # page cache of each connection
 
+MACHINE_CLOCKS: Final = MachineClocks()
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNWRITABLE_ERRNOS: Final = FULL | {errno.EACCES, errno.EPERM, errno.EROFS}
 UNWRITABLE_CODES: Final = frozenset(
@@ -44,6 +45,7 @@ COMMON_STEPS: Final = (
     ("CREATE TABLE writer (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER)",),
     request_log.TABLES,
     (salvage.TABLE,),
+    store_clock.COLUMNS,
 )
 
 
@@ -77,15 +79,20 @@ class Database:
         path: the file; its folder is created.
         schema: its tables; a file of an older version is migrated.
         synchronous: when SQLite waits for the disk.
+        clocks: of the machine.
 
     Raises:
         StoreUnavailableError: the file cannot be opened or was written by a newer version.
     """
 
-    def __init__(self, path: Path, schema: Schema, synchronous: Synchronous) -> None:
+    def __init__(
+        self, path: Path, schema: Schema, synchronous: Synchronous, clocks: MachineClocks = MACHINE_CLOCKS
+    ) -> None:
         self.path = path
         self._schema = schema
         self._synchronous = synchronous
+        self._clocks = clocks
+        self._clock: StoreClock | None = None
         self._writer: sqlite3.Connection | None = None
         try:
             self._become_writer()
@@ -93,6 +100,7 @@ class Database:
             if not is_unwritable(error.__cause__):
                 raise
             self.reader = self._connect_read_only(error)
+            self._clock = StoreClock(self.reader, clocks)
             logger.error("%s", error)  # noqa: TRY400 - the message says it all
 
     def _become_writer(self) -> sqlite3.Connection:
@@ -128,15 +136,21 @@ class Database:
             salvage.check(writer, self.path, self._schema)
             cut_leftovers(log)
             self._schema.migrate(writer)
-            writer.execute("INSERT INTO writer VALUES (1, 1) ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1")
+            writer.execute(
+                "INSERT INTO writer (only_row, epoch) VALUES (1, 1) "
+                "ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1"
+            )
             self._epoch = _read_epoch(writer)
-            request_log.forget_dead_clients(writer, time.time())
+            clock = StoreClock(writer, self._clocks, self.now() if self._clock else 0.0)
+            time_seen = clock.save(writer)
+            request_log.forget_dead_clients(writer, clock())
             writer.execute("COMMIT")
+            clock.saved(time_seen)
             cut_leftovers(log)  # again: with readers alive SQLite may know less of the log than is in it
             self._identity = store_files.identity(self.path)
             reader = self._connect(opened)
             reader.execute("PRAGMA query_only = ON")
-            self._writer, self.reader = writer, reader
+            self._writer, self.reader, self._clock = writer, reader, clock
             return writer
 
     def _connect(self, opened: ExitStack) -> sqlite3.Connection:
@@ -185,6 +199,11 @@ class Database:
         if _read_epoch(writer) != self._epoch:
             raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
 
+    def now(self) -> float:
+        """The store's own time, in seconds since the epoch; it never goes backwards."""
+        assert self._clock is not None  # noqa: S101 - set by the constructor
+        return self._clock()
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The write connection inside one transaction: committed at the end, rolled back on any error.
@@ -201,7 +220,10 @@ class Database:
             try:
                 self._check_fence(writer)
                 yield writer
+                time_seen = self._clock.save(writer) if self._clock else None
                 writer.execute("COMMIT")
+                if self._clock:
+                    self._clock.saved(time_seen)
             except BaseException:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")

@@ -1,8 +1,7 @@
 """Items in SQLite: values by owner and item id, with time to live and, for a cache, bounds."""
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Final
 
 from seedcore.errors import ItemDamagedError
 from seedcore.memory.checksums import CheckedTable, checksum
-from seedcore.memory.database import Database, store_schema
+from seedcore.memory.database import MACHINE_CLOCKS, Database, store_schema
+from seedcore.memory.store_clock import MachineClocks
 from seedcore.settings import Synchronous
 
 MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
@@ -56,7 +56,7 @@ class ItemStore:
         path: the SQLite file.
         synchronous: `SQLITE_SYNCHRONOUS`.
         bounds: keep within these by evicting the least recently used; None keeps everything.
-        clock: seconds since the epoch; what a time to live is measured by.
+        clocks: of the machine; what a time to live is measured by.
     """
 
     def __init__(
@@ -64,11 +64,10 @@ class ItemStore:
         path: Path,
         synchronous: Synchronous,
         bounds: Bounds | None = None,
-        clock: Callable[[], float] = time.time,
+        clocks: MachineClocks = MACHINE_CLOCKS,
     ) -> None:
-        self.database = Database(path, SCHEMA, synchronous)
+        self.database = Database(path, SCHEMA, synchronous, clocks)
         self._bounds = bounds
-        self._clock = clock
         with self.database.reading() as connection:
             last_use = connection.execute("SELECT max(used) FROM items WHERE used IS NOT NULL").fetchone()[0]
         self._use = count((last_use or 0) + 1)
@@ -85,7 +84,7 @@ class ItemStore:
         Raises:
             ItemDamagedError: one of them is not as it was written.
         """
-        now = self._clock()
+        now = self.database.now()
         found = {}
         with self.database.reading() as connection:
             for item_id in item_ids:
@@ -108,7 +107,7 @@ class ItemStore:
     ) -> None:
         """Store the values; each replaces what its item held, time to live included."""
         self.delete_expired(connection)
-        expires_at = None if ttl_s is None else float(self._clock() + ttl_s)
+        expires_at = None if ttl_s is None else float(self.database.now() + ttl_s)
         connection.executemany(
             "INSERT INTO items (owner, item_id, value, expires_at, used, checksum) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (owner, item_id) DO UPDATE "
@@ -141,7 +140,7 @@ class ItemStore:
         """Delete what has outlived its time; reads never see it anyway. A time that the disk changed does not count."""
         expired = connection.execute(
             "DELETE FROM items WHERE expires_at <= ? AND checksum = checksum(owner, item_id, value, expires_at)",
-            (self._clock(),),
+            (self.database.now(),),
         ).rowcount
         if expired:
             connection.execute("UPDATE totals SET expirations = expirations + ?", (expired,))

@@ -256,6 +256,9 @@ def _copy_rest(old: sqlite3.Connection, new: sqlite3.Connection, schema: Schema)
     """What has no checksum, each table as a whole or not at all."""
     with suppress(sqlite3.Error):
         new.execute("INSERT INTO writer (only_row, epoch) SELECT 1, ?", _one_number(old, "SELECT epoch FROM writer"))
+    for clock in _all_or_nothing(old, "SELECT time_seen, clock_offset, boot_id, clock_checksum FROM writer"):
+        # With its checksum, which is looked at when the new file is opened.
+        new.execute("UPDATE writer SET time_seen = ?, clock_offset = ?, boot_id = ?, clock_checksum = ?", clock)
     for table in ("clients", "requests", "salvages"):
         rows = _all_or_nothing(old, f"SELECT * FROM {table}")
         if rows:

@@ -1,6 +1,6 @@
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from seedcore.memory.item_store import MAX_UNSAVED_USES, Bounds, ItemStore
+from seedcore.memory.store_clock import MachineClocks
 from seedcore.settings import Synchronous
 
 OWNERS = ("", "organ")
@@ -20,6 +21,10 @@ owners = st.sampled_from(OWNERS)
 item_ids = st.sampled_from(ITEM_IDS)
 items = st.dictionaries(item_ids, st.binary(max_size=12), max_size=4)
 durations = st.sampled_from(DURATIONS)
+
+
+def manual_clocks(now: Callable[[], float]) -> MachineClocks:
+    return MachineClocks(wall=now, since_boot=now, boot_id=lambda: "the test's")
 
 
 class DeliberateError(Exception):
@@ -114,7 +119,7 @@ class Store(RuleBasedStateMachine):
 
     def open(self) -> ItemStore:
         path = Path(self.folder.name) / "items.sqlite3"
-        return ItemStore(path, Synchronous.NORMAL, self.bounds, clock=lambda: self.model.now)
+        return ItemStore(path, Synchronous.NORMAL, self.bounds, manual_clocks(lambda: self.model.now))
 
     def teardown(self) -> None:
         self.store.database.close()
@@ -243,7 +248,7 @@ def test_a_write_is_a_later_use_than_a_read_before_it(store_of_two: ItemStore) -
 
 def test_an_item_is_gone_at_the_moment_that_its_time_ends(tmp_path: Path) -> None:
     now = 100.0
-    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, clock=lambda: now)
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, clocks=manual_clocks(lambda: now))
     with store.database.transaction() as connection:
         store.set_many(connection, "", {"item": b"value"}, ttl_s=5)
     now = 104.5
