@@ -4,7 +4,7 @@ import errno
 import io
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -93,6 +93,7 @@ class Database:
         self._synchronous = synchronous
         self._clocks = clocks
         self._clock: StoreClock | None = None
+        self._after_commit: list[Callable[[], None]] = []
         self._writer: sqlite3.Connection | None = None
         try:
             self._become_writer()
@@ -217,6 +218,7 @@ class Database:
         with self._explained("write to"):
             writer = self._writer or self._try_to_become_writer()
             writer.execute("BEGIN IMMEDIATE")
+            self._after_commit.clear()
             try:
                 self._check_fence(writer)
                 yield writer
@@ -224,10 +226,16 @@ class Database:
                 writer.execute("COMMIT")
                 if self._clock:
                     self._clock.saved(time_seen)
+                for action in self._after_commit:
+                    action()
             except BaseException:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
                 raise
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Do this once the open transaction is committed, and never if it fails."""
+        self._after_commit.append(action)
 
     def _try_to_become_writer(self) -> sqlite3.Connection:
         unwritable = store_files.find_unwritable(self.path)

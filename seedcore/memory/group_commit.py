@@ -61,6 +61,17 @@ class GroupCommit:
             with self._database.transaction() as connection:
                 results = [operation(connection) for operation in operations]
             self.transactions += 1
-        except Exception as error:  # handed to the callers
-            return [error] if len(operations) == 1 else [self._commit([operation])[0] for operation in operations]
+        except BaseException as error:  # handed to the callers; on this thread nobody else would hear of it
+            if len(operations) > 1:
+                return [self._commit([operation])[0] for operation in operations]
+            return [_that_a_future_carries(error)]
         return results
+
+
+def _that_a_future_carries(error: BaseException) -> Exception:
+    # A future refuses a StopIteration, and the others would end the caller's event loop.
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError(f"a write raised {error!r}, and nothing of it was kept")
+    wrapped.__cause__ = error
+    return wrapped

@@ -119,7 +119,7 @@ class ItemStore:
                     item_id,
                     value,
                     expires_at,
-                    self._next_use(owner, item_id),
+                    self._next_use(),
                     checksum(owner, item_id, value, expires_at),
                 )
                 for item_id, value in items.items()
@@ -147,11 +147,19 @@ class ItemStore:
 
     def save_uses(self, connection: sqlite3.Connection) -> None:
         """Write down which items were read since the last time."""
-        uses, self._unsaved_uses = self._unsaved_uses, {}
+        uses = self._unsaved_uses.copy()
         connection.executemany(
-            "UPDATE items SET used = ? WHERE owner = ? AND item_id = ?",
+            # Not over a later use, which a write is.
+            "UPDATE items SET used = ?1 WHERE owner = ?2 AND item_id = ?3 AND ifnull(used, 0) < ?1",
             ((use, owner, item_id) for (owner, item_id), use in uses.items()),
         )
+        self.database.after_commit(lambda: self._forget_saved(uses))
+
+    def _forget_saved(self, uses: Mapping[tuple[str, str], int]) -> None:
+        for key, saved in uses.items():
+            use = self._unsaved_uses.pop(key, saved)
+            if use != saved:  # read again meanwhile, on another thread
+                self._unsaved_uses.setdefault(key, use)
 
     def stats(self) -> dict[str, int]:
         """Items, bytes of their values, and the evictions and expirations since the file was made."""
@@ -168,11 +176,8 @@ class ItemStore:
             "Set it anew or delete it, or bring a backup back with `make restore`"
         )
 
-    def _next_use(self, owner: str, item_id: str) -> int | None:
-        if not self._bounds:
-            return None
-        self._unsaved_uses.pop((owner, item_id), None)  # older than this use
-        return next(self._use)
+    def _next_use(self) -> int | None:
+        return next(self._use) if self._bounds else None
 
     def _evict(self, connection: sqlite3.Connection) -> None:
         if not self._bounds:

@@ -35,7 +35,7 @@ def note(text: str) -> Callable[[sqlite3.Connection], str]:
     return operation
 
 
-def fail_after_noting(text: str, error: Exception) -> Callable[[sqlite3.Connection], str]:
+def fail_after_noting(text: str, error: BaseException) -> Callable[[sqlite3.Connection], str]:
     def operation(connection: sqlite3.Connection) -> str:
         note(text)(connection)
         raise error
@@ -158,3 +158,23 @@ async def test_all_callers_of_a_fenced_writer_are_refused_and_nothing_is_kept(
     assert notes(successor) == ["first", "second"]
     assert writes.transactions == 2
     successor.close()
+
+
+@pytest.mark.parametrize(
+    "error", [StopIteration("mine"), StopAsyncIteration(), SystemExit(1), KeyboardInterrupt(), GeneratorExit()]
+)
+async def test_an_error_that_no_future_can_carry_hangs_nobody(
+    database: Database, writes: GroupCommit, error: BaseException
+) -> None:
+    gate = Gate(writes)
+    await gate.close()
+    tasks = await start_together(writes, note("first"), fail_after_noting("lost", error), note("last"))
+    await gate.open()
+    async with asyncio.timeout(DEADLINE_S):
+        results: list[object] = list(await asyncio.gather(*tasks, return_exceptions=True))
+    bad = results.pop(1)
+    assert isinstance(bad, RuntimeError | StopAsyncIteration)
+    assert bad is error or bad.__cause__ is error
+    assert results == ["first", "last"]
+    assert notes(database) == ["first", "last"]
+    assert await writes.run(note("afterwards")) == "afterwards"

@@ -1,4 +1,5 @@
 import itertools
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -293,3 +294,40 @@ def test_two_owners_share_bounds_but_no_items(store_of_two: ItemStore) -> None:
             store_of_two.set_many(connection, owner, {"item": owner.encode()}, None)
     found = [store_of_two.get_many(owner, ["item"]) for owner in ("first", "second", "third")]
     assert found == [{}, {"item": b"second"}, {"item": b"third"}]
+
+
+def test_a_failed_transaction_takes_no_recency_from_an_item_that_was_read(store_of_two: ItemStore) -> None:
+    put(store_of_two, "a", "b")
+    store_of_two.get_many("", ["a"])
+
+    def fail(write: Callable[[sqlite3.Connection], object]) -> None:
+        with store_of_two.database.transaction() as connection:
+            write(connection)
+            raise DeliberateError
+
+    for write in (
+        store_of_two.save_uses,
+        lambda connection: store_of_two.set_many(connection, "", {"a": b"lost"}, None),
+        lambda connection: store_of_two.set_many(connection, "", {"lost": b"lost"}, None),  # which evicts
+    ):
+        with pytest.raises(DeliberateError):
+            fail(write)
+    put(store_of_two, "c")
+    assert store_of_two.get_many("", ["a", "b", "c"]) == {"a": b"value", "c": b"value"}
+
+
+def test_a_read_while_uses_are_saved_is_saved_the_next_time(tmp_path: Path) -> None:
+    bounds = Bounds(max_items=2, max_bytes=1000)
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, bounds)
+    put(store, "a", "b")
+    store.get_many("", ["b"])
+    with store.database.transaction() as connection:
+        store.save_uses(connection)
+        store.get_many("", ["a"])
+    with store.database.transaction() as connection:
+        store.save_uses(connection)
+    store.database.close()
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, bounds)
+    put(store, "c")
+    assert list(store.get_many("", ["a", "b", "c"])) == ["a", "c"]
+    store.database.close()
