@@ -26,7 +26,7 @@ TIMES_A_BODY = 30  # the body, and the Python objects of the worst one
 WAITING_BYTES = 650 * 1024  # twice what uvicorn reads at once, and 64 KiB of what it has read before
 CONNECTION_BYTES = 64 * 1024  # of a header that is not complete
 IDLE_CONNECTIONS = 1000
-UPLOADS = 200
+UPLOADS = 40
 WORST = b'{"":0},'  # seven bytes that become a dict
 
 
