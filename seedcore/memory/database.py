@@ -4,6 +4,7 @@ import errno
 import io
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import zip_longest
@@ -95,13 +96,11 @@ class Database:
         self._clock: StoreClock | None = None
         self._after_commit: list[Callable[[], None]] = []
         self._writer: sqlite3.Connection | None = None
+        self._reader_in_use = threading.RLock()
         try:
             self._become_writer()
         except StoreUnavailableError as error:
-            if not is_unwritable(error.__cause__):
-                raise
-            self.reader = self._connect_read_only(error)
-            self._clock = StoreClock(self.reader, clocks)
+            self._become_reader(error)
             logger.error("%s", error)  # noqa: TRY400 - the message says it all
 
     def _become_writer(self) -> sqlite3.Connection:
@@ -112,6 +111,13 @@ class Database:
                 writer = self._open(store_files.had_content(lock), salvages=True)
                 store_files.remember_content(lock)
         return writer
+
+    def _become_reader(self, error: StoreUnavailableError) -> None:
+        """Serve reads at least, of a store that cannot be written now; else raise the error."""
+        if not is_unwritable(error.__cause__):
+            raise error
+        self.reader = self._connect_read_only(error)
+        self._clock = self._clock or StoreClock(self.reader, self._clocks)
 
     def _open(self, had_content: bool, salvages: bool) -> sqlite3.Connection:
         with ExitStack() as opened:
@@ -241,7 +247,14 @@ class Database:
         unwritable = store_files.find_unwritable(self.path)
         if unwritable is not None:  # which is quicker than to check the whole file first
             raise unwritable
-        writer = self._become_writer()
+        with self._reader_in_use:
+            # SQLite shares one -shm among the connections of a process, and a reader's may be a read-only one.
+            self.reader.close()
+            try:
+                writer = self._become_writer()
+            except StoreUnavailableError as error:
+                self._become_reader(error)
+                raise
         logger.info("%s can be written again", self.path)
         return writer
 
@@ -252,7 +265,7 @@ class Database:
         Raises:
             StoreUnavailableError: the file cannot be read.
         """
-        with self._explained("read"):
+        with self._explained("read"), self._reader_in_use:
             yield self.reader
 
     @contextmanager

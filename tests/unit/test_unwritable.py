@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,16 +31,19 @@ def get(store: ItemStore) -> bytes | None:
     return store.get_many("", ["item"]).get("item")
 
 
-@pytest.fixture(params=["closed", "killed"])
+@pytest.fixture(params=["closed", "killed", "killed with shared memory"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A store with an item, as its last writer left it."""
     path = tmp_path / "items.sqlite3"
     with opened(path) as store:
         put(store, b"kept")
-        if request.param == "killed":
+        if request.param != "closed":
             copy(path, tmp_path / "killed")
-    if request.param == "killed":
+            shutil.copy(companion(path, "-shm"), tmp_path / "shm")
+    if request.param != "closed":
         copy(tmp_path / "killed", path)
+    if request.param == "killed with shared memory":
+        shutil.copy(tmp_path / "shm", companion(path, "-shm"))
     return path
 
 
