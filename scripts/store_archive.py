@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
-from seedcore.memory.backup import backup, restore
+from seedcore.memory.backups import backup, restore
 
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError, load_settings
