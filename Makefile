@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart bootstrap verify monitor backup restore logs ps shell scale token test faults soak lint lock help
+.PHONY: up down clean restart bootstrap verify monitor backup restore logs ps shell scale token rotate-token test faults soak lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -56,6 +56,9 @@ scale: .venv/installed ## run N ray-worker nodes: make scale N=3
 token: .venv/installed ## show the token that the dashboard asks for
 	$(STACK) token
 
+rotate-token: .venv/installed ## replace Ray's token, and bring a running stack back with it; the items stay
+	$(STACK) rotate-token
+
 test: .venv/installed ## run all tests; ARGS="tests/unit -k words" only some
 	@$(PYTHON) -m pytest $(ARGS)
 
@@ -75,7 +78,7 @@ lock: .venv/installed ## write the lock files anew after pyproject.toml changed
 	@scripts/lock.sh
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The virtual environment that all verbs run in; made anew when a lock file changed.
 .venv/installed: $(LOCKS)

@@ -4,21 +4,25 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import IO, Final
 
 import docker
-from docker.errors import ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 from docker.models.containers import Container
 
 from scripts.ca_certificates import copy_extra_ca_certificates
 from scripts.ports import check_ports
-from scripts.remedies import explain_failures
+from scripts.remedies import explain_failures, is_known
 from scripts.runtime import API, BOOTSTRAP, LOG_LINES_SHOWN, POLL_S, SERVICES, WORKER, ServiceFailure, StackError
-from seedcore.settings import PROJECT_ROOT, Settings
+from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
 
 DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
 LOCAL_BASE_IMAGE: Final = "seedcore/python-base:bookworm"  # what scripts/install_docker.sh makes
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
+SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
 SERVICE_LABEL: Final = "com.docker.compose.service"
 
@@ -35,6 +39,9 @@ class DockerRuntime:
 
     def up(self) -> None:
         """Build, start, wait until healthy."""
+        if self._settings.ray_auth_mode is AuthMode.TOKEN and self._has_other_token():
+            print("a service has another token than the file: starting afresh")
+            self.down(remove_state=False)
         self._check_ports()
         copy_extra_ca_certificates(self._settings.extra_ca_certs)
         self._environment["BASE_IMAGE"] = self._base_image()
@@ -96,6 +103,13 @@ class DockerRuntime:
         self._environment["RAY_WORKER_REPLICAS"] = str(workers)
         self._up("--no-recreate", "--no-deps", WORKER)
 
+    def _has_other_token(self) -> bool:
+        """Whether a container was started with another token than the file has now. Compose does not notice that: it
+        would let the container run, with the old file, until Docker starts it again with the new one.
+        """
+        token = self._settings.ray_auth_token_path.read_text().strip()
+        return any(found is not None and found.strip() != token for found in map(_token_of, self._containers()))
+
     def _up(self, *arguments: str) -> None:
         deadline = round(self._settings.up_deadline_s)
         before = self._restarts()  # of crashes that are long past
@@ -113,7 +127,7 @@ class DockerRuntime:
                 compose.send_signal(signal.SIGINT)
                 raise
         if compose.returncode:
-            failures = self._failures()
+            failures = self._failures(lambda container, failure: True)
             if failures:
                 raise StackError(explain_failures(failures))
             raise StackError(
@@ -121,28 +135,17 @@ class DockerRuntime:
                 "See `make ps` and `make logs`; then `make up` again."
             )
 
-    def _failures(self) -> list[ServiceFailure]:
+    def failures(self) -> list[ServiceFailure]:
+        """All that are not well, but for those that start for the first time and have nothing to complain of."""
+        return self._failures(lambda container, failure: is_known(failure) or not _starts_first(container))
+
+    def _failures(self, counts: Callable[[Container, ServiceFailure], bool]) -> list[ServiceFailure]:
         """The services that did not come up; those that only waited for another are not among them."""
         failures = []
         for container in self._containers():
-            state = container.attrs["State"]
-            service = container.labels[SERVICE_LABEL]
-            health = state.get("Health", {})
-            if state["Status"] == "created" or health.get("Status") == "healthy":
-                continue
-            if state["Status"] == "running" and not health:
-                what = "still runs"
-            elif state["Status"] == "running":
-                probes = [probe["Output"].strip() for probe in health.get("Log") or []]
-                what = f"is {health['Status']}, health check: {probes[-1] if probes else 'not run yet'}"
-            elif service == BOOTSTRAP and state["ExitCode"] == 0:
-                continue
-            else:
-                what = f"{state['Status']} with exit code {state['ExitCode']}"
-                what += ", killed for lack of memory (OOM)" if state.get("OOMKilled") else ""
-                what += f", {state['Error']}" if state.get("Error") else ""
-            log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
-            failures.append(ServiceFailure(service, what, tuple(log.splitlines())))
+            failure = _failure(container)
+            if failure is not None and counts(container, failure):
+                failures.append(failure)
         order = {service: position for position, service in enumerate(SERVICES)}
         return sorted(failures, key=lambda failure: order.get(failure.service, len(order)))
 
@@ -205,6 +208,47 @@ class DockerRuntime:
 
     def _run(self, *command: str) -> int:
         return subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
+
+
+def _failure(container: Container) -> ServiceFailure | None:
+    """Why it is not healthy; None if it is, or if it never started or is done."""
+    state = container.attrs["State"]
+    service = container.labels[SERVICE_LABEL]
+    health = state.get("Health", {})
+    if state["Status"] == "created" or health.get("Status") == "healthy":
+        return None
+    if state["Status"] == "running" and not health:
+        what = "still runs"
+    elif state["Status"] == "running":
+        probes = [probe["Output"].strip() for probe in health.get("Log") or []]
+        what = f"is {health['Status']}, health check: {probes[-1] if probes else 'not run yet'}"
+    elif service == BOOTSTRAP and state["ExitCode"] == 0:
+        return None
+    else:
+        what = f"{state['Status']} with exit code {state['ExitCode']}"
+        what += ", killed for lack of memory (OOM)" if state.get("OOMKilled") else ""
+        what += f", {state['Error']}" if state.get("Error") else ""
+    log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
+    return ServiceFailure(service, what, tuple(log.splitlines()))
+
+
+def _starts_first(container: Container) -> bool:
+    state = container.attrs["State"]
+    is_starting = state["Status"] == "running" and state.get("Health", {}).get("Status", "starting") == "starting"
+    return is_starting and not container.attrs.get("RestartCount")
+
+
+def _token_of(container: Container) -> str | None:
+    """The token that a container has, or gets when Docker starts it again; None if that cannot be told."""
+    if container.status == "restarting":
+        sources = [mount["Source"] for mount in container.attrs["Mounts"] if mount["Destination"].startswith(SECRETS)]
+        with suppress(OSError):
+            return Path(sources[0]).read_text() if sources else None
+    try:
+        done = container.exec_run(["sh", "-c", 'cat "$RAY_AUTH_TOKEN_PATH"'])
+    except (APIError, NotFound):  # it does not run
+        return None
+    return done.output.decode(errors="replace") if done.exit_code == 0 else None
 
 
 def _published(container: Container) -> set[int]:

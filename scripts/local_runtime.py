@@ -9,10 +9,9 @@ import sys
 import time
 import xmlrpc.client
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -79,7 +78,7 @@ class LocalRuntime:
                 "Move the checkout, or `make up RUNTIME=docker`."
             )
         if self.is_up() and self._running_environment() != self._fingerprint():
-            print("the settings have changed: starting afresh")
+            print("the settings or the token have changed: starting afresh")
             self.down(remove_state=False)
         for folder in (self._log_dir, self._state_dir):
             folder.mkdir(parents=True, exist_ok=True)
@@ -88,11 +87,10 @@ class LocalRuntime:
             self._check_ports(int(port))
             self._start_supervisord()
         deadline = time.monotonic() + self._settings.up_deadline_s
-        agent_port = self._settings.ray_agent_port
-        self._start(HEAD, deadline, lambda: self._healthy(agent_port, NODE_HEALTH_PATH))
+        self._start(HEAD, deadline)
         self._start_workers(self._settings.ray_worker_replicas, deadline)
-        self._start(BOOTSTRAP, deadline, lambda: self._state(BOOTSTRAP)["statename"] == "EXITED")
-        self._start(API, deadline, lambda: self._healthy(self._settings.api_port, API_HEALTH_PATH))
+        self._start(BOOTSTRAP, deadline)
+        self._start(API, deadline)
 
     def down(self, *, remove_state: bool) -> None:
         """Stop supervisord and all programs; remove what only a running stack needs."""
@@ -129,7 +127,7 @@ class LocalRuntime:
             if self._state(API)["statename"] in RUNNING_STATES:
                 supervisor.stopProcess(API)
         deadline = time.monotonic() + self._settings.up_deadline_s
-        self._start(API, deadline, lambda: self._healthy(self._settings.api_port, API_HEALTH_PATH))
+        self._start(API, deadline)
 
     def bootstrap(self) -> int:
         """Run it in the foreground."""
@@ -165,6 +163,10 @@ class LocalRuntime:
                 print(f"{service:<16}{process['statename'].lower():<10}{process['description']}")
         return 0
 
+    def failures(self) -> list[ServiceFailure]:
+        """Those that ended with an error, or run without being healthy."""
+        return [self._failure(process) for process in self._states() if self._is_in_trouble(process)]
+
     def shell(self) -> int:
         """Open bash with the stack's settings."""
         environment = {**self._environment, "PS1": r"(seedcore) \w\$ "}
@@ -191,8 +193,14 @@ class LocalRuntime:
         }
 
     def _fingerprint(self) -> str:
+        """Of all that the processes were started with, and would not notice when it changes."""
         knobs = "\n".join(f"{name}={_as_text(value)}" for name, value in sorted(self._settings) if name not in UNFELT)
-        return hashlib.sha256(knobs.encode()).hexdigest()
+        token = self._settings.ray_auth_token_path.read_text() if self._has_token else ""
+        return hashlib.sha256(f"{knobs}\n{token}".encode()).hexdigest()
+
+    @property
+    def _has_token(self) -> bool:
+        return self._settings.ray_auth_mode is AuthMode.TOKEN
 
     def _running_environment(self) -> str:
         try:
@@ -239,10 +247,9 @@ class LocalRuntime:
                     print(f"{WORKER}-{number}: stopping")
                     supervisor.stopProcess(f"{WORKER}:{number}")
         for number in range(1, wanted + 1):
-            port = self._settings.ray_agent_port + number
-            self._start(f"{WORKER}:{number}", deadline, partial(self._healthy, port, NODE_HEALTH_PATH))
+            self._start(f"{WORKER}:{number}", deadline)
 
-    def _start(self, program: str, deadline: float, is_done: Callable[[], bool]) -> None:
+    def _start(self, program: str, deadline: float) -> None:
         """Start a program unless it runs, and wait for the condition that the next one depends on."""
         began = time.monotonic()
         shown = program.replace(":", "-")
@@ -256,7 +263,7 @@ class LocalRuntime:
             process = self._state(program)
             starts.add(process["start"])
             failed = process["statename"] in ("FATAL", "EXITED", "STOPPED", "UNKNOWN")
-            if is_done() and not (failed and process["exitstatus"]):
+            if self._is_done(program) and not (failed and process["exitstatus"]):
                 break
             if failed or len(starts) > CRASH_LOOP_STARTS or time.monotonic() > deadline:
                 raise StackError(explain_failures(map(self._failure, self._troubled(process))))
@@ -269,17 +276,32 @@ class LocalRuntime:
         others = [other for other in self._states() if other["statename"] in ("BACKOFF", "FATAL")]
         return [*(other for other in others if other["name"] != process["name"]), process]
 
+    def _is_in_trouble(self, process: dict[str, Any]) -> bool:
+        match process["statename"]:
+            case "RUNNING":
+                return not self._is_done(_program(process))
+            case "EXITED":
+                return bool(process["exitstatus"])
+        return process["statename"] in ("BACKOFF", "FATAL")
+
     def _failure(self, process: dict[str, Any]) -> ServiceFailure:
         state = process["statename"].lower()
         if process["statename"] == "RUNNING":
-            what = f"was not healthy within UP_DEADLINE_S={self._settings.up_deadline_s:g}"
+            what = f"runs, but is not healthy (`make up` waits UP_DEADLINE_S={self._settings.up_deadline_s:g} for it)"
         elif process["statename"] in ("EXITED", "FATAL", "BACKOFF"):
             what = f"{state} with exit code {process['exitstatus']}"
         else:
             what = state
         return ServiceFailure(_display_name(process), what, tuple(_last_lines(Path(process["stdout_logfile"]))))
 
-    def _healthy(self, port: int, path: str) -> bool:
+    def _is_done(self, program: str) -> bool:
+        """Whether what waits for the program may start."""
+        service, _, number = program.partition(":")
+        if service == BOOTSTRAP:
+            return bool(self._state(program)["statename"] == "EXITED")
+        port, path = self._settings.ray_agent_port + int(number or 0), NODE_HEALTH_PATH
+        if service == API:
+            port, path = self._settings.api_port, API_HEALTH_PATH
         probe = ["images/healthcheck.sh", LOOPBACK, str(port), path]
         return subprocess.run(probe, cwd=PROJECT_ROOT, check=False, capture_output=True).returncode == 0
 
@@ -360,6 +382,11 @@ def _as_text(value: object) -> str:
 
 def _display_name(process: dict[str, Any]) -> str:
     return str(process["group"] if process["group"] == process["name"] else f"{process['group']}-{process['name']}")
+
+
+def _program(process: dict[str, Any]) -> str:
+    """Its name for supervisord."""
+    return str(process["name"] if process["group"] == process["name"] else f"{process['group']}:{process['name']}")
 
 
 def _last_lines(path: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ REMEDIES: Final = (
     ),
     (
         r"does not accept it|Unauthenticated|UNAUTHENTICATED|AuthenticationError|InvalidAuthToken",
-        "the services have different tokens: `make down`, delete .secrets/ray_auth_token, `make up`",
+        "the services have different tokens: `make rotate-token` gives all of them a new one; the items are kept",
     ),
     (
         r"these settings are not allowed",
@@ -80,11 +80,17 @@ FALLBACK: Final = "read on with `make logs S={service}`; `make down` and `make u
 
 def remedy_for(failure: ServiceFailure) -> str:
     """What to do about it, in one line."""
+    return _known_remedy(failure) or FALLBACK.format(service=failure.service)
+
+
+def is_known(failure: ServiceFailure) -> bool:
+    """Whether its log says what is wrong."""
+    return _known_remedy(failure) is not None
+
+
+def _known_remedy(failure: ServiceFailure) -> str | None:
     text = "\n".join((failure.state, *failure.log_lines))
-    for pattern, remedy in REMEDIES:
-        if re.search(pattern, text):
-            return remedy
-    return FALLBACK.format(service=failure.service)
+    return next((remedy for pattern, remedy in REMEDIES if re.search(pattern, text)), None)
 
 
 def explain_failures(failures: Iterable[ServiceFailure]) -> str:

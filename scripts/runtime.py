@@ -62,6 +62,9 @@ class StackRuntime(Protocol):
     def ps(self) -> int:
         """Show the state of each service."""
 
+    def failures(self) -> list[ServiceFailure]:
+        """The services that are in trouble; those that are just starting are not."""
+
     def shell(self) -> int:
         """Open a shell in the environment of seedcore-api."""
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from scripts.choose_runtime import runtime_in_use, runtime_to_start
+from scripts.remedies import explain_failures
 from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, StackError, StackRuntime, relative
-from scripts.token_file import ensure_token
+from scripts.token_file import ensure_token, replace_token
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, SettingsError, load_settings
 
 BACKUPS: Final = PROJECT_ROOT / "backups"
@@ -22,6 +23,7 @@ EXIT_BAD_SETTINGS: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
 Arguments = argparse.Namespace
+Verb = Callable[[Settings, Arguments], int]
 
 
 def up(settings: Settings, arguments: Arguments) -> int:
@@ -182,6 +184,10 @@ def ps(settings: Settings, arguments: Arguments) -> int:
     runtime = runtime_in_use(settings)
     code = runtime.ps()  # what has failed to start is of interest as well
     running(settings)
+    failures = runtime.failures()
+    if failures:
+        print(f"\n{explain_failures(failures)}")
+        return code
     return code or next_step("`make logs S=SERVICE` shows what a service says")
 
 
@@ -207,12 +213,29 @@ def token(settings: Settings, arguments: Arguments) -> int:
     return 0
 
 
-VERBS: Final[tuple[Callable[[Settings, Arguments], int], ...]] = (
+def rotate_token(settings: Settings, arguments: Arguments) -> int:
+    """Replace Ray's token, and bring a running stack back with it."""
+    if settings.ray_auth_mode is not AuthMode.TOKEN:
+        raise StackError(f"RAY_AUTH_MODE={settings.ray_auth_mode.value}: there is no token in use. See .env.")
+    runtime = runtime_in_use(settings)
+    was_up = runtime.is_up()
+    replace_token(settings.ray_auth_token_path)
+    print(f"there is a new token in {relative(settings.ray_auth_token_path)}")
+    if not was_up:
+        return next_step("the stack is down: `make up` starts it with the new token")
+    began = time.monotonic()
+    runtime.up()  # sees that the services have another token, and starts afresh
+    print(f"\nThe stack is up with it after {time.monotonic() - began:.1f} s, and the old token is refused")
+    return next_step("the items are kept; the dashboard asks for the new token, which `make token` shows")
+
+
+VERBS: Final[tuple[Verb, ...]] = (
     up, down, clean, restart, bootstrap, verify, monitor, backup, restore, logs, ps, shell, scale, token,
+    rotate_token,
 )  # fmt: skip
 
 
-ALONE: Final = frozenset({up, down, clean, restart, restore, scale})  # those that start or stop something
+ALONE: Final = frozenset({up, down, clean, restart, restore, scale, rotate_token})  # those that start or stop something
 
 
 @contextmanager
@@ -249,6 +272,11 @@ def next_step(text: str) -> int:
     return 0
 
 
+def verb_of(function: Verb) -> str:
+    """What a user types for it."""
+    return function.__name__.replace("_", "-")
+
+
 def check_env_file() -> None:
     """Make sure that `.env` is there; Compose could not start without it."""
     if not (PROJECT_ROOT / ".env").is_file():
@@ -261,8 +289,9 @@ def parse(argv: list[str]) -> Arguments:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     commands = {}
     for function in VERBS:
-        commands[function.__name__] = verbs.add_parser(function.__name__, help=function.__doc__)
-        commands[function.__name__].set_defaults(function=function)
+        verb = verb_of(function)
+        commands[verb] = verbs.add_parser(verb, help=function.__doc__)
+        commands[verb].set_defaults(function=function)
     for verb in ("clean", "restore"):
         commands[verb].add_argument("--yes", action="store_true", help="do not ask")
     for verb in ("backup", "restore"):

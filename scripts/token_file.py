@@ -1,10 +1,11 @@
-"""Makes the file with Ray's token."""
+"""Makes and replaces the file with Ray's token."""
 
 import os
 import secrets
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from scripts.runtime import StackError, relative
 
 TOKEN_BYTES: Final = 32
 FOR_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+MODE: Final = 0o644  # of a new file
 
 
 def ensure_token(path: Path) -> None:
@@ -35,10 +37,31 @@ def ensure_token(path: Path) -> None:
                 f"the token file {relative(path)} (RAY_AUTH_TOKEN_PATH) is empty. Delete it; `make up` makes a new one."
             )
     except (OSError, UnicodeDecodeError) as error:
-        raise StackError(
-            f"cannot read or make the token file {relative(path)} (RAY_AUTH_TOKEN_PATH): {error}. "
-            "Delete it, or correct its owner; `make up` makes a new one."
-        ) from error
+        raise _no_token(path, error) from error
+
+
+def replace_token(path: Path) -> None:
+    """Put a new token in the place of the one that is there, with the same mode; whoever reads finds one of the two.
+
+    Raises:
+        StackError: as `ensure_token`.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else MODE
+        if mode & FOR_OTHERS:
+            _check_private(path)
+        with _new_token(path.parent, mode) as new:
+            new.replace(path)
+    except OSError as error:
+        raise _no_token(path, error) from error
+
+
+def _no_token(path: Path, error: Exception) -> StackError:
+    return StackError(
+        f"cannot read or make the token file {relative(path)} (RAY_AUTH_TOKEN_PATH): {error}. "
+        "Delete it, or correct its owner; `make up` makes a new one."
+    )
 
 
 def _check_private(path: Path) -> None:
@@ -51,13 +74,21 @@ def _check_private(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    # Written under another name first: whoever starts at the same moment must not read an empty file.
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
+    with (
+        _new_token(path.parent, MODE) as new,
+        suppress(FileExistsError),
+    ):  # whoever starts at the same moment was faster
+        path.hardlink_to(new)
+
+
+@contextmanager
+def _new_token(folder: Path, mode: int) -> Iterator[Path]:
+    """A token under another name, so that nobody reads half of it under the right one."""
+    descriptor, name = tempfile.mkstemp(dir=folder)
     try:
         with os.fdopen(descriptor, "w") as file:
-            os.fchmod(descriptor, 0o644)  # whatever the umask is
+            os.fchmod(descriptor, mode)  # whatever the umask is
             file.write(secrets.token_hex(TOKEN_BYTES))
-        with suppress(FileExistsError):  # the other one was faster
-            os.link(name, path)
+        yield Path(name)
     finally:
-        Path(name).unlink()
+        Path(name).unlink(missing_ok=True)

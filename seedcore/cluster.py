@@ -135,7 +135,7 @@ def _read_token(settings: Settings) -> str:
 def _token_error(settings: Settings, reason: str) -> AuthenticationFailedError:
     return AuthenticationFailedError(
         f"Ray's token in {settings.ray_auth_token_path} (RAY_AUTH_TOKEN_PATH) does not work: {reason}. "
-        "All nodes and drivers need the same token. `make down`, delete the file, then `make up` makes a new one."
+        "All nodes and drivers need the same token; `make rotate-token` gives all of them a new one."
     )
 
 

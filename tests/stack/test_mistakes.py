@@ -86,6 +86,14 @@ def test_token_is_for_nobody_else(project: Project) -> None:
     assert len((folder / "ray_auth_token").read_text().strip()) == 64
 
 
+def test_rotate_token_of_a_stack_that_is_down(project: Project) -> None:
+    project.make("token")
+    old = project.token
+    assert "`make up` starts it with the new token" in project.make("rotate-token")
+    assert project.token != old
+    refused(project, "RAY_AUTH_MODE=disabled", verb="rotate-token", RAY_AUTH_MODE="disabled")
+
+
 @pytest.mark.parametrize("knob", ["API_PORT", "DASHBOARD_PORT"])
 def test_port_taken(any_project: Project, knob: str) -> None:
     with socket.create_server(("127.0.0.1", int(any_project.environment[knob]))):

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from scripts.remedies import REMEDIES, explain_failures, remedy_for
+from scripts.remedies import REMEDIES, explain_failures, is_known, remedy_for
 from scripts.runtime import SERVICES, ServiceFailure
 
 # What a log said, and a word of the one remedy that helps.
@@ -15,11 +15,11 @@ LOGGED = [
     (
         "AuthenticationFailedError: Ray's token in /run/secrets/ray_auth_token (RAY_AUTH_TOKEN_PATH) does not work: "
         "the head does not accept it. All nodes and drivers need the same token.",
-        ".secrets/ray_auth_token",
+        "make rotate-token",
     ),
-    ("ray.exceptions.AuthenticationError: InvalidAuthToken", ".secrets/ray_auth_token"),
-    ("gcs_rpc_client.h:178: status = StatusCode.UNAUTHENTICATED", ".secrets/ray_auth_token"),
-    ("RpcError: Unauthenticated: missing token", ".secrets/ray_auth_token"),
+    ("ray.exceptions.AuthenticationError: InvalidAuthToken", "make rotate-token"),
+    ("gcs_rpc_client.h:178: status = StatusCode.UNAUTHENTICATED", "make rotate-token"),
+    ("RpcError: Unauthenticated: missing token", "make rotate-token"),
     (
         "these settings are not allowed; change them in .env or in the environment:\n  API_PORT='80': Input should be",
         "the knobs that the log names",
@@ -82,6 +82,7 @@ def failure(*log_lines: str, service: str = "seedcore-api", state: str = "exited
 @pytest.mark.parametrize(("logged", "word"), LOGGED)
 def test_a_log_line_has_the_remedy_that_helps(logged: str, word: str) -> None:
     lines = (NOISE[0], *logged.splitlines(), NOISE[1])
+    assert is_known(failure(*lines))
     assert word in remedy_for(failure(*lines))
 
 
@@ -104,7 +105,9 @@ def test_no_remedy_deletes_items_that_need_not_be_lost(logged: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_unknown_failure_leads_to_the_log_and_keeps_the_items(service: str) -> None:
-    remedy = remedy_for(failure("something that nobody has seen yet", service=service))
+    unknown = failure("something that nobody has seen yet", service=service)
+    assert not is_known(unknown)
+    remedy = remedy_for(unknown)
     assert f"make logs S={service}" in remedy
     assert "keeps the items" in remedy
 

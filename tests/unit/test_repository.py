@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.runtime import SERVICES
-from scripts.stack import VERBS
+from scripts.stack import VERBS, verb_of
 from seedcore.settings import PROJECT_ROOT
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -140,15 +140,15 @@ def test_both_runtimes_run_the_same_roles_of_the_entrypoint() -> None:
 
 
 def test_make_has_every_verb_and_explains_it() -> None:
-    explained = set(re.findall(r"(?m)^([a-z]+):.* ## \S", read("Makefile")))
-    assert {verb.__name__ for verb in VERBS} <= explained
+    explained = set(re.findall(r"(?m)^([a-z-]+):.* ## \S", read("Makefile")))
+    assert {verb_of(verb) for verb in VERBS} <= explained
     assert explained == set(re.findall(r"(?m)^\.PHONY: (.*)$", read("Makefile"))[0].split()) | {"help"}
 
 
 def test_the_readme_tells_of_every_verb_that_a_user_needs_and_of_no_other() -> None:
     table = read("README.md").partition("\n## Verbs\n")[2].partition("\n## ")[0]
-    told = set(re.findall(r"`make ([a-z]+)", table))
-    explained = set(re.findall(r"(?m)^([a-z]+):.* ## \S", read("Makefile")))
+    told = set(re.findall(r"`make ([a-z-]+)", table))
+    explained = set(re.findall(r"(?m)^([a-z-]+):.* ## \S", read("Makefile")))
     assert told == explained - {"help", "lock"}
 
 
@@ -156,7 +156,7 @@ def test_every_command_of_the_readme_is_a_verb_or_a_program() -> None:
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", read("README.md"))
     commands = [line for block in blocks for line in block.splitlines() if line]
     assert commands
-    explained = set(re.findall(r"(?m)^([a-z]+):.* ## \S", read("Makefile")))
+    explained = set(re.findall(r"(?m)^([a-z-]+):.* ## \S", read("Makefile")))
     for command in commands:
         program, argument = command.split()[:2]
         assert program in ("make", "docker", "curl"), command

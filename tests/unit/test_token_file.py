@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.runtime import StackError
-from scripts.token_file import TOKEN_BYTES, ensure_token
+from scripts.token_file import TOKEN_BYTES, ensure_token, replace_token
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
@@ -56,6 +56,43 @@ def test_a_token_that_is_there_stays(tmp_path: Path) -> None:
     path.write_text("my own token\n")
     ensure_token(path)
     assert path.read_text() == "my own token\n"
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("old_mode", [None, 0o644, 0o600], ids=["none", "644", "600"])
+def test_a_replaced_token_has_the_mode_of_the_old_one(tmp_path: Path, old_mode: int | None) -> None:
+    path = tmp_path / "secrets" / "token"
+    if old_mode is not None:
+        ensure_token(path)
+        path.chmod(old_mode)
+    old = path.read_text() if path.exists() else ""
+    replace_token(path)
+    assert len(bytes.fromhex(path.read_text())) == TOKEN_BYTES
+    assert path.read_text() != old
+    assert mode(path) == (old_mode or 0o644)
+    assert mode(path.parent) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_whoever_reads_while_it_is_replaced_finds_a_whole_token(tmp_path: Path) -> None:
+    path = tmp_path / "secrets" / "token"
+    ensure_token(path)
+    with path.open() as opened_before:
+        replace_token(path)
+        assert len(opened_before.read()) == len(path.read_text()) == 2 * TOKEN_BYTES
+
+
+def test_what_cannot_be_replaced_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o755)
+    (folder / "token").write_text("old")
+    (folder / "token").chmod(0o644)
+    with pytest.raises(StackError, match="chmod 700"):
+        replace_token(folder / "token")
+    (folder / "folder").mkdir()
+    with pytest.raises(StackError, match="RAY_AUTH_TOKEN_PATH"):
+        replace_token(folder / "folder")
+    assert (folder / "token").read_text() == "old"
 
 
 def an_empty_file(path: Path) -> None:
