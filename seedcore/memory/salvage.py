@@ -76,6 +76,11 @@ def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     wal = read_wal(store_files.companion(path, "-wal"))
     if wal.damage:
         raise StoreDamagedError(f"the write-ahead log of {path} is damaged: {wal.damage}")
+    check_tables(connection, path, schema)
+
+
+def check_tables(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Check what SQLite sees of the file; raises as `check`."""
     found = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
         raise StoreDamagedError(f"{path} is damaged: {'; '.join(found)}")
@@ -253,23 +258,38 @@ class _Rows:
 
 
 def _copy_rest(old: sqlite3.Connection, new: sqlite3.Connection, schema: Schema) -> None:
-    """What has no checksum, each table as a whole or not at all."""
-    with suppress(sqlite3.Error):
-        new.execute("INSERT INTO writer (only_row, epoch) SELECT 1, ?", _one_number(old, "SELECT epoch FROM writer"))
-    for clock in _all_or_nothing(old, "SELECT time_seen, clock_offset, boot_id, clock_checksum FROM writer"):
-        # With its checksum, which is looked at when the new file is opened.
-        new.execute("UPDATE writer SET time_seen = ?, clock_offset = ?, boot_id = ?, clock_checksum = ?", clock)
-    for table in ("clients", "requests", "salvages"):
-        rows = _all_or_nothing(old, f"SELECT * FROM {table}")
-        if rows:
-            marks = ", ".join("?" * len(rows[0]))
-            with suppress(sqlite3.Error):
-                new.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+    new.execute("INSERT INTO writer (only_row, epoch) VALUES (1, 0)")
+    carry_over(old, new)
+    _copy_whole_table(old, new, "salvages")
     for column in schema.counters:
         number = _one_number(old, f"SELECT {column} FROM totals")
         new.execute(f"UPDATE totals SET {column} = ?", number)
     for statement in schema.recount:
         new.execute(statement)
+
+
+def carry_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """What must not go back when another file takes a store's place: epoch, time, and the requests that were done."""
+    new.execute("UPDATE writer SET epoch = max(epoch, ?)", _one_number(old, "SELECT epoch FROM writer"))
+    for clock in _all_or_nothing(old, "SELECT time_seen, clock_offset, boot_id, clock_checksum FROM writer"):
+        # With its checksum, which is looked at when the new file is opened.
+        new.execute("UPDATE writer SET time_seen = ?, clock_offset = ?, boot_id = ?, clock_checksum = ?", clock)
+    for table in ("clients", "requests"):
+        _copy_whole_table(old, new, table)
+
+
+def _copy_whole_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> None:
+    """Copy a table that has no checksums, as a whole or not at all."""
+    rows = _all_or_nothing(old, f"SELECT * FROM {table}")
+    if not rows:
+        return
+    new.execute("SAVEPOINT whole_table")
+    try:
+        new.execute(f"DELETE FROM {table}")
+        new.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+    except sqlite3.Error:
+        new.execute("ROLLBACK TO whole_table")
+    new.execute("RELEASE whole_table")
 
 
 def _one_number(connection: sqlite3.Connection, query: str) -> tuple[int]:

@@ -126,6 +126,13 @@ def replace(path: Path, building: Path, aside: str) -> Path:
     return finish_replacing(path) or path
 
 
+def put(building: Path, destination: Path) -> None:
+    """Put a finished file, closed, where no store is in use."""
+    _sync(building)
+    building.rename(destination)
+    _sync(destination.parent)
+
+
 def finish_replacing(path: Path) -> Path | None:
     """Take the last steps of a `replace`, under `locked`; the path of the old store, or None if there was nothing."""
     prefix = f"{path.name}.next."
