@@ -49,7 +49,7 @@ REMEDIES: Final = (
         "a newer SeedCore wrote the items: go back to that version of the code (`git pull`), then `make up`",
     ),
     (
-        r"database or disk is full",
+        r"database or disk is full|StoreFullError",
         "free disk space (`docker system df` shows what Docker holds), then `make up`; the items are kept",
     ),
     (

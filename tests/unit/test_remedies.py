@@ -68,6 +68,7 @@ LOGGED = [
 # Failures of a store in which all items are still there.
 NOTHING_LOST = [
     "StoreUnavailableError: cannot write to /state/seedcore-dev/mw.sqlite3: database or disk is full",
+    "seedcore.errors.StoreFullError: cannot open /state/seedcore-dev/mw.sqlite3: disk I/O error (Disk quota exceeded)",
     "StoreUnavailableError: /state/seedcore-dev/mw.sqlite3 has schema version 2, this SeedCore knows up to 1: "
     "upgrade SeedCore, or set the file aside",
     "StoreUnavailableError: cannot open /state/seedcore-dev/mw.sqlite3: database is locked",
