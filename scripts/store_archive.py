@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
-from seedcore.memory.backups import backup, restore
-
 from seedcore.errors import SeedCoreError
+from seedcore.memory.backups import backup, restore
 from seedcore.settings import Settings, SettingsError, load_settings
 
 MANIFEST: Final = "manifest.json"
