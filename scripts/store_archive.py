@@ -6,11 +6,13 @@ as of one moment, while the actors go on writing.
 
 import argparse
 import json
+import re
+import shutil
 import sys
 import tarfile
 import tempfile
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from seedcore.errors import SeedCoreError
@@ -20,6 +22,7 @@ from seedcore.settings import Settings, SettingsError, load_settings
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 STORES: Final = "*/*.sqlite3"  # below STATE_DIR: a folder for each namespace, a file for each actor
+STORE_NAME: Final = re.compile(r"[^/.][^/]*/[^/.][^/]*\.sqlite3")
 
 
 class ArchiveError(Exception):
@@ -88,7 +91,8 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
 def _extract(archive: BinaryIO, folder: Path) -> list[str]:
     try:
         with tarfile.open(fileobj=archive, mode="r|") as tar:
-            tar.extractall(folder, filter="data")  # refuses absolute paths, links and whatever leads elsewhere
+            for member in tar:
+                _extract_file(tar, member, folder)
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest["format"] != FORMAT:
             raise ArchiveError(f"the backup has format {manifest['format']}, this SeedCore reads {FORMAT}")
@@ -96,11 +100,20 @@ def _extract(archive: BinaryIO, folder: Path) -> list[str]:
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"this is no backup of `make backup`, or a part of one only: {error}") from error
     for name in names:
-        if not PurePosixPath(name).match(STORES) or len(PurePosixPath(name).parts) != 2 or ".." in name:
-            raise ArchiveError(f"the backup has a store with an unknown name: {name!r}")
-        if not (folder / name).is_file():
-            raise ArchiveError(f"the backup is incomplete: {name} is missing")
+        if not STORE_NAME.fullmatch(name) or not (folder / name).is_file():
+            raise ArchiveError(f"the backup is incomplete: there is no {name} in it")
     return names
+
+
+def _extract_file(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    # Python before 3.11.4 has no filter that refuses links, absolute paths and whatever leads elsewhere.
+    content = tar.extractfile(member) if member.isfile() else None
+    if content is None or not (member.name == MANIFEST or STORE_NAME.fullmatch(member.name)):
+        raise ArchiveError(f"this is no backup of `make backup`: it has {member.name!r} in it")
+    path = folder / member.name
+    path.parent.mkdir(exist_ok=True)
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file)
 
 
 def main(argv: list[str]) -> int:

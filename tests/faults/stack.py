@@ -100,7 +100,9 @@ class FaultStack:
         """SIGKILL to the processes of singletons, all at once."""
         actors = [self.actor(name) for name in names]
         holder = self.holder(names[0])
-        run_in(holder, "bash", "-c", "kill -KILL " + " ".join(str(actor["pid"]) for actor in actors))
+        pids = " ".join(str(actor["pid"]) for actor in actors)
+        # One that has just ended by itself is dead as well.
+        run_in(holder, "bash", "-c", f"for pid in {pids}; do kill -KILL $pid || [[ ! -e /proc/$pid ]]; done")
 
     def kill_for_good(self, name: str) -> None:
         """`ray.kill` of a singleton, after which Ray does not restart it."""
