@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,46 @@ def test_a_verb_after_an_interrupted_down(local_stack: Project, verb: str) -> No
     local_stack.make(verb)
     local_stack.make("up")
     assert local_stack.get("interrupted", "item") == verb
+
+
+def test_rotate_token_keeps_the_items_and_ends_the_old_token(local_stack: Project) -> None:
+    old = local_stack.token
+    local_stack.put("rotate", "item", "kept")
+    output = local_stack.make("rotate-token")
+    assert "the dashboard asks for the new token" in output
+    assert local_stack.token != old
+    assert local_stack.token not in output
+    assert (local_stack.dashboard_status(local_stack.token), local_stack.dashboard_status(old)) == (200, 403)
+    assert local_stack.get("rotate", "item") == "kept"
+    assert "❌" not in local_stack.make("verify")
+
+
+def test_up_goes_on_with_the_new_token_after_a_rotation_was_killed(local_stack: Project) -> None:
+    old = local_stack.token
+    local_stack.put("rotate", "item", "kept as well")
+    verb = subprocess.Popen(
+        ["make", "rotate-token"], cwd=local_stack.folder, env=local_stack.environment, start_new_session=True
+    )
+    wait_until(lambda: local_stack.token != old)
+    os.killpg(verb.pid, signal.SIGKILL)
+    verb.wait(60)
+    local_stack.make("up")
+    assert (local_stack.dashboard_status(local_stack.token), local_stack.dashboard_status(old)) == (200, 403)
+    assert local_stack.get("rotate", "item") == "kept as well"
+
+
+def test_two_stacks_in_one_checkout_have_items_of_their_own(local_stack: Project, tmp_path: Path) -> None:
+    local_stack.put("precious", "item", "of the first")
+    actors = local_stack.actors()
+    second = Project(tmp_path / "seedcore", "local")
+    second.folder = local_stack.folder
+    try:
+        second.make("up")
+        second.put("precious", "item", "of the second")
+        assert local_stack.get("precious", "item") == "of the first"
+    finally:
+        second.remove()  # make clean
+    assert local_stack.actors() == actors
+    local_stack.make("down")
+    local_stack.make("up")
+    assert local_stack.get("precious", "item") == "of the first"

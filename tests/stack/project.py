@@ -91,6 +91,11 @@ class Project:
         """Wait until `/readyz` answers 200."""
         wait_until(lambda: self.api.get("/readyz").status_code == 200)
 
+    def dashboard_status(self, token: str) -> int:
+        """What Ray answers to a token."""
+        url = f"http://127.0.0.1:{self.dashboard_port}/api/version"
+        return httpx.get(url, headers={"Authorization": f"Bearer {token}"}).status_code
+
     @property
     def token(self) -> str:
         """Ray's token."""

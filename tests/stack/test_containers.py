@@ -106,23 +106,6 @@ def test_stop_is_graceful_and_start_brings_it_back(engine: docker.DockerClient, 
     assert docker_stack.get("stop", "item") == 1
 
 
-def test_a_worker_with_another_token_is_told_by_ps_and_brought_back_by_up(
-    engine: docker.DockerClient, docker_stack: Project
-) -> None:
-    docker_stack.put("token", "item", "kept")
-    (docker_stack.folder / ".secrets/other").write_text("f" * 64)
-    (docker_stack.folder / "other.yaml").write_text("secrets: {ray_auth_token: {file: .secrets/other}}")
-    up = ["up", "--detach", "--no-deps", "--no-build", "--force-recreate", "ray-worker"]
-    started = docker_stack.run("docker", "compose", "--file=compose.yaml", "--file=other.yaml", *up)
-    assert started.returncode == 0, started.stdout
-    wait_until(lambda: "InvalidAuthToken" in only(engine, docker_stack, "ray-worker").logs().decode())
-    shown = docker_stack.make("ps")
-    assert "the services have different tokens: `make rotate-token`" in shown
-    assert "another token" in docker_stack.make("up")
-    assert docker_stack.get("token", "item") == "kept"
-    assert "What to do" not in docker_stack.make("ps")
-
-
 def test_two_stacks_on_one_engine(docker_stack: Project, docker_project: Project) -> None:
     docker_stack.put("organ", "item", "first")
     docker_project.make("up")

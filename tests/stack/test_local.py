@@ -34,23 +34,6 @@ def test_logs_that_somebody_deleted_stop_nobody(local_stack: Project) -> None:
     local_stack.wait_until_ready()
 
 
-def test_two_stacks_in_one_checkout_have_items_of_their_own(local_stack: Project, tmp_path: Path) -> None:
-    local_stack.put("precious", "item", "of the first")
-    actors = local_stack.actors()
-    second = Project(tmp_path / "seedcore", "local")
-    second.folder = local_stack.folder
-    try:
-        second.make("up")
-        second.put("precious", "item", "of the second")
-        assert local_stack.get("precious", "item") == "of the first"
-    finally:
-        second.remove()  # make clean
-    assert local_stack.actors() == actors
-    local_stack.make("down")
-    local_stack.make("up")
-    assert local_stack.get("precious", "item") == "of the first"
-
-
 def test_a_folder_with_a_space_is_refused(tmp_path: Path) -> None:
     project = Project(tmp_path / "my folder", "local")
     refused = project.run("make", "up")

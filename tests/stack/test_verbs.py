@@ -1,10 +1,7 @@
 """What a user types, in both runtimes, on the real stack."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 
 import httpx
 import pytest
@@ -121,36 +118,6 @@ def test_the_dashboard_asks_for_the_token(stack: Project) -> None:
     token = stack.make("token").splitlines()[0]
     assert token == stack.token
     assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}).json()["ray_version"]
-
-
-def dashboard_status(stack: Project, token: str) -> int:
-    """What Ray answers to the token."""
-    url = f"http://127.0.0.1:{stack.dashboard_port}/api/version"
-    return httpx.get(url, headers={"Authorization": f"Bearer {token}"}).status_code
-
-
-def test_rotate_token_keeps_the_items_and_ends_the_old_token(stack: Project) -> None:
-    old = stack.token
-    stack.put("rotate", "item", "kept")
-    output = stack.make("rotate-token")
-    assert "the dashboard asks for the new token" in output
-    assert stack.token != old
-    assert stack.token not in output
-    assert (dashboard_status(stack, stack.token), dashboard_status(stack, old)) == (200, 403)
-    assert stack.get("rotate", "item") == "kept"
-    assert "❌" not in stack.make("verify")
-
-
-def test_up_goes_on_with_the_new_token_after_a_rotation_was_killed(stack: Project) -> None:
-    old = stack.token
-    stack.put("rotate", "item", "kept as well")
-    verb = subprocess.Popen(["make", "rotate-token"], cwd=stack.folder, env=stack.environment, start_new_session=True)
-    wait_until(lambda: stack.token != old)
-    os.killpg(verb.pid, signal.SIGKILL)
-    verb.wait(60)
-    stack.make("up")
-    assert (dashboard_status(stack, stack.token), dashboard_status(stack, old)) == (200, 403)
-    assert stack.get("rotate", "item") == "kept as well"
 
 
 def test_the_readmes_own_actor(stack: Project) -> None:
