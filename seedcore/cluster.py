@@ -16,6 +16,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayActorError, RayError, RayTaskError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_fixed
 
+from seedcore import ray_polling
 from seedcore.errors import (
     ActorNotFoundError,
     ActorUnavailableError,
@@ -55,6 +56,7 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
             return
         export_ray_environment(settings)
         _reload_ray_configuration()
+        ray_polling.install()
         for attempt in _retrying(settings, ClusterUnreachableError):
             with attempt:
                 probe_head(settings)

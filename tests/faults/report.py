@@ -1,5 +1,9 @@
 """The table and the picture of what the faults did."""
 
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +21,17 @@ BIN_S: Final = 0.5
 COLUMNS: Final = 2  # of the picture
 HEADINGS: Final = ("fault", "writes acknowledged", "reads", "lost", "stale", "failed", "longest stall", "allowed")
 SHOWN_CHARACTERS: Final = 160  # of an error
+EXPLANATION: Final = """Each row is one fault on the real containers, while nine clients in
+three processes write and read, through the HTTP API and through `MwManager`.
+
+- *lost*: items that did not hold the last value that was acknowledged, and misses that were not counted
+- *stale*: reads that found something older than what was acknowledged before, or that nobody had written, and misses
+  that were counted twice
+- *failed*: requests that were answered with an error, or not at all
+- *longest stall*: the longest time that one client was without a good answer; *allowed* is what the test holds it to,
+  with the time for which the fault itself lasts
+
+[The requests over time](faults.svg) show each fault at the dotted lines."""
 
 
 class Report:
@@ -38,7 +53,8 @@ class Report:
         """Take the row of a fault that had no load around it."""
         self.rows.append(row)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "faults.md").write_text(f"{self.table()}\n\n{self._errors()}\n")
+        parts = (self._heading(), self.table(), self._errors())
+        (self.folder / "faults.md").write_text("\n\n".join(parts) + "\n")
         self._draw(self.folder / "faults.svg")
 
     def table(self) -> str:
@@ -51,6 +67,12 @@ class Report:
         ]
         lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
         return "\n".join(lines)
+
+    def _heading(self) -> str:
+        seeds = ", ".join(sorted({str(row.seed) for row in self.rows}))
+        machine = f"{os.cpu_count()} CPUs, Linux {platform.release()}, Ray {version('ray')}"
+        made = f"Written by `make faults` on {datetime.now(UTC):%Y-%m-%d}: {machine}, seed of the load {seeds}."
+        return f"# What the faults did\n\n{made} {EXPLANATION}"
 
     def _errors(self) -> str:
         parts = []

@@ -1,0 +1,44 @@
+"""Keeps a driver from using up the machine while the head is gone.
+
+Ray 2.60 asks for errors and for logs in a thread each, and when no head answers asks again at once (print_logs and
+listen_error_messages in ray/_private/worker.py). Two threads that never wait take two cores, and the process's other
+threads get the interpreter seldom: the API answered up to 3 s late.
+"""
+
+import time
+from typing import Any, Final
+
+import ray._raylet
+
+POLL_AGAIN_S: Final = 0.5  # after a poll that no head answered
+
+_ErrorSubscriber: Any = ray._raylet.GcsErrorSubscriber  # type: ignore[attr-defined]
+_LogSubscriber: Any = ray._raylet.GcsLogSubscriber  # type: ignore[attr-defined]
+
+
+class PatientErrorSubscriber(_ErrorSubscriber):  # type: ignore[misc]
+    """Waits after a poll that no head answered."""
+
+    def poll(self, timeout: float | None = None) -> Any:
+        """The next error and its id, or None for both."""
+        found = super().poll(timeout)
+        if found[1] is None:
+            time.sleep(POLL_AGAIN_S)
+        return found
+
+
+class PatientLogSubscriber(_LogSubscriber):  # type: ignore[misc]
+    """Waits after a poll that no head answered."""
+
+    def poll(self, timeout: float | None = None) -> Any:
+        """The next lines of a log; none when no head answered."""
+        found = super().poll(timeout)
+        if not found or not found["lines"]:
+            time.sleep(POLL_AGAIN_S)
+        return found
+
+
+def install() -> None:
+    """Make Ray use these from its next `ray.init` on."""
+    ray._raylet.GcsErrorSubscriber = PatientErrorSubscriber  # type: ignore[attr-defined]
+    ray._raylet.GcsLogSubscriber = PatientLogSubscriber  # type: ignore[attr-defined]
