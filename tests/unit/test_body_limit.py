@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -12,7 +11,6 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from seedcore.api.body_limit import MAX_WAITING, PROGRESS_BYTES, SMALL_BODY_BYTES, SMALL_BUDGET_BYTES, BodyLimit
-from seedcore.settings import load_settings
 from tests.server import Connection, Served, api_process, serving
 from tests.waiting import wait_until_async
 
@@ -21,59 +19,11 @@ LARGE = 2 * SMALL_BODY_BYTES
 SOON_S = 0.3
 NEVER_S = 600.0
 
-# What the API may take beyond what it has after its start.
-TIMES_A_BODY = 30  # the body, and the Python objects of the worst one
-WAITING_BYTES = 650 * 1024  # twice what uvicorn reads at once, and 64 KiB of what it has read before
-CONNECTION_BYTES = 64 * 1024  # of a header that is not complete
-IDLE_CONNECTIONS = 1000
-UPLOADS = 40
-WORST = b'{"":0},'  # seven bytes that become a dict
-
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Served]:
     with api_process() as served:
         yield served
-
-
-def worst_body(size: int) -> bytes:
-    """A valid body of this size which takes the most memory."""
-    start, end = b'{"value": [', b"0]}"
-    return (start + WORST * ((size - len(start) - len(end)) // len(WORST)) + end).ljust(size)
-
-
-async def test_memory_stays_bounded_whatever_comes_at_once(api: Served) -> None:
-    settings = load_settings()
-    bound = (
-        api.process.memory_info().rss
-        + TIMES_A_BODY * (settings.api_max_buffered_bytes + SMALL_BUDGET_BYTES)
-        + MAX_WAITING * WAITING_BYTES
-        + IDLE_CONNECTIONS * CONNECTION_BYTES
-    )
-    assert bound < 1.5 * 2**30  # of API_MEMORY=2g; the rest is for the node's own processes
-    body = worst_body(settings.api_max_body_bytes)
-    statuses: Counter[int] = Counter()
-
-    async def upload() -> None:
-        connection = await Connection.to(api.port)
-        sending = asyncio.create_task(connection.put(len(body), body))
-        answer = await connection.answer()
-        statuses[answer.status_code] += 1
-        assert "retry-after" in answer.headers or "make up" in answer.json()["detail"]
-        connection.close()
-        await sending
-
-    async def ask_for_health() -> None:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
-            while statuses.total() < UPLOADS:
-                assert (await client.get("/healthz")).status_code == 200
-
-    idle = [await Connection.to(api.port) for _ in range(IDLE_CONNECTIONS)]
-    await asyncio.gather(ask_for_health(), *(upload() for _ in range(UPLOADS)))
-    for connection in idle:
-        connection.close()
-    assert statuses == {503: UPLOADS}  # there is no head, or no room
-    assert api.peak_bytes < bound
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def damage(data: bytearray, dice: random.Random) -> None:
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_random_damage_of_the_file_never_gives_a_wrong_value(good: Path, tmp_path: Path, seed: int) -> None:
     outcomes = set()
     for number in range(30):
@@ -223,7 +223,7 @@ def write_until_killed(path: Path, item_bytes: int, ready: int) -> None:
         put(store, {f"item {dice.randrange(20)}": dice.randbytes(dice.randrange(item_bytes)) for _ in many})
 
 
-@pytest.mark.parametrize(("item_bytes", "times"), [(5_000, 50), (12_000_000, 5)])
+@pytest.mark.parametrize(("item_bytes", "times"), [(5_000, 20), (12_000_000, 3)])
 def test_a_killed_process_is_not_taken_for_damage(tmp_path: Path, item_bytes: int, times: int) -> None:
     path = tmp_path / "items.sqlite3"
     dice = random.Random(item_bytes)
