@@ -119,8 +119,11 @@ class FaultStack:
         """SIGKILL to all that runs in the containers, as by a crash: Docker restarts them by their restart policy."""
         for container in containers:
             container.reload()
-        for pid in [container.attrs["State"]["Pid"] for container in containers]:
+        killed = [container.attrs["State"]["Pid"] for container in containers]
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)  # the first process; the kernel kills the others with it
+        for container, pid in zip(containers, killed, strict=True):
+            wait_until(lambda container=container, pid=pid: first_process(container) != pid)  # type: ignore[misc]
 
     @contextmanager
     def slow_disk(self, name: str, delay_s: float) -> Iterator[None]:
@@ -258,6 +261,12 @@ def address_of(container: Container) -> str:
     """Its IP address in the stack's network."""
     (network,) = container.attrs["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
+
+
+def first_process(container: Container) -> int:
+    """As this machine numbers it; 0 when there is none."""
+    container.reload()
+    return int(container.attrs["State"]["Pid"])
 
 
 def health(container: Container) -> str:
