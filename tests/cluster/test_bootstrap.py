@@ -146,7 +146,7 @@ def test_a_token_that_does_not_work(cluster: Cluster, tmp_path: Path, content: s
     token = tmp_path / "token"
     if content is not None:
         token.write_text(content)
-    refused(cluster, str(token), reason, "make down", RAY_AUTH_TOKEN_PATH=str(token))
+    refused(cluster, str(token), reason, "make rotate-token", RAY_AUTH_TOKEN_PATH=str(token))
 
 
 def test_a_bad_value_is_named(cluster: Cluster) -> None:
