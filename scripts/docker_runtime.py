@@ -76,15 +76,8 @@ class DockerRuntime:
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it in a worker container of its own, which has the volume."""
-        command = ["docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", WORKER]
-        return subprocess.run(
-            [*command, "-m", module, *arguments],
-            cwd=PROJECT_ROOT,
-            env=self._environment,
-            check=False,
-            stdin=stdin,
-            stdout=stdout,
-        ).returncode
+        command = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", WORKER, "-m", module, *arguments]
+        return self._compose(*command, stdin=stdin, stdout=stdout)
 
     def logs(self, service: str | None, *, follow: bool) -> int:
         """Show Compose's logs."""
@@ -199,15 +192,16 @@ class DockerRuntime:
             return False
         return True
 
-    def _compose(self, *arguments: str) -> int:
-        return self._run("docker", "compose", *arguments)
+    def _compose(self, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> int:
+        command = ("docker", "compose", *arguments)
+        environment = self._environment
+        return subprocess.run(
+            command, cwd=PROJECT_ROOT, env=environment, check=False, stdin=stdin, stdout=stdout
+        ).returncode
 
     def _compose_or_fail(self, *arguments: str) -> None:
         if self._compose(*arguments):
             raise StackError(f"`docker compose {' '.join(arguments)}` failed as it says above. See `make ps`.")
-
-    def _run(self, *command: str) -> int:
-        return subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
 
 
 def _failure(container: Container) -> ServiceFailure | None:

@@ -135,11 +135,15 @@ class LocalRuntime:
 
     def run_module(self, service: str, module: str, arguments: list[str]) -> int:
         """Run it on this machine, with the stack's settings; all services have the same here."""
-        command = [sys.executable, "-m", module, *arguments]
-        return subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
+        return self._run_python(module, arguments)
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it on this machine."""
+        return self._run_python(module, arguments, stdin=stdin, stdout=stdout)
+
+    def _run_python(
+        self, module: str, arguments: list[str], stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    ) -> int:
         command = [sys.executable, "-m", module, *arguments]
         environment = self._environment
         return subprocess.run(

@@ -154,7 +154,7 @@ def restore(settings: Settings, arguments: Arguments) -> int:
     with file.open("rb") as archive:
         code = runtime.run_with_state("scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
     if code:
-        raise StackError("nothing was restored, as it says above; the items are as they were.")
+        raise StackError("what was not replaced, as it says above, is as it was.")
     # An actor reads its store's file until it is told to open it anew.
     if runtime.is_up() and runtime.run_module(HEAD, "scripts.restart_actors", []):
         raise StackError("the items are restored, but the actors were not restarted: `make down`, then `make up`.")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from seedcore.errors import SeedCoreError
-from seedcore.memory.backups import backup, restore
+from seedcore.memory import backups
 from seedcore.settings import Settings, SettingsError, load_settings
 
 MANIFEST: Final = "manifest.json"
@@ -51,7 +51,7 @@ def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
         copies = Path(folder)
         for name in names:
             (copies / name).parent.mkdir(exist_ok=True)
-            backup(settings.state_dir / name, copies / name)
+            backups.backup(settings.state_dir / name, copies / name)
         manifest = {"format": FORMAT, "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "stores": names}
         (copies / MANIFEST).write_text(json.dumps(manifest))
         with tarfile.open(fileobj=output, mode="w|") as archive:
@@ -81,10 +81,14 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
         copies = Path(folder)
         names = _extract(archive, copies)
         for name in names:
-            backup(copies / name, copies / f"{name}.checked")
-        for name in names:
+            backups.check(copies / name)
+        for position, name in enumerate(names):
             (settings.state_dir / name).parent.mkdir(exist_ok=True)
-            restore(copies / name, settings.state_dir / name)
+            try:
+                backups.restore(copies / name, settings.state_dir / name)
+            except SeedCoreError as error:
+                done = ", ".join(names[:position]) or "none"
+                raise ArchiveError(f"{error}. Stores replaced before that: {done}. `make down`, `make up`") from error
     return names
 
 

@@ -17,6 +17,7 @@ from seedcore.memory.schema import Schema
 logger = logging.getLogger(__name__)
 
 SCHEMAS: Final = (item_store.SCHEMA, miss_store.SCHEMA)
+RESTORE_ANOTHER: Final = "restore another backup"
 
 
 def backup(path: Path, destination: Path) -> int:
@@ -46,6 +47,19 @@ def backup(path: Path, destination: Path) -> int:
     return rows
 
 
+def check(backup_path: Path) -> int:
+    """Check all of a backup, as `restore` does before it replaces anything.
+
+    Returns:
+        how many items, or counters of misses, are in it.
+
+    Raises:
+        StoreDamagedError, StoreUnavailableError: as `restore`.
+    """
+    with _explained(f"read {backup_path}"), closing(_connect(backup_path, "mode=ro")) as connection:
+        return _check(connection, backup_path, RESTORE_ANOTHER)
+
+
 def restore(backup_path: Path, path: Path) -> Path | None:
     """Put a copy of the backup in the store's place. Its writer, if it is alive, is fenced at its next write.
 
@@ -71,7 +85,7 @@ def restore(backup_path: Path, path: Path) -> Path | None:
             opened.callback(store_files.building_path, path)  # deletes what a failure leaves
             _copy(backup_path, building)
             with closing(_connect(building, "mode=rw")) as new:
-                rows = _check(new, backup_path, "restore another backup")
+                rows = _check(new, backup_path, RESTORE_ANOTHER)
                 old = _present_store(path, opened)
                 new.execute("PRAGMA synchronous = OFF")  # the whole file is synced at its end
                 new.execute("BEGIN")

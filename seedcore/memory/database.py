@@ -140,8 +140,7 @@ class Database:
             writer = self._connect(opened)
             self._schema.check(writer, self.path)  # before anything is written
             writer.execute("BEGIN IMMEDIATE")
-            salvage.check(writer, self.path, self._schema)
-            cut_leftovers(log)
+            cut_leftovers(log, salvage.check(writer, self.path, self._schema))
             self._schema.migrate(writer)
             writer.execute(
                 "INSERT INTO writer (only_row, epoch) VALUES (1, 1) "
@@ -153,7 +152,7 @@ class Database:
             request_log.forget_dead_clients(writer, clock())
             writer.execute("COMMIT")
             clock.saved(time_seen)
-            cut_leftovers(log)  # again: with readers alive SQLite may know less of the log than is in it
+            cut_leftovers(log, read_wal(log))  # again: with readers alive SQLite may know less of it than is there
             self._identity = store_files.identity(self.path)
             reader = self._connect(opened)
             reader.execute("PRAGMA query_only = ON")

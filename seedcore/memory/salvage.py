@@ -66,8 +66,11 @@ def check_emptied(path: Path, had_content: bool) -> None:
         raise StoreDamagedError(f"{path} is empty, and was not before")
 
 
-def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> WalContent:
     """Check the whole file, inside a write transaction, so that nobody else writes.
+
+    Returns:
+        what is in its write-ahead log.
 
     Raises:
         StoreDamagedError: saying what is wrong.
@@ -77,6 +80,7 @@ def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     if wal.damage:
         raise StoreDamagedError(f"the write-ahead log of {path} is damaged: {wal.damage}")
     check_tables(connection, path, schema)
+    return wal
 
 
 def check_tables(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:

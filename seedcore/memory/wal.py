@@ -68,14 +68,17 @@ def read_wal(path: Path) -> WalContent:
         return _content(_frames(file, header, page_size, order), page_size)
 
 
-def cut_leftovers(path: Path) -> None:
+def cut_leftovers(path: Path, content: WalContent) -> None:
     """Cut off what follows the last whole transaction; for the one process that writes, while it does not.
 
     A part of a killed process's transaction, once another is written over its beginning, would look like damage.
+
+    Args:
+        path: of the log.
+        content: what is in it now.
     """
-    end = read_wal(path).end
-    if end:
-        os.truncate(path, end)
+    if content.end:
+        os.truncate(path, content.end)
 
 
 def _content(frames: Iterator[_Frame], page_size: int) -> WalContent:

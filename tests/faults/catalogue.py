@@ -1,7 +1,8 @@
 """The faults. Each function injects one into a stack under load and returns when nothing is left to be repaired."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -61,10 +62,8 @@ class Fault:
 
     def check(self, run: FaultRun) -> None:
         """Hold what came of it to what is promised."""
-        verdict = run.finished.verdict
-        assert (verdict.lost, verdict.stale) == ([], [])
-        assert self.may_fail or not verdict.errors
-        assert verdict.longest_stall_s <= self.allowed_stall_s
+        run.finished.check()
+        assert self.may_fail or not run.finished.verdict.errors
 
 
 def kill_each_actor(stack: FaultStack, run: FaultRun) -> None:
@@ -82,18 +81,16 @@ def kill_an_actor_ten_times(stack: FaultStack, run: FaultRun) -> None:
 
 
 def kill_an_actor_for_good_and_bootstrap(stack: FaultStack, run: FaultRun) -> None:
-    before = stack.actor("mw")["pid"]
-    run.mark("ray.kill")
-    stack.kill_for_good("mw")
-    stack.project.make("bootstrap")
-    wait_until(lambda: stack.actor("mw")["pid"] not in (None, before))
+    with _replaced(stack, "mw"):
+        run.mark("ray.kill")
+        stack.kill_for_good("mw")
+        stack.project.make("bootstrap")
 
 
 def kill_an_actor_for_good_and_create_it_on_demand(stack: FaultStack, run: FaultRun) -> None:
-    before = stack.actor("mw")["pid"]
-    run.mark("ray.kill")
-    stack.kill_for_good("mw")
-    wait_until(lambda: stack.actor("mw")["pid"] not in (None, before))
+    with _replaced(stack, "mw"):
+        run.mark("ray.kill")
+        stack.kill_for_good("mw")
 
 
 def kill_the_worker(stack: FaultStack, run: FaultRun) -> None:
@@ -123,36 +120,34 @@ def pause_the_worker(stack: FaultStack, run: FaultRun) -> None:
 
 
 def head_dead_for_90_s(stack: FaultStack, run: FaultRun) -> None:
-    head, before = stack.container(HEAD), stack.project.actors()
-    run.mark("SIGKILL")
-    head.kill()  # by the engine, so that it stays dead
-    assert health(head) == "down"
-    api = stack.container(API)
-    began, used = time.monotonic(), _cpu_seconds(api)
-    while time.monotonic() < began + 90:
-        answer = stack.project.api.get("/readyz")
-        assert answer.status_code == 200, f"the actors do answer, but /readyz says {answer.text}"
-        time.sleep(2)
-    assert _cpu_seconds(api) - used < 90 * 0.7  # it does not spin for want of a head
-    run.mark("start")
-    head.start()
-    _wait_for_recovery(stack, run)
-    assert stack.project.actors() == before
+    with _same_actors(stack):
+        head = stack.container(HEAD)
+        run.mark("SIGKILL")
+        head.kill()  # by the engine, so that it stays dead
+        assert health(head) == "down"
+        api = stack.container(API)
+        began, used = time.monotonic(), _cpu_seconds(api)
+        while time.monotonic() < began + 90:
+            answer = stack.project.api.get("/readyz")
+            assert answer.status_code == 200, f"the actors do answer, but /readyz says {answer.text}"
+            time.sleep(2)
+        assert _cpu_seconds(api) - used < 90 * 0.7  # it does not spin for want of a head
+        run.mark("start")
+        head.start()
+        _wait_for_recovery(stack, run)
 
 
 def kill_the_gcs(stack: FaultStack, run: FaultRun) -> None:
-    before = stack.project.actors()
-    run.mark("SIGKILL")
-    stack.kill_process(HEAD, "gcs_server")
-    wait_until(lambda: health(stack.container(HEAD)) != "healthy")
-    _wait_for_recovery(stack, run)
-    assert stack.project.actors() == before
+    with _same_actors(stack):
+        run.mark("SIGKILL")
+        stack.kill_process(HEAD, "gcs_server")
+        wait_until(lambda: health(stack.container(HEAD)) != "healthy")
+        _wait_for_recovery(stack, run)
 
 
 def pause_the_head(stack: FaultStack, run: FaultRun) -> None:
-    before = stack.project.actors()
-    _pause(stack, run, HEAD, 30)
-    assert stack.project.actors() == before
+    with _same_actors(stack):
+        _pause(stack, run, HEAD, 30)
 
 
 def kill_the_api(stack: FaultStack, run: FaultRun) -> None:
@@ -225,26 +220,24 @@ def two_bootstraps_and_one_killed(stack: FaultStack, run: FaultRun) -> None:
 
 
 def slow_disk(stack: FaultStack, run: FaultRun) -> None:
-    before = stack.project.actors()
-    run.mark("slow")
-    with stack.slow_disk("mw", DISK_DELAY_S):
-        began = time.monotonic()
-        for number in range(20):
-            asked = time.monotonic()
-            stack.project.put("slow-disk", "item", number)
-            assert time.monotonic() - asked > DISK_DELAY_S  # the fault is there
-        run.mark(f"{(time.monotonic() - began) / 20:.2f} s a write")
-    assert stack.project.actors() == before
+    with _same_actors(stack):
+        run.mark("slow")
+        with stack.slow_disk("mw", DISK_DELAY_S):
+            began = time.monotonic()
+            for number in range(20):
+                asked = time.monotonic()
+                stack.project.put("slow-disk", "item", number)
+                assert time.monotonic() - asked > DISK_DELAY_S  # the fault is there
+            run.mark(f"{(time.monotonic() - began) / 20:.2f} s a write")
 
 
 def memory_pressure(stack: FaultStack, run: FaultRun) -> None:
-    before = stack.project.actors()
-    run.mark("an actor eats memory")
-    told = stack.in_api(EATS_MEMORY)
-    run.mark("killed")
-    assert "memory" in told, told
-    assert stack.project.actors() == before
-    _wait_for_recovery(stack, run)
+    with _same_actors(stack):
+        run.mark("an actor eats memory")
+        told = stack.in_api(EATS_MEMORY)
+        run.mark("killed")
+        assert "memory" in told, told
+        _wait_for_recovery(stack, run)
 
 
 def _cpu_seconds(container: Container) -> float:
@@ -252,10 +245,25 @@ def _cpu_seconds(container: Container) -> float:
 
 
 def _kill_actors(stack: FaultStack, run: FaultRun, *names: str) -> None:
+    with _replaced(stack, *names):
+        run.mark("SIGKILL")
+        stack.kill_actors(*names)
+
+
+@contextmanager
+def _replaced(stack: FaultStack, *names: str) -> Iterator[None]:
+    """Afterwards each of these singletons has another process."""
     before = {name: stack.actor(name)["pid"] for name in names}
-    run.mark("SIGKILL")
-    stack.kill_actors(*names)
+    yield
     wait_until(lambda: all(stack.actor(name)["pid"] not in (None, before[name]) for name in names))
+
+
+@contextmanager
+def _same_actors(stack: FaultStack) -> Iterator[None]:
+    """No singleton has another process afterwards."""
+    before = stack.project.actors()
+    yield
+    assert stack.project.actors() == before
 
 
 def _pause(stack: FaultStack, run: FaultRun, service: str, seconds: float) -> None:

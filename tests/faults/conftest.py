@@ -38,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     report = config.stash[REPORT]
     if report.rows:
+        report.draw()
         terminalreporter.section("faults")
         terminalreporter.write_line(report.table())
         terminalreporter.write_line(f"\nThe table and the picture are in {report.folder}.")

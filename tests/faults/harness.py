@@ -40,6 +40,11 @@ class Row:
     answers: list[tuple[float, bool]]
     seed: int
 
+    def check(self) -> None:
+        """Hold what came of it to what every fault is held to."""
+        assert (self.verdict.lost, self.verdict.stale) == ([], [])
+        assert self.verdict.longest_stall_s <= self.allowed_stall_s
+
 
 @dataclass
 class FaultRun:

@@ -91,33 +91,31 @@ def read_journal(path: Path, offset: int = 0) -> Iterator[Record]:
 class _Writes:
     """The writes to one item, in their order, which is that of their numbers."""
 
-    records: list[Record] = field(default_factory=list)
-    acknowledged: list[Record] = field(default_factory=list)
+    by_number: dict[int, Record] = field(default_factory=dict)
+    acknowledged: list[int] = field(default_factory=list)  # their numbers
+    ends: list[float] = field(default_factory=list)  # when they were
 
     def add(self, record: Record) -> None:
-        self.records.append(record)
+        number = record.number or NEVER_WRITTEN
+        self.by_number[number] = record
         if not record.error:
-            self.acknowledged.append(record)
+            self.acknowledged.append(number)
+            self.ends.append(record.ended)
 
     def last_acknowledged_before(self, time: float) -> int:
-        ends = [record.ended for record in self.acknowledged]
-        position = bisect_left(ends, time)
-        return self.acknowledged[position - 1].number or NEVER_WRITTEN if position else NEVER_WRITTEN
+        position = bisect_left(self.ends, time)
+        return self.acknowledged[position - 1] if position else NEVER_WRITTEN
 
     def may_be(self, number: int | None, asked: float, answered: float) -> bool:
         """Whether a read between these times may find this number, or nothing if it is None."""
         floor = self.last_acknowledged_before(asked)
-        if number is not None:
-            return number >= floor and any(
-                record.number == number and record.operation is Operation.SET and record.started < answered
-                for record in self.records
+        if number is None:
+            return floor == NEVER_WRITTEN or any(
+                record.operation is Operation.DELETE and later >= floor and record.started < answered
+                for later, record in self.by_number.items()
             )
-        if floor == NEVER_WRITTEN:
-            return True
-        return any(
-            record.operation is Operation.DELETE and (record.number or 0) >= floor and record.started < answered
-            for record in self.records
-        )
+        write = self.by_number.get(number)
+        return write is not None and number >= floor and write.operation is Operation.SET and write.started < answered
 
 
 @dataclass(frozen=True)

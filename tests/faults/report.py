@@ -35,7 +35,7 @@ three processes write and read, through the HTTP API and through `MwManager`.
 
 
 class Report:
-    """Collects one row for each fault, and writes them down after each, so that a run that ends early has told.
+    """Collects one row for each fault, and writes the table after each, so that a run that ends early has told.
 
     Args:
         folder: for `faults.md` and `faults.svg`.
@@ -55,7 +55,18 @@ class Report:
         self.folder.mkdir(parents=True, exist_ok=True)
         parts = (self._heading(), self.table(), self._errors())
         (self.folder / "faults.md").write_text("\n\n".join(parts) + "\n")
-        self._draw(self.folder / "faults.svg")
+
+    def draw(self) -> None:
+        """Make the picture of all rows; at the end, since it takes the machine that is under test."""
+        rows = [row for row in self.rows if row.answers]
+        lines = max(1, -(-len(rows) // COLUMNS))
+        figure, axes = plt.subplots(lines, COLUMNS, figsize=(14, 2.2 * lines), squeeze=False, layout="constrained")
+        for axis in axes.flat[len(rows) :]:
+            axis.axis("off")
+        for row, axis in zip(rows, axes.flat, strict=False):
+            _draw_row(axis, row)
+        figure.savefig(self.folder / "faults.svg")
+        plt.close(figure)
 
     def table(self) -> str:
         """In Markdown, which reads well in a terminal too."""
@@ -80,17 +91,6 @@ class Report:
             for error, times in sorted(row.verdict.errors.items(), key=lambda item: -item[1]):
                 parts.append(f"- {row.fault}: {times} times `{error[:SHOWN_CHARACTERS]}`")
         return "\n".join(["What the failed requests were told:", "", *parts]) if parts else "No request failed."
-
-    def _draw(self, path: Path) -> None:
-        rows = [row for row in self.rows if row.answers]
-        lines = max(1, -(-len(rows) // COLUMNS))
-        figure, axes = plt.subplots(lines, COLUMNS, figsize=(14, 2.2 * lines), squeeze=False, layout="constrained")
-        for axis in axes.flat[len(rows) :]:
-            axis.axis("off")
-        for row, axis in zip(rows, axes.flat, strict=False):
-            _draw_row(axis, row)
-        figure.savefig(path)
-        plt.close(figure)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -4,14 +4,16 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.faults.harness import FaultRun, Row, under_load
+from tests.faults.harness import Row, under_load
 from tests.faults.journal import Verdict
 from tests.faults.report import Report
+from tests.faults.small_disk import SmallDisk
 from tests.faults.stack import FaultStack
 from tests.waiting import wait_until
 
@@ -29,43 +31,37 @@ def put(stack: FaultStack, value: Any) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-def finish(run: FaultRun, report: Report) -> None:
-    """Take the row, and hold it to what every fault is held to."""
+@pytest.mark.parametrize(
+    ("fault", "on", "value", "status"),
+    [
+        ("state volume full", SmallDisk.full, LARGE, 507),
+        ("state volume refuses every write", SmallDisk.unwritable, "refused", 503),
+    ],
+    ids=["full", "refuses every write"],
+)
+def test_a_disk_that_cannot_be_written(
+    stack: FaultStack,
+    report: Report,
+    seed: int,
+    fault: str,
+    on: Callable[[SmallDisk], AbstractContextManager[None]],
+    value: str,
+    status: int,
+) -> None:
+    put(stack, "before")
+    before = stack.project.actors()
+    with under_load(stack, fault, OUTAGE_S, seed) as run:
+        run.mark("cannot be written")
+        with on(stack.disk):
+            answered, told = wait_until(lambda: _unless_kept(put(stack, value)))
+            assert answered == status, told
+            assert "mw.sqlite3" in told
+            assert stack.project.get("disk", "probe") == "before"
+        run.mark("can again")
+        assert put(stack, "after")[0] == 200
+    assert stack.project.actors() == before
     report.add(run)
-    assert (run.finished.verdict.lost, run.finished.verdict.stale) == ([], [])
-    assert run.finished.verdict.longest_stall_s <= run.finished.allowed_stall_s
-
-
-def test_a_full_disk(stack: FaultStack, report: Report, seed: int) -> None:
-    put(stack, "before")
-    before = stack.project.actors()
-    with under_load(stack, "state volume full", OUTAGE_S, seed) as run:
-        run.mark("full")
-        with stack.disk.full():
-            status, told = wait_until(lambda: _unless_kept(put(stack, LARGE)))
-            assert status == 507, told
-            assert "mw.sqlite3" in told
-            assert stack.project.get("disk", "probe") == "before"
-        run.mark("space again")
-        assert put(stack, "after")[0] == 200
-    assert stack.project.actors() == before
-    finish(run, report)
-
-
-def test_a_disk_that_refuses_every_write(stack: FaultStack, report: Report, seed: int) -> None:
-    put(stack, "before")
-    before = stack.project.actors()
-    with under_load(stack, "state volume refuses every write", OUTAGE_S, seed) as run:
-        run.mark("read-only")
-        with stack.disk.unwritable():
-            status, told = wait_until(lambda: _unless_kept(put(stack, "refused")))
-            assert status == 503, told
-            assert "mw.sqlite3" in told
-            assert stack.project.get("disk", "probe") == "before"
-        run.mark("writable")
-        assert put(stack, "after")[0] == 200
-    assert stack.project.actors() == before
-    finish(run, report)
+    run.finished.check()
 
 
 def test_files_that_a_new_process_may_not_write(stack: FaultStack, report: Report, seed: int) -> None:
@@ -84,7 +80,8 @@ def test_files_that_a_new_process_may_not_write(stack: FaultStack, report: Repor
         run.mark("permission")
         assert put(stack, "after")[0] == 200
         assert stack.actor("mw")["pid"] == reader
-    finish(run, report)
+    report.add(run)
+    run.finished.check()
 
 
 def _unless_kept(answer: tuple[int, str]) -> tuple[int, str] | None:

@@ -20,7 +20,6 @@ from tests.faults.catalogue import ACTOR_S, API_S, WORKER_S
 from tests.faults.harness import under_load
 from tests.faults.report import Report
 from tests.faults.stack import API, WORKER, FaultStack, health, run_in
-from tests.faults.test_disk import finish
 from tests.waiting import wait_until
 
 CONNECTIONS: Final = 1000
@@ -64,7 +63,8 @@ def test_retries_while_the_api_dies_change_nothing_twice(stack: FaultStack, repo
     assert set(deletes) == {200}
     hot = {item["item_id"]: item["misses"] for item in stack.project.api.get("/hot-items?n=10000").json()}
     assert hot[missed] == asked
-    finish(run, report)
+    report.add(run)
+    run.finished.check()
 
 
 async def _many_connections(url: str) -> int:
@@ -95,7 +95,8 @@ def test_many_connections_and_large_bodies(stack: FaultStack, report: Report, se
         run.mark(f"at most {peak.result() / 2**20:.0f} MiB")
     assert stack.container(API).attrs["State"]["StartedAt"] == before
     assert peak.result() < BOUND_BYTES
-    finish(run, report)
+    report.add(run)
+    run.finished.check()
 
 
 def _peak_memory(container: Container, done: threading.Event) -> int:
@@ -142,7 +143,8 @@ def test_the_clock_set_back_by_an_hour(stack: FaultStack, report: Report, seed: 
         wait_until(lambda: stack.actor("shared_cache")["pid"] not in (None, pid))
         _assert_ttl_works(stack)
     assert stack.project.api.get(long_lived).status_code == 200
-    finish(run, report)
+    report.add(run)
+    run.finished.check()
 
 
 def _worker_time(stack: FaultStack) -> float:
@@ -170,7 +172,8 @@ def test_a_node_with_a_wrong_token(stack: FaultStack, report: Report, seed: int,
         run.mark("refused")
         assert refused.returncode != 0
         assert "token" in refused.stdout.lower(), refused.stdout
-    finish(run, report)
+    report.add(run)
+    run.finished.check()
 
 
 def test_rotate_token(stack: FaultStack, report: Report, seed: int) -> None:
@@ -183,7 +186,8 @@ def test_rotate_token(stack: FaultStack, report: Report, seed: int) -> None:
     with under_load(stack, "after `make rotate-token`", WORKER_S, seed) as run:
         assert stack.project.get("token", "item") == "kept"
     assert stack.project.dashboard_status(before) == 403
-    finish(run, report)
+    report.add(run)
+    run.finished.check()
 
 
 def test_a_worker_with_another_token_is_told_by_ps_and_brought_back_by_up(stack: FaultStack) -> None:
