@@ -54,12 +54,12 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
     with _only_thread_that_connects(settings):
         if ray.is_initialized():
             return
-        export_ray_environment(settings)
-        _reload_ray_configuration()
-        ray_polling.install()
         for attempt in _retrying(settings, ClusterUnreachableError):
             with attempt:
                 probe_head(settings)
+        export_ray_environment(settings)
+        _reload_ray_configuration()
+        ray_polling.install()
         try:
             ray.init(
                 address=settings.ray_address,
