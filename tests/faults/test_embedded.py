@@ -66,8 +66,12 @@ def test_a_verb_after_an_interrupted_down(local_stack: Project, verb: str) -> No
     local_stack.put("interrupted", "item", verb)
     log = local_stack.folder / f".local/log/{local_stack.name}/supervisord.log"
     before = log.read_text().count("waiting for")  # its words when it stops its programs
+    # A test run in the background of a shell ignores the interrupt, and what it starts would as well.
     down = subprocess.Popen(
-        ["make", "down"], cwd=local_stack.folder, env=local_stack.environment, start_new_session=True
+        ["env", "--default-signal=INT", "make", "down"],
+        cwd=local_stack.folder,
+        env=local_stack.environment,
+        start_new_session=True,
     )
     wait_until(lambda: log.read_text().count("waiting for") > before)
     os.killpg(down.pid, signal.SIGINT)
