@@ -1,6 +1,7 @@
 """Calls one singleton actor: finds it, waits for it while it restarts, and finds it again after it was killed."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -13,6 +14,8 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 from seedcore.bootstrap import get_singleton
 from seedcore.cluster import explain_silence, in_thread
 from seedcore.errors import ActorUnavailableError, SeedCoreError
+from seedcore.gathered_calls import GatheredCalls
+from seedcore.memory.calls import Answer, Call
 from seedcore.request_ids import RequestIds
 from seedcore.settings import Settings
 
@@ -34,6 +37,7 @@ class ActorClient:
         self._handle: ActorHandle[Any] | None = None
         self._job_id: str | None = None
         self._requests = RequestIds()
+        self._of_thread = threading.local()
 
     @property
     def known_handle(self) -> ActorHandle[Any] | None:
@@ -81,7 +85,36 @@ class ActorClient:
                 raise _unwrapped(error) from error
 
     async def call_async(self, method: str, *arguments: object) -> Any:
-        """`call` without blocking the event loop."""
+        """`call` without blocking the event loop. Calls at the same time travel together."""
+        if _bytes_in(arguments) > INLINE_BYTES:
+            return await self._call_alone(method, *arguments)
+        try:
+            async with asyncio.timeout(self._settings.call_deadline_s):
+                return await self._gathered().call(Call(method, arguments))
+        except TimeoutError as error:
+            raise await asyncio.wrap_future(in_thread(lambda: self._silent(method))) from error
+
+    def _gathered(self) -> GatheredCalls:
+        """Of the loop that runs on this thread."""
+        loop = asyncio.get_running_loop()
+        if getattr(self._of_thread, "loop", None) is not loop:
+            self._of_thread.loop, self._of_thread.gathered = loop, GatheredCalls(self._send)
+        gathered: GatheredCalls = self._of_thread.gathered
+        return gathered
+
+    async def _send(self, calls: list[Call]) -> list[Answer]:
+        if len(calls) > 1 and hasattr(await self.find_async(), "perform"):  # an actor that runs older code has none
+            answers: list[Answer] = await self._call_alone("perform", calls)
+            return answers
+        return await asyncio.gather(*map(self._answer, calls))
+
+    async def _answer(self, call: Call) -> Answer:
+        try:
+            return Answer(await self._call_alone(call.method, *call.arguments))
+        except SeedCoreError as error:
+            return Answer(error=error)
+
+    async def _call_alone(self, method: str, *arguments: object) -> Any:
         deadline = time.monotonic() + self._settings.call_deadline_s
         while True:
             handle = await self.find_async()
@@ -146,6 +179,8 @@ def _bytes_in(arguments: Iterable[object]) -> int:
             size += sum(map(len, argument.values()))
         if isinstance(argument, Mapping | list):
             size += ELEMENT_BYTES * len(argument)
+        if isinstance(argument, list) and argument and isinstance(argument[0], Call):
+            size += sum(_bytes_in(call.arguments) for call in argument)
     return size
 
 

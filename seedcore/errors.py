@@ -25,6 +25,10 @@ class ActorUnavailableError(SeedCoreError):
     """Raised when an actor exists but did not answer before the deadline."""
 
 
+class ActorFailedError(SeedCoreError):
+    """Raised when a method of an actor raised what it should not; the actor's log has the traceback."""
+
+
 class BootstrapError(SeedCoreError):
     """Raised when a singleton could not be created or did not answer."""
 

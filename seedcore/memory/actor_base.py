@@ -1,14 +1,16 @@
 """What every actor of the working memory does at its birth, and how it writes."""
 
+import asyncio
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NoReturn, TypeVar
 
-from seedcore.errors import StoreDamagedError, StoreFencedError
+from seedcore.errors import ActorFailedError, SeedCoreError, StoreDamagedError, StoreFencedError
 from seedcore.logs import configure_logging
+from seedcore.memory.calls import Answer, Call
 from seedcore.memory.database import Database
 from seedcore.memory.group_commit import GroupCommit
 from seedcore.memory.request_log import RequestId, RequestLog
@@ -29,6 +31,19 @@ class StoreActor:
         self.started_at = time.time()
         self._writes: GroupCommit
         self._requests: RequestLog
+
+    async def perform(self, calls: Sequence[Call]) -> list[Answer]:
+        """Do several calls of this actor's methods at once; each has its own answer, as if it had come by itself."""
+        return await asyncio.gather(*map(self._answer, calls))
+
+    async def _answer(self, call: Call) -> Answer:
+        try:
+            return Answer(await getattr(self, call.method)(*call.arguments))
+        except SeedCoreError as error:
+            return Answer(error=error)
+        except Exception as error:
+            logger.exception("%s failed", call.method)
+            return Answer(error=ActorFailedError(f"{call.method} raised {type(error).__name__}: {error}"))
 
     def owns(self, database: Database) -> None:
         """Take the database as the one that `write` writes to."""

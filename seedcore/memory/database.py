@@ -96,6 +96,7 @@ class Database:
         self._clock: StoreClock | None = None
         self._after_commit: list[Callable[[], None]] = []
         self._writer: sqlite3.Connection | None = None
+        self.identity: tuple[int, int] | None = None  # of the file that this process has written to
         self._reader_in_use = threading.RLock()
         try:
             self._become_writer()
@@ -153,7 +154,7 @@ class Database:
             writer.execute("COMMIT")
             clock.saved(time_seen)
             cut_leftovers(log, read_wal(log))  # again: with readers alive SQLite may know less of it than is there
-            self._identity = store_files.identity(self.path)
+            self.identity = store_files.identity(self.path)
             reader = self._connect(opened)
             reader.execute("PRAGMA query_only = ON")
             self._writer, self.reader, self._clock = writer, reader, clock
@@ -200,7 +201,7 @@ class Database:
         raise error
 
     def _check_fence(self, writer: sqlite3.Connection) -> None:
-        if store_files.identity(self.path) != self._identity:
+        if store_files.identity(self.path) != self.identity:
             raise StoreFencedError(f"another file has taken the place of {self.path}; its writer of before must stop")
         if _read_epoch(writer) != self._epoch:
             raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")

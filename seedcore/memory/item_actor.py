@@ -5,9 +5,11 @@ from contextlib import suppress
 
 from seedcore.errors import StoreUnavailableError
 from seedcore.memory.actor_base import StoreActor
-from seedcore.memory.item_store import ItemStore
+from seedcore.memory.item_store import EVERYBODY, ItemStore
 from seedcore.memory.limits import check_keys, check_sizes, check_ttl
 from seedcore.memory.request_log import RequestId
+from seedcore.memory.store_clock import this_boot
+from seedcore.memory.store_reader import StoreLocation
 
 
 class ItemActor(StoreActor):
@@ -30,15 +32,39 @@ class ItemActor(StoreActor):
             await self.write(self._store.delete_expired)
         return {**self.read(self._store.stats), "hits": self.hits, "misses": self.misses, **self.process_stats()}
 
+    async def location(self) -> StoreLocation | None:
+        """Where the store is, for processes that see its file and can read it; None while it cannot be written."""
+        database = self._store.database
+        if database.identity is None:
+            return None
+        file = str(database.path.relative_to(self.settings.state_dir))
+        return StoreLocation(file, this_boot(), *database.identity, self._store.is_bounded)
+
+    async def note_reads(self, item_ids: Sequence[str], hits: int, misses: int) -> None:
+        """Count what another process has read from the store's file.
+
+        Args:
+            item_ids: those that count as used now, the last one last; only of a store that everybody shares.
+            hits: how many items were found.
+            misses: how many were not.
+        """
+        self.hits += hits
+        self.misses += misses
+        self._store.note_uses(EVERYBODY, item_ids)
+        await self._save_uses_if_many()
+
     async def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
         wanted = dict.fromkeys(check_keys("item_id", item_ids, self.settings.key_max_length))
         found = self.read(lambda: self._store.get_many(owner, wanted))
         self.hits += len(found)
         self.misses += len(wanted) - len(found)
+        await self._save_uses_if_many()
+        return found
+
+    async def _save_uses_if_many(self) -> None:
         if self._store.has_unsaved_uses:
             with suppress(StoreUnavailableError):  # reads go on when nothing can be written
                 await self.write(self._store.save_uses)
-        return found
 
     async def _set(
         self, owner: str, items: Mapping[str, bytes], ttl_s: float | None, request: RequestId | None

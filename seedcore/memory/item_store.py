@@ -1,8 +1,9 @@
 """Items in SQLite: values by owner and item id, with time to live and, for a cache, bounds."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,8 @@ from seedcore.memory.database import MACHINE_CLOCKS, Database, store_schema
 from seedcore.memory.store_clock import MachineClocks
 from seedcore.settings import Synchronous
 
+EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
+ITEMS_PER_QUERY: Final = 500  # a few hundred are as quick as thousands; SQLite takes 32,766 parameters at most
 MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
 
 # `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
@@ -46,6 +49,56 @@ class Bounds:
     max_bytes: int
 
 
+def read_items(
+    connection: sqlite3.Connection,
+    path: Path,
+    owner: str,
+    item_ids: Sequence[str],
+    clock: Callable[[], float],
+    max_bytes: int | None = None,
+) -> dict[str, bytes] | None:
+    """The values of those items that exist and have not expired.
+
+    Args:
+        connection: to read the file with.
+        path: of the file, for messages.
+        owner: whose items.
+        item_ids: each once.
+        clock: the store's time.
+        max_bytes: of a value; None for any.
+
+    Returns:
+        The values by item id, or None if one of them has more bytes than `max_bytes`.
+
+    Raises:
+        ItemDamagedError: one of them is not as it was written.
+    """
+    found = {}
+    for start in range(0, len(item_ids), ITEMS_PER_QUERY):
+        some = item_ids[start : start + ITEMS_PER_QUERY]
+        for item_id, value, expires_at, kept in connection.execute(_query(len(some), max_bytes), (owner, *some)):
+            if value is None:
+                return None
+            if checksum(owner, item_id, value, expires_at) != kept:
+                raise ItemDamagedError(
+                    f"item {item_id!r} in {path} is not as it was written: the disk changed it. "
+                    "Set it anew or delete it, or bring a backup back with `make restore`"
+                )
+            if expires_at is None or expires_at > clock():
+                found[item_id] = value
+    if len(item_ids) == 1:
+        return found
+    return {item_id: found[item_id] for item_id in item_ids if item_id in found}
+
+
+@cache
+def _query(items: int, max_bytes: int | None) -> str:
+    # Where only the length is asked for, SQLite does not read the value.
+    value = "value" if max_bytes is None else f"CASE WHEN length(value) <= {max_bytes} THEN value END"
+    which = "= ?" if items == 1 else f"IN ({', '.join('?' * items)})"
+    return f"SELECT item_id, {value}, expires_at, checksum FROM items WHERE owner = ? AND item_id {which}"  # noqa: S608 - numbers only
+
+
 class ItemStore:
     """The items of one database file.
 
@@ -74,6 +127,11 @@ class ItemStore:
         self._unsaved_uses: dict[tuple[str, str], int] = {}
 
     @property
+    def is_bounded(self) -> bool:
+        """Whether the least recently used items are evicted."""
+        return self._bounds is not None
+
+    @property
     def has_unsaved_uses(self) -> bool:
         """Whether so many reads have happened that their recency should be written."""
         return len(self._unsaved_uses) >= MAX_UNSAVED_USES
@@ -84,23 +142,16 @@ class ItemStore:
         Raises:
             ItemDamagedError: one of them is not as it was written.
         """
-        now = self.database.now()
-        found = {}
         with self.database.reading() as connection:
-            for item_id in item_ids:
-                row = connection.execute(
-                    "SELECT value, expires_at, checksum FROM items WHERE owner = ? AND item_id = ?", (owner, item_id)
-                ).fetchone()
-                if row is None:
-                    continue
-                value, expires_at, kept = row
-                if checksum(owner, item_id, value, expires_at) != kept:
-                    raise self._damaged(item_id)
-                if expires_at is None or expires_at > now:
-                    found[item_id] = value
-                    if self._bounds:
-                        self._unsaved_uses[owner, item_id] = next(self._use)
+            found = read_items(connection, self.database.path, owner, list(item_ids), self.database.now) or {}
+        if self._bounds:
+            self.note_uses(owner, found)
         return found
+
+    def note_uses(self, owner: str, item_ids: Iterable[str]) -> None:
+        """Count the items as used now. It is written down later; see `save_uses`."""
+        for item_id in item_ids:
+            self._unsaved_uses[owner, item_id] = next(self._use)
 
     def set_many(
         self, connection: sqlite3.Connection, owner: str, items: Mapping[str, bytes], ttl_s: float | None
@@ -169,12 +220,6 @@ class ItemStore:
             ).fetchone()
         salvages = self.database.salvage_stats()
         return {"items": items, "bytes": size, "evictions": evictions, "expirations": expirations, **salvages}
-
-    def _damaged(self, item_id: str) -> ItemDamagedError:
-        return ItemDamagedError(
-            f"item {item_id!r} in {self.database.path} is not as it was written: the disk changed it. "
-            "Set it anew or delete it, or bring a backup back with `make restore`"
-        )
 
     def _next_use(self) -> int | None:
         return next(self._use) if self._bounds else None

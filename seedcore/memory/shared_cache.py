@@ -1,18 +1,18 @@
 """The actor `shared_cache`: items that every organ sees, within bounds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from seedcore.memory.item_actor import ItemActor
-from seedcore.memory.item_store import Bounds, ItemStore
+from seedcore.memory.item_store import EVERYBODY, Bounds, ItemStore
 from seedcore.memory.limits import check_sizes
 from seedcore.memory.request_log import RequestId
-
-EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
 
 
 class SharedCache(ItemActor):
     """Keeps shared items until they expire, are deleted, or are the least recently used beyond the bounds.
+
+    What other processes read from the file counts as used when they tell, before their own next write of a shared
+    item and a fraction of a second later at most.
 
     Args:
         store: the SQLite file, below `STATE_DIR`.

@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from seedcore.actor_client import INLINE_BYTES, ActorClient, actor_client
 from seedcore.errors import BlockingCallError, InvalidKeyError
 from seedcore.memory.codec import decode, encode
+from seedcore.memory.item_reads import MAX_INLINE_ITEMS, item_reads
+from seedcore.memory.item_store import EVERYBODY
 from seedcore.memory.limits import check_key, check_keys, check_sizes, check_ttl
 from seedcore.memory.miss_store import HotItem
 from seedcore.settings import load_settings
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -44,6 +47,9 @@ class MwManager:
     Each method blocks; its `_async` twin does not, and is the one to use in a coroutine. A blocking method that is
     called on a running event loop raises `BlockingCallError` instead of stalling every other coroutine.
 
+    Where this process sees the store's files, it reads from them, whether the actors live or not; writes and the
+    counting of misses go through the actors. Coroutines that call at the same time share a call of an actor.
+
     Making a manager costs nothing: the actors are looked up at the first use, or by `connect`.
 
     Values are data: JSON types, bytes, numpy arrays, datetimes, dataclasses and the other types that
@@ -62,6 +68,8 @@ class MwManager:
         self._mw: ActorClient = actor_client(self._settings.mw_actor_name, self._settings)
         self._shared: ActorClient = actor_client(self._settings.shared_cache_actor_name, self._settings)
         self._misses: ActorClient = actor_client(self._settings.miss_tracker_actor_name, self._settings)
+        self._own_reads = item_reads(self._mw, self._settings)
+        self._shared_reads = item_reads(self._shared, self._settings)
         self._is_ready = False
 
     # Connecting
@@ -84,6 +92,24 @@ class MwManager:
             await asyncio.gather(*(client.find_async() for client in (self._mw, self._shared, self._misses)))
             self._say_ready()
 
+    def _prepare_read(self) -> None:
+        if not self._is_ready:
+            if self._sees_files():
+                self._say_ready()
+            else:
+                self.connect()
+
+    async def _prepare_read_async(self) -> None:
+        if not self._is_ready:
+            if self._sees_files():
+                self._say_ready()
+            else:
+                await self.connect_async()
+
+    def _sees_files(self) -> bool:
+        """Whether items can be read without the actors, which then may be dead."""
+        return self._own_reads.sees_file and self._shared_reads.sees_file
+
     def _say_ready(self) -> None:
         self._is_ready = True
         logger.info("✅ MwManager for organ='%s' ready", self.organ_id)
@@ -97,11 +123,18 @@ class MwManager:
             InvalidKeyError: `item_id` is not one.
             ActorUnavailableError: an actor did not answer within `CALL_DEADLINE_S`.
         """
+        self._refuse_event_loop("get_item")
+        data = self._own_reads.peek(self.organ_id, self._key(item_id))
+        if data is not None:
+            return decode(data)
         found = self.find_items([item_id]).get(item_id)
         return default if found is None else found.value
 
     async def get_item_async(self, item_id: str, default: Any = None) -> Any:
         """`get_item` without blocking the event loop."""
+        data = self._own_reads.peek(self.organ_id, self._key(item_id), INLINE_BYTES)
+        if data is not None:
+            return decode(data)
         found = (await self.find_items_async([item_id])).get(item_id)
         return default if found is None else found.value
 
@@ -139,10 +172,17 @@ class MwManager:
 
     def get_global_item(self, item_id: str, default: Any = None) -> Any:
         """The shared item, whatever the organ itself has; else the default, after counting a miss."""
+        self._refuse_event_loop("get_global_item")
+        data = self._shared_reads.peek(EVERYBODY, self._key(item_id))
+        if data is not None:
+            return decode(data)
         return self.get_global_items([item_id]).get(item_id, default)
 
     async def get_global_item_async(self, item_id: str, default: Any = None) -> Any:
         """`get_global_item` without blocking the event loop."""
+        data = self._shared_reads.peek(EVERYBODY, self._key(item_id), INLINE_BYTES)
+        if data is not None:
+            return decode(data)
         return (await self.get_global_items_async([item_id])).get(item_id, default)
 
     def set_global_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
@@ -165,33 +205,42 @@ class MwManager:
 
     def get_items(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """The values of those items that were found, as `get_item` finds them; each other one counts as a miss."""
-        return {item_id: found.value for item_id, found in self.find_items(item_ids).items()}
+        wanted, own, shared = self._find(item_ids)
+        return _decoded(wanted, {**shared, **own})
 
     async def get_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """`get_items` without blocking the event loop."""
-        return {item_id: found.value for item_id, found in (await self.find_items_async(item_ids)).items()}
+        wanted, own, shared = await self._find_async(item_ids)
+        return await _beside_the_loop(_decoded, wanted, {**shared, **own})
 
     def find_items(self, item_ids: Iterable[str]) -> dict[str, FoundItem]:
         """`get_items` that also tells where each item was."""
-        wanted = self._keys(item_ids)
-        self.connect()
-        own = self._mw.call("get_many", self.organ_id, wanted)
-        rest = _without(wanted, own)
-        shared = self._shared.call("get_many", rest) if rest else {}
-        self._count_misses(_without(rest, shared))
-        return _found(wanted, own, shared)
+        return _found(*self._find(item_ids))
 
     async def find_items_async(self, item_ids: Iterable[str]) -> dict[str, FoundItem]:
         """`find_items` without blocking the event loop."""
+        wanted, own, shared = await self._find_async(item_ids)
+        return await _beside_the_loop(_found, wanted, own, shared)
+
+    def _find(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, bytes], dict[str, bytes]]:
+        """The ids, those items that are the organ's own, and those of the others that are shared."""
         wanted = self._keys(item_ids)
-        await self.connect_async()
-        own = await self._mw.call_async("get_many", self.organ_id, wanted)
+        self._refuse_event_loop("find_items")
+        self._prepare_read()
+        own = self._own_reads.get_many(self.organ_id, wanted)
         rest = _without(wanted, own)
-        shared = await self._shared.call_async("get_many", rest) if rest else {}
+        shared = self._shared_reads.get_many(EVERYBODY, rest) if rest else {}
+        self._count_misses(_without(rest, shared))
+        return wanted, own, shared
+
+    async def _find_async(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, bytes], dict[str, bytes]]:
+        wanted = await self._keys_async(item_ids)
+        await self._prepare_read_async()
+        own = await self._own_reads.get_many_async(self.organ_id, wanted)
+        rest = _without(wanted, own)
+        shared = await self._shared_reads.get_many_async(EVERYBODY, rest) if rest else {}
         await self._count_misses_async(_without(rest, shared))
-        if _total_bytes(own) + _total_bytes(shared) > INLINE_BYTES:
-            return await asyncio.to_thread(_found, wanted, own, shared)
-        return _found(wanted, own, shared)
+        return wanted, own, shared
 
     def set_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_item` for many: all of them are kept, or none."""
@@ -213,7 +262,7 @@ class MwManager:
 
     async def delete_items_async(self, item_ids: Iterable[str]) -> list[str]:
         """`delete_items` without blocking the event loop."""
-        wanted = self._keys(item_ids)
+        wanted = await self._keys_async(item_ids)
         await self.connect_async()
         return list(await self._mw.write_async("delete_many", self.organ_id, wanted))
 
@@ -222,31 +271,32 @@ class MwManager:
     def get_global_items(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """The values of those shared items that exist; each other one counts as a miss."""
         wanted = self._keys(item_ids)
-        self.connect()
-        shared = self._shared.call("get_many", wanted)
+        self._refuse_event_loop("get_global_items")
+        self._prepare_read()
+        shared = self._shared_reads.get_many(EVERYBODY, wanted)
         self._count_misses(_without(wanted, shared))
-        return _decoded(shared)
+        return _decoded(wanted, shared)
 
     async def get_global_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """`get_global_items` without blocking the event loop."""
-        wanted = self._keys(item_ids)
-        await self.connect_async()
-        shared = await self._shared.call_async("get_many", wanted)
+        wanted = await self._keys_async(item_ids)
+        await self._prepare_read_async()
+        shared = await self._shared_reads.get_many_async(EVERYBODY, wanted)
         await self._count_misses_async(_without(wanted, shared))
-        if _total_bytes(shared) > INLINE_BYTES:
-            return await asyncio.to_thread(_decoded, shared)
-        return _decoded(shared)
+        return await _beside_the_loop(_decoded, wanted, shared)
 
     def set_global_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_item` for many: all or none. Beyond the cache's bounds the first of them go again at once."""
         encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
         self.connect()
+        self._shared_reads.report()
         self._shared.write("set_many", encoded, ttl_s)
 
     async def set_global_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_items` without blocking the event loop."""
         encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
         await self.connect_async()
+        self._shared_reads.report()
         await self._shared.write_async("set_many", encoded, ttl_s)
 
     def delete_global_items(self, item_ids: Iterable[str]) -> list[str]:
@@ -257,7 +307,7 @@ class MwManager:
 
     async def delete_global_items_async(self, item_ids: Iterable[str]) -> list[str]:
         """`delete_global_items` without blocking the event loop."""
-        wanted = self._keys(item_ids)
+        wanted = await self._keys_async(item_ids)
         await self.connect_async()
         return list(await self._shared.write_async("delete_many", wanted))
 
@@ -283,8 +333,16 @@ class MwManager:
 
     # Checks and encoding
 
+    def _key(self, item_id: str) -> str:
+        return check_key("item_id", item_id, self._settings.key_max_length)
+
     def _keys(self, item_ids: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(check_keys("item_id", item_ids, self._settings.key_max_length)))
+
+    async def _keys_async(self, item_ids: Iterable[str]) -> list[str]:
+        if isinstance(item_ids, Sized) and len(item_ids) > MAX_INLINE_ITEMS:
+            return await asyncio.to_thread(self._keys, item_ids)
+        return self._keys(item_ids)
 
     def _encode(self, items: Mapping[str, Any]) -> dict[str, bytes]:
         if not isinstance(items, Mapping):
@@ -324,8 +382,17 @@ def _found(wanted: list[str], own: Mapping[str, bytes], shared: Mapping[str, byt
     }
 
 
-def _decoded(items: Mapping[str, bytes]) -> dict[str, Any]:
-    return {item_id: decode(data) for item_id, data in items.items()}
+def _decoded(wanted: list[str], items: Mapping[str, bytes]) -> dict[str, Any]:
+    return {item_id: decode(items[item_id]) for item_id in wanted if item_id in items}
+
+
+async def _beside_the_loop(
+    decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Mapping[str, bytes]
+) -> dict[str, T]:
+    """Decode on a thread what is so large that it would stall the event loop."""
+    if len(wanted) > MAX_INLINE_ITEMS or sum(map(_total_bytes, items)) > INLINE_BYTES:
+        return await asyncio.to_thread(decode_all, wanted, *items)
+    return decode_all(wanted, *items)
 
 
 def _total_bytes(items: Mapping[str, bytes]) -> int:

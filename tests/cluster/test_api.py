@@ -216,7 +216,8 @@ async def test_not_ready_says_which_actor_and_why(api: httpx.AsyncClient, organ:
     assert answer.json()["actors"]["mw"]["ready"] is False
     assert answer.json()["actors"]["mw"]["reason"]
     assert answer.json()["actors"]["shared_cache"] == {"ready": True, "reason": ""}
-    assert "make bootstrap" in (await answered(api.get(f"{organ}/item"), 503))["detail"]
+    refused = await answered(api.put(f"{organ}/item", json={"value": "not kept"}), 503)
+    assert "make bootstrap" in refused["detail"]
     await answered(api.get("/healthz"))
     await asyncio.to_thread(bootstrap_actors)
     await wait_until_ready(api)

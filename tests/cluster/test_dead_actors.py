@@ -86,7 +86,7 @@ def test_a_client_of_a_killed_actor_says_what_to_do(memory: MwManager, item_id: 
     memory.set_item(item_id, "kept")
     kill_for_good(get_mw_store())
     with pytest.raises((ActorNotFoundError, ActorUnavailableError), match="make bootstrap"):
-        memory.get_item(item_id)
+        memory.set_item(item_id, "not kept")
     bootstrap_actors()
     assert memory.get_item(item_id) == "kept"
 

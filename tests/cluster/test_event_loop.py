@@ -83,7 +83,7 @@ async def test_with_an_actor_killed_for_good(memory: MwManager, item_id: str) ->
     await asyncio.to_thread(lambda: kill_for_good(get_mw_store()))
     async with heartbeats() as late:
         with pytest.raises((ActorNotFoundError, ActorUnavailableError), match="make bootstrap"):
-            await memory.get_item_async(item_id)
+            await memory.set_item_async(item_id, "not kept")
     served(late)
     await asyncio.to_thread(bootstrap_actors)
     assert await memory.get_item_async(item_id) == "kept"

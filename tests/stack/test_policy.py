@@ -60,6 +60,13 @@ def test_binds_nothing_writable_from_the_host(config: Any, service: str) -> None
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_only_the_workers_can_write_the_items(config: Any, service: str) -> None:
+    state = [volume for volume in config["services"][service]["volumes"] if volume["source"] == "state"]
+    assert all(service == "ray-worker" or volume.get("read_only") for volume in state)
+    assert bool(state) == (service in ("ray-worker", "seedcore-api"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_publishes_only_api_and_dashboard_and_only_here(config: Any, service: str) -> None:
     published = config["services"][service].get("ports", [])
     assert all(port["host_ip"] == "127.0.0.1" for port in published)

@@ -1,0 +1,135 @@
+"""Reads items the shortest way: from the store's file where this process sees it, else by a call of its actor."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+from seedcore.actor_client import INLINE_BYTES, ActorClient
+from seedcore.errors import StoreUnavailableError
+from seedcore.memory.read_report import ReadReport
+from seedcore.memory.store_reader import StoreLocation, StoreReader
+from seedcore.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOCATE_AGAIN_S: Final = 1.0  # after the store was not where this process can read it
+MAX_INLINE_ITEMS: Final = 32  # read on the event loop itself, each of a few microseconds; more go to a thread
+
+
+class ItemReads:
+    """The reads of one actor's items. Threads and event loops may share it.
+
+    A read from the file sees every write that was acknowledged before it began, and needs neither the actor nor the
+    Ray head. The actor is asked once where its store is, and again when that file cannot be read.
+
+    Args:
+        client: of the actor, an `ItemActor`.
+        settings: where this process would see its file.
+    """
+
+    def __init__(self, client: ActorClient, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._reader: StoreReader | None = None
+        self._locate_at = 0.0  # on the monotonic clock
+        self._report = ReadReport(client)
+
+    def get_many(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
+        """The encoded values of those items that exist and have not expired.
+
+        Args:
+            owner: the organ, or "" for the shared items.
+            item_ids: each once.
+
+        Raises:
+            ActorUnavailableError, SeedCoreError: as `ActorClient.call`, if the actor had to be asked.
+        """
+        found = self._from_file(owner, item_ids, None)
+        if found is None:
+            found = self._client.call("get_many", *_arguments(owner, item_ids))
+            if self._should_locate():
+                self._use(self._client.call("location"))
+        return found
+
+    def peek(self, owner: str, item_id: str, max_bytes: int | None = None) -> bytes | None:
+        """The encoded value of an item that is in the file and can be read at once; None says nothing.
+
+        Args:
+            owner: as in `get_many`.
+            item_id: which.
+            max_bytes: of the value; None for any.
+        """
+        found = self._read_file(owner, (item_id,), max_bytes)
+        if not found:
+            return None
+        self._report.add(found, 1, 0)
+        return found[item_id]
+
+    async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
+        """`get_many` without blocking the event loop."""
+        found = None
+        if self._reader is not None:
+            if len(item_ids) <= MAX_INLINE_ITEMS:
+                found = self._from_file(owner, item_ids, INLINE_BYTES)
+            if found is None:
+                found = await asyncio.to_thread(self._from_file, owner, item_ids, None)
+        if found is None:
+            found = await self._client.call_async("get_many", *_arguments(owner, item_ids))
+            if self._should_locate():
+                self._use(await self._client.call_async("location"))
+        return found
+
+    @property
+    def sees_file(self) -> bool:
+        """Whether this process can read the store without its actor."""
+        return self._reader is not None
+
+    def report(self) -> None:
+        """Tell the actor now what was read, so that a write which follows evicts the right items."""
+        self._report.send()
+
+    def _from_file(self, owner: str, item_ids: Sequence[str], max_bytes: int | None) -> dict[str, bytes] | None:
+        found = self._read_file(owner, item_ids, max_bytes)
+        if found is not None:
+            self._report.add(found, len(found), len(item_ids) - len(found))
+        return found
+
+    def _read_file(self, owner: str, item_ids: Sequence[str], max_bytes: int | None) -> dict[str, bytes] | None:
+        reader = self._reader
+        if reader is None:
+            return None
+        try:
+            return reader.get_many(owner, item_ids, max_bytes)
+        except StoreUnavailableError as error:
+            logger.debug("%s; its actor is asked", error)
+            self._reader = None
+            return None
+
+    def _should_locate(self) -> bool:
+        now = time.monotonic()
+        if self._reader is not None or now < self._locate_at:
+            return False
+        self._locate_at = now + LOCATE_AGAIN_S
+        handle = self._client.known_handle
+        return hasattr(handle, "location")  # an actor that runs older code has none
+
+    def _use(self, location: StoreLocation | None) -> None:
+        if location is None:
+            return
+        self._report.names_items = location.keeps_uses
+        self._reader = StoreReader.at(location, self._settings.state_dir)
+        if self._reader is None:
+            logger.debug("%s is not a file of this process's machine; its actor is asked", location.file)
+
+
+def _arguments(owner: str, item_ids: Sequence[str]) -> tuple[object, ...]:
+    return (owner, list(item_ids)) if owner else (list(item_ids),)
+
+
+@cache
+def item_reads(client: ActorClient, settings: Settings) -> ItemReads:
+    """This process's one reader of the actor's items."""
+    return ItemReads(client, settings)

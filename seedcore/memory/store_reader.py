@@ -1,0 +1,105 @@
+"""Reads a store's items from its file, in processes that are not its writer."""
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from seedcore.errors import ItemDamagedError, StoreUnavailableError
+from seedcore.memory import store_files
+from seedcore.memory.item_store import read_items
+from seedcore.memory.store_clock import MachineClocks, StoreClock, this_boot
+
+BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that reads the log of a dead one
+CACHE_KIB: Final = 16 * 1024  # page cache of each thread's connection; SQLite empties it after each write
+
+
+class StoreLocation(NamedTuple):
+    """What tells a store from every other one, in any process of the machine.
+
+    Args:
+        file: its path below `STATE_DIR`.
+        boot_id: of the machine's present start; containers of one machine share it.
+        device: of the file, as `os.stat` says.
+        inode: likewise.
+        keeps_uses: whether the store's writer wants to know which items were read.
+    """
+
+    file: str
+    boot_id: str
+    device: int
+    inode: int
+    keeps_uses: bool
+
+
+class StoreReader:
+    """The items of one file that another process writes. Threads may share it; each has its own connection.
+
+    SQLite in WAL mode lets other processes read while the writer writes, and each read sees all that was committed
+    before it began: https://www.sqlite.org/wal.html#concurrency. The file may be on a read-only mount.
+
+    Args:
+        path: the file.
+        identity: of the file, as `store_files.identity` tells it; another file in its place is not read.
+    """
+
+    def __init__(self, path: Path, identity: tuple[int, int]) -> None:
+        self.path = path
+        self._path = str(path)  # which is quicker to look at
+        self._identity = identity
+        self._of_thread = threading.local()
+
+    @classmethod
+    def at(cls, location: StoreLocation, state_dir: Path) -> "StoreReader | None":
+        """The reader of a store, or None where this process does not see the same file."""
+        path = state_dir / location.file
+        identity = (location.device, location.inode)
+        if location.boot_id != this_boot() or store_files.identity(path) != identity:
+            return None
+        return cls(path, identity)
+
+    def get_many(self, owner: str, item_ids: Sequence[str], max_bytes: int | None = None) -> dict[str, bytes] | None:
+        """The values of those items that exist and have not expired.
+
+        Args:
+            owner: whose items.
+            item_ids: each once.
+            max_bytes: of a value; None for any.
+
+        Returns:
+            The values by item id, or None if one of them has more bytes than `max_bytes`.
+
+        Raises:
+            StoreUnavailableError: the file cannot be read now, another one has taken its place, or an item in it is
+                damaged. Its writer knows more.
+        """
+        try:
+            if store_files.identity(self._path) != self._identity:
+                raise StoreUnavailableError(f"another file has taken the place of {self.path}")
+            connection, clock = self._connection()
+            if len(item_ids) == 1:
+                return read_items(connection, self.path, owner, item_ids, clock, max_bytes)
+            connection.execute("BEGIN")  # one snapshot, and its locks are taken once
+            try:
+                return read_items(connection, self.path, owner, item_ids, clock, max_bytes)
+            finally:
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError, ItemDamagedError) as error:
+            self._of_thread.__dict__.clear()  # the next read opens the file anew
+            raise StoreUnavailableError(f"cannot read {self.path}: {error}") from error
+
+    def _connection(self) -> tuple[sqlite3.Connection, StoreClock]:
+        opened: tuple[sqlite3.Connection, StoreClock] | None = getattr(self._of_thread, "opened", None)
+        if opened is None:
+            connection = sqlite3.connect(
+                f"file:{quote(str(self.path))}?mode=ro",
+                uri=True,
+                isolation_level=None,
+                timeout=BUSY_TIMEOUT_S,
+                check_same_thread=False,  # one thread uses it, but whichever ends last closes it
+            )
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            opened = self._of_thread.opened = (connection, StoreClock(connection, MachineClocks()))
+        return opened

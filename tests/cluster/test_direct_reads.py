@@ -1,0 +1,170 @@
+"""A process that sees the state folder reads items from the files; one that does not asks the actors."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from seedcore.bootstrap import bootstrap_actors, get_mw_store, get_shared_cache
+from seedcore.memory import backups
+from seedcore.memory.working_memory import MwManager
+from seedcore.settings import Settings
+from tests.cluster.cluster import Cluster
+from tests.cluster.processes import kill_for_good, paused, pid_of
+from tests.waiting import wait_until
+
+WRITER = """
+import sys
+from seedcore.memory.working_memory import MwManager
+memory = MwManager(sys.argv[1])
+print("ready", flush=True)
+for line in sys.stdin:
+    memory.set_item("number", int(line))
+    print("written", flush=True)
+"""
+READER = """
+import sys
+from seedcore.memory.working_memory import MwManager
+memory = MwManager(sys.argv[1])
+for _ in range(3):
+    print("read", memory.get_item("item"))
+print("sees its file:", memory._own_reads.sees_file)
+"""
+
+
+def stats(get: Callable[[], Any]) -> dict[str, float]:
+    found: dict[str, float] = ray.get(get().stats.remote())
+    return found
+
+
+@pytest.fixture
+def reading_files(memory: MwManager) -> MwManager:
+    """A memory whose process has found both files."""
+    memory.set_item("first", 1)
+    memory.set_global_item("first-shared", 1)
+    assert wait_until(lambda: memory.get_items(["first", "first-shared"]) and memory._sees_files())
+    return memory
+
+
+def test_items_are_read_while_the_actors_are_silent(reading_files: MwManager, item_id: str) -> None:
+    memory = reading_files
+    memory.set_item(item_id, "own")
+    memory.set_global_item(f"{item_id}-shared", "shared")
+    with paused(get_mw_store()), paused(get_shared_cache()):
+        assert memory.get_item(item_id) == "own"
+        assert memory.get_items([item_id, f"{item_id}-shared"]) == {item_id: "own", f"{item_id}-shared": "shared"}
+        assert memory.get_global_item(f"{item_id}-shared") == "shared"
+
+
+async def test_coroutines_read_while_the_actors_are_silent(reading_files: MwManager, item_id: str) -> None:
+    memory = reading_files
+    large = "x" * 10**6
+    await memory.set_item_async(item_id, large)
+    await memory.set_global_item_async(f"{item_id}-shared", "shared")
+    actor = await asyncio.to_thread(get_mw_store)
+    with paused(actor):
+        assert await memory.get_item_async(item_id) == large
+        assert await memory.get_item_async(f"{item_id}-shared") == "shared"
+        assert await memory.get_items_async([item_id]) == {item_id: large}
+        assert await memory.get_global_item_async(f"{item_id}-shared") == "shared"
+
+
+def test_a_killed_actor_does_not_stop_reads(reading_files: MwManager, item_id: str) -> None:
+    memory = reading_files
+    memory.set_item(item_id, "kept")
+    kill_for_good(get_mw_store())
+    assert memory.get_item(item_id) == "kept"
+    assert MwManager(memory.organ_id).get_item(item_id) == "kept"
+    bootstrap_actors()
+    memory.set_item(item_id, "new")
+    assert memory.get_item(item_id) == "new"
+
+
+def test_what_another_process_wrote_is_seen_at_once(cluster: Cluster, reading_files: MwManager) -> None:
+    memory = reading_files
+    with cluster.popen("-c", WRITER, memory.organ_id) as writer:
+        assert writer.stdin
+        assert writer.stdout
+        wait_until(lambda: "ready" in writer.stdout.readline())  # type: ignore[union-attr]
+        for number in range(200):
+            writer.stdin.write(f"{number}\n")
+            writer.stdin.flush()
+            wait_until(lambda: "written" in writer.stdout.readline())  # type: ignore[union-attr]
+            assert memory.get_item("number") == number
+        writer.stdin.close()
+
+
+@pytest.mark.parametrize("sees_file", [True, False])
+def test_a_process_without_the_folder_asks_the_actors(
+    cluster: Cluster, memory: MwManager, tmp_path: Path, sees_file: bool
+) -> None:
+    memory.set_item("item", "kept")
+    done = cluster.run("-c", READER, memory.organ_id, **({} if sees_file else {"STATE_DIR": str(tmp_path)}))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("read kept") == 3
+    assert f"sees its file: {sees_file}" in done.stdout
+
+
+def test_another_file_in_the_place_of_the_store_is_found(
+    reading_files: MwManager, settings: Settings, item_id: str, tmp_path: Path
+) -> None:
+    memory = reading_files
+    memory.set_item(item_id, "before")
+    path = settings.state_dir / settings.ray_namespace / "mw.sqlite3"
+    before = pid_of(get_mw_store())
+    backups.backup(path, tmp_path / "backup")
+    memory.set_item(item_id, "after")
+    backups.restore(tmp_path / "backup", path)
+    memory.set_item("another", 1)  # ends the old process
+    assert pid_of(get_mw_store()) != before
+    assert memory.get_item(item_id) == "before"
+    wait_until(lambda: memory.get_item(item_id) == "before" and memory._own_reads.sees_file)
+
+
+def test_the_actor_learns_what_was_read(reading_files: MwManager, item_id: str) -> None:
+    memory = reading_files
+    memory.set_item(item_id, 1)
+    before = stats(get_mw_store)
+    for _ in range(50):
+        memory.get_item(item_id)
+    for _ in range(20):
+        memory.get_item(f"{item_id}-missing")
+    # The fixture's own reads may come with them.
+    wait_until(lambda: 50 <= stats(get_mw_store)["hits"] - before["hits"] < 60)
+    wait_until(lambda: 20 <= stats(get_mw_store)["misses"] - before["misses"] < 30)
+
+
+def test_a_read_keeps_a_shared_item_from_eviction(reading_files: MwManager, settings: Settings, item_id: str) -> None:
+    memory = reading_files
+    memory.set_global_item(item_id, "read again and again")
+    for number in range(settings.shared_cache_max_items + 5):
+        assert memory.get_global_item(item_id) == "read again and again"
+        memory.set_global_item(f"{item_id}-{number}", number)
+    assert memory.get_global_item(item_id) == "read again and again"
+
+
+def test_threads_share_a_reader(reading_files: MwManager, item_id: str) -> None:
+    memory = reading_files
+    memory.set_items({f"{item_id}-{number}": number for number in range(100)})
+
+    def read(number: int) -> bool:
+        return all(memory.get_item(f"{item_id}-{number}") == number for _ in range(200))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(100)))
+
+
+async def test_concurrent_sets_travel_together(memory: MwManager, item_id: str) -> None:
+    await memory.set_item_async(item_id, 0)
+    before = await asyncio.to_thread(stats, get_mw_store)
+    for _ in range(10):
+        await asyncio.gather(*(memory.set_item_async(f"{item_id}-{number}", number) for number in range(64)))
+    after = await asyncio.to_thread(stats, get_mw_store)
+    assert await memory.get_items_async([f"{item_id}-{number}" for number in range(64)]) == {
+        f"{item_id}-{number}": number for number in range(64)
+    }
+    assert after["transactions"] - before["transactions"] <= 25

@@ -1,0 +1,104 @@
+import asyncio
+
+import pytest
+
+from seedcore.errors import InvalidKeyError
+from seedcore.gathered_calls import MAX_CALLS, MAX_UNDER_WAY, GatheredCalls
+from seedcore.memory.calls import Answer, Call
+
+
+class Recorder:
+    """Answers each call with its arguments, once it may."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[Call]] = []
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, calls: list[Call]) -> list[Answer]:
+        self.sent.append(calls)
+        await self.may_answer.wait()
+        return [
+            Answer(error=InvalidKeyError(call.method)) if call.method == "fails" else Answer(call.arguments)
+            for call in calls
+        ]
+
+
+async def under_way(gathered: GatheredCalls, *methods: str) -> list[asyncio.Task[object]]:
+    """Calls that have been made, each by a task of its own."""
+    tasks: list[asyncio.Task[object]] = [
+        asyncio.create_task(gathered.call(Call(method, (number,)))) for number, method in enumerate(methods)
+    ]
+    for _ in range(3):  # turns of the loop: the tasks, the start, the sending
+        await asyncio.sleep(0)
+    return tasks
+
+
+def names(recorder: Recorder) -> list[list[str]]:
+    return [[call.method for call in calls] for calls in recorder.sent]
+
+
+async def test_calls_of_one_turn_travel_together() -> None:
+    recorder = Recorder()
+    recorder.may_answer.set()
+    tasks = await under_way(GatheredCalls(recorder), "a", "b", "c")
+    assert await asyncio.gather(*tasks) == [(0,), (1,), (2,)]
+    assert names(recorder) == [["a", "b", "c"]]
+
+
+async def test_calls_wait_for_those_under_way_and_then_travel_together() -> None:
+    recorder = Recorder()
+    gathered = GatheredCalls(recorder)
+    tasks = []
+    for number in range(MAX_UNDER_WAY + 3):
+        tasks += await under_way(gathered, f"{number}")
+    waited_alone = [[f"{number}"] for number in range(MAX_UNDER_WAY)]
+    assert names(recorder) == waited_alone
+    recorder.may_answer.set()
+    await asyncio.gather(*tasks)
+    assert names(recorder) == [*waited_alone, [f"{MAX_UNDER_WAY + number}" for number in range(3)]]
+
+
+async def test_each_call_has_its_own_answer_and_its_own_error() -> None:
+    recorder = Recorder()
+    recorder.may_answer.set()
+    tasks = await under_way(GatheredCalls(recorder), "works", "fails", "works")
+    first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (first, third) == ((0,), (2,))
+    assert isinstance(second, InvalidKeyError)
+
+
+@pytest.mark.parametrize("error", [TimeoutError, asyncio.CancelledError])
+async def test_what_goes_wrong_on_the_way_reaches_all(error: type[BaseException]) -> None:
+    async def send(calls: list[Call]) -> list[Answer]:
+        raise error
+
+    tasks = await under_way(GatheredCalls(send), "a", "b")
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(one) for one in found] == [error, error]
+
+
+async def test_a_call_that_was_given_up_before_it_was_sent_is_never_sent() -> None:
+    recorder = Recorder()
+    gathered = GatheredCalls(recorder)
+    tasks = [task for number in range(MAX_UNDER_WAY) for task in await under_way(gathered, f"{number}")]
+    given_up, kept = await under_way(gathered, "given up", "kept")
+    given_up.cancel()
+    recorder.may_answer.set()
+    await asyncio.gather(*tasks, kept)
+    assert names(recorder)[-1] == ["kept"]
+    assert given_up.cancelled()
+
+
+async def test_a_call_that_was_given_up_on_its_way_takes_nothing_from_the_others() -> None:
+    recorder = Recorder()
+    given_up, kept = await under_way(GatheredCalls(recorder), "given up", "kept")
+    given_up.cancel()
+    recorder.may_answer.set()
+    assert await kept == (1,)
+
+
+async def test_not_more_than_so_many_travel_together() -> None:
+    recorder = Recorder()
+    recorder.may_answer.set()
+    await asyncio.gather(*await under_way(GatheredCalls(recorder), *["call"] * (2 * MAX_CALLS + 1)))
+    assert sorted(map(len, recorder.sent)) == [1, MAX_CALLS, MAX_CALLS]
