@@ -342,6 +342,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
     errors.ActorNotFoundError: 503,
     errors.ActorUnavailableError: 503,
     errors.BootstrapError: 503,
+    errors.ActorFailedError: 500,
     errors.BlockingCallError: 500,
     errors.InvalidKeyError: 422,
     errors.InvalidValueError: 422,
