@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart bootstrap verify monitor backup restore logs ps shell scale token rotate-token test faults soak lint lock help
+.PHONY: up down clean restart bootstrap verify monitor backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -67,6 +67,9 @@ faults: .venv/installed ## kill, cut and fill the real containers under load; AR
 
 soak: .venv/installed ## faults at random for MINUTES=10; the SEED=N that it prints repeats them
 	@$(PYTHON) -m pytest tests/faults/test_soak.py --minutes=$(or $(MINUTES),10) $(if $(SEED),--seed=$(SEED))
+
+bench: .venv/installed ## measure the stack beside Redis, diskcache and a bare actor; ARGS=--quick takes a minute
+	@$(PYTHON) -m scripts.bench $(ARGS)
 
 lint: .venv/installed ## check format, types and shell scripts
 	$(PYTHON) -m ruff check .

@@ -1,0 +1,1 @@
+"""`make bench`: this stack beside what one would take instead, in one run."""

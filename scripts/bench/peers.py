@@ -1,0 +1,75 @@
+"""What the stack is measured against: Redis, diskcache, and a bare Ray actor that holds a dict."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+import redis
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from scripts.ports import LOOPBACK
+from scripts.runtime import StackError
+
+START_DEADLINE_S: Final = 20.0
+POLL_S: Final = 0.05
+
+
+class DictActor:
+    """The least that an actor can be."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Any] = {}
+
+    async def get(self, item_id: str) -> Any:
+        """The item, or None."""
+        return self._items.get(item_id)
+
+    async def set(self, item_id: str, value: Any) -> None:
+        """Keep the item, in memory."""
+        self._items[item_id] = value
+
+
+def start_dict_actor(resources: dict[str, float]) -> Any:
+    """One that lives where the singletons live."""
+    remote_class: Any = ray.remote(DictActor)
+    actor = remote_class.options(num_cpus=0, resources=resources).remote()
+    ray.get(actor.__ray_ready__.remote())
+    return actor
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[int]:
+    """Debian's Redis with its own defaults, on a port of its own.
+
+    Raises:
+        StackError: it is not installed.
+    """
+    program = shutil.which("redis-server")
+    if program is None:
+        raise StackError("redis-server is not installed: `apt-get install redis-server`")
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            client = redis.Redis(port=port)
+            Retrying(
+                retry=retry_if_exception_type(redis.ConnectionError),
+                stop=stop_after_delay(START_DEADLINE_S),
+                wait=wait_fixed(POLL_S),
+                reraise=True,
+            )(client.ping)
+            yield port
+        finally:
+            server.terminate()
