@@ -24,6 +24,7 @@ from seedcore.singletons import Singleton, actor_options, singletons
 logger = logging.getLogger(__name__)
 
 MAX_THREADS: Final = 16  # singletons that are created at a time
+PING_AGAIN_S: Final = 10.0  # without an answer to the last ping
 RECREATE_BACKOFF_S: Final = 0.2  # before a singleton that was killed meanwhile is created again
 
 
@@ -132,8 +133,14 @@ def _create_once(row: Singleton, settings: Settings, deadline: float) -> ActorHa
         raise
     except Exception as error:  # Ray checks options, arguments and class by assertions and errors of many types
         raise _BrokenRowError(f"{type(error).__name__}: {error}") from error
+    # Ray may forget a ping whose actor dies while it is created; a new one gets the reason.
+    again = Retrying(
+        retry=retry_if_exception_type(GetTimeoutError),
+        stop=stop_after_delay(max(0.0, deadline - time.monotonic() - PING_AGAIN_S)),
+        reraise=True,
+    )
     try:
-        ping(handle, max(0.0, deadline - time.monotonic()))
+        again(lambda: ping(handle, max(0.0, min(PING_AGAIN_S, deadline - time.monotonic()))))
     except ActorDiedError as error:
         if error.actor_init_failed:
             raise
@@ -179,6 +186,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings)
+        connect(settings, quiet=True)  # what goes wrong in an actor is in the reason, without Ray's tracebacks
         bootstrap_actors(settings)
     except (SeedCoreError, SettingsError) as error:
         print(f"bootstrap failed: {error}", file=sys.stderr)  # noqa: T201

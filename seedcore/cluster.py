@@ -59,7 +59,7 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
                 probe_head(settings)
         export_ray_environment(settings)
         _reload_ray_configuration()
-        ray_polling.install()
+        ray_polling.install(quiet=quiet)
         try:
             ray.init(
                 address=settings.ray_address,

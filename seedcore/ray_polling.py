@@ -27,6 +27,15 @@ class PatientErrorSubscriber(_ErrorSubscriber):  # type: ignore[misc]
         return found
 
 
+class SilentErrorSubscriber(PatientErrorSubscriber):
+    """Keeps to itself what Ray would print of failures in other processes, with their tracebacks."""
+
+    def poll(self, timeout: float | None = None) -> Any:
+        """Waits for the next error, and says that there was none."""
+        super().poll(timeout)
+        return None, None
+
+
 class PatientLogSubscriber(_LogSubscriber):  # type: ignore[misc]
     """Waits after a poll that no head answered."""
 
@@ -38,7 +47,12 @@ class PatientLogSubscriber(_LogSubscriber):  # type: ignore[misc]
         return found
 
 
-def install() -> None:
-    """Make Ray use these from its next `ray.init` on."""
-    ray._raylet.GcsErrorSubscriber = PatientErrorSubscriber  # type: ignore[attr-defined]
+def install(*, quiet: bool) -> None:
+    """Make Ray use these from its next `ray.init` on.
+
+    Args:
+        quiet: print nothing of failures in other processes.
+    """
+    subscriber = SilentErrorSubscriber if quiet else PatientErrorSubscriber
+    ray._raylet.GcsErrorSubscriber = subscriber  # type: ignore[attr-defined]
     ray._raylet.GcsLogSubscriber = PatientLogSubscriber  # type: ignore[attr-defined]
