@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 
 from seedcore.api.idempotency import idempotent
 from seedcore.api.json_bodies import JsonRoute
-from seedcore.api.json_values import to_json_value
+from seedcore.api.json_values import is_small, to_json_value
 from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
 from seedcore.memory.working_memory import FoundItem, MwManager, Source
 
 MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
 MAX_HOT_ITEMS: Final = 10_000  # in one answer
+MAX_INLINE_ITEMS: Final = 10  # that become JSON on the event loop itself
 API_ORGAN: Final = "seedcore-api"  # the organ in whose name shared items and hot items are asked for
 
 organs = APIRouter(
@@ -121,7 +122,8 @@ async def _only(found: Mapping[str, FoundItem], item_id: str) -> ItemOut:
 
 
 async def _many(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
-    # In a thread, since a large array takes long to become JSON.
+    if len(item_ids) <= MAX_INLINE_ITEMS and all(is_small(item.value) for item in found.values()):
+        return _items_out(found, item_ids)
     return await asyncio.to_thread(_items_out, found, item_ids)
 
 

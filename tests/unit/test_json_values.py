@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from seedcore.api.json_values import to_json_value
+from seedcore.api.json_values import MAX_SMALL_LENGTH, MAX_SMALL_PARTS, is_small, to_json_value
 from seedcore.api.models import ItemOut
 from seedcore.errors import InvalidValueError
 from seedcore.memory.codec import decode, encode
@@ -85,3 +85,23 @@ def test_however_deep_a_value_that_is_kept_can_be_shown(kind: str, depth: int) -
         return
     shown = ItemOut(item_id="deep", value=to_json_value(kept), source="organ").model_dump_json()
     assert shown.count("{" if kind == "dict" else "[") >= depth
+
+
+@pytest.mark.parametrize(
+    ("value", "small"),
+    [
+        (None, True),
+        (1.5, True),
+        ("x" * MAX_SMALL_LENGTH, True),
+        ("x" * (MAX_SMALL_LENGTH + 1), False),
+        ({"a": [1, (2, {"b": b"x"})]}, True),
+        ([0] * MAX_SMALL_PARTS, False),
+        ([[0] * 20] * 20, False),
+        ([["x" * (MAX_SMALL_LENGTH + 1)]], False),
+        ({"x" * (MAX_SMALL_LENGTH + 1): 1}, False),
+        (np.zeros(3), False),
+        (10**30, True),
+    ],
+)
+def test_small_values_are_told_from_large_ones(value: Any, small: bool) -> None:
+    assert is_small(value) is small
