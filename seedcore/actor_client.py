@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import ray
@@ -15,7 +15,7 @@ from seedcore.bootstrap import get_singleton
 from seedcore.cluster import explain_silence, in_thread
 from seedcore.errors import ActorUnavailableError, SeedCoreError
 from seedcore.gathered_calls import GatheredCalls
-from seedcore.memory.calls import Answer, Call
+from seedcore.memory.calls import Answer, Call, pack_calls, unpack_answers
 from seedcore.request_ids import RequestIds
 from seedcore.settings import Settings
 
@@ -71,28 +71,36 @@ class ActorClient:
             ActorUnavailableError: no answer within the deadline.
             SeedCoreError: what the method raised.
         """
+        return self._call(Call(method, arguments))
+
+    def _call(self, call: Call) -> Any:
         deadline = time.monotonic() + self._settings.call_deadline_s
         while True:
             handle = self.find()
             try:
-                return ray.get(getattr(handle, method).remote(*arguments), timeout=_left(deadline))
+                (answer,) = unpack_answers(ray.get(self._submit(handle, [call]), timeout=_left(deadline)))
+                return _result(answer)
             except ActorDiedError:
                 self.forget(handle)
                 self._check(deadline)
             except GetTimeoutError as error:
-                raise self._silent(method) from error
+                raise self._silent(call.method) from error
             except RayTaskError as error:
                 raise _unwrapped(error) from error
 
     async def call_async(self, method: str, *arguments: object) -> Any:
         """`call` without blocking the event loop. Calls at the same time travel together."""
-        if _bytes_in(arguments) > INLINE_BYTES:
-            return await self._call_alone(method, *arguments)
+        return await self._call_async(Call(method, arguments))
+
+    async def _call_async(self, call: Call) -> Any:
+        if _bytes_in(call.arguments) > INLINE_BYTES:
+            (answer,) = await self._send([call])
+            return _result(answer)
         try:
             async with asyncio.timeout(self._settings.call_deadline_s):
-                return await self._gathered().call(Call(method, arguments))
+                return _result(await self._gathered().call(call))
         except TimeoutError as error:
-            raise await asyncio.wrap_future(in_thread(lambda: self._silent(method))) from error
+            raise await asyncio.wrap_future(in_thread(lambda: self._silent(call.method))) from error
 
     def _gathered(self) -> GatheredCalls:
         """Of the loop that runs on this thread."""
@@ -103,34 +111,34 @@ class ActorClient:
         return gathered
 
     async def _send(self, calls: list[Call]) -> list[Answer]:
-        if len(calls) > 1 and hasattr(await self.find_async(), "perform"):  # an actor that runs older code has none
-            answers: list[Answer] = await self._call_alone("perform", calls)
-            return answers
-        return await asyncio.gather(*map(self._answer, calls))
-
-    async def _answer(self, call: Call) -> Answer:
-        try:
-            return Answer(await self._call_alone(call.method, *call.arguments))
-        except SeedCoreError as error:
-            return Answer(error=error)
-
-    async def _call_alone(self, method: str, *arguments: object) -> Any:
         deadline = time.monotonic() + self._settings.call_deadline_s
         while True:
             handle = await self.find_async()
             try:
-                submit = getattr(handle, method).remote
                 # Ray copies the arguments before it returns, and waits when its object store is full.
-                is_large = _bytes_in(arguments) > INLINE_BYTES
-                reference = await asyncio.to_thread(submit, *arguments) if is_large else submit(*arguments)
-                return await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
+                if sum(_bytes_in(call.arguments) for call in calls) > INLINE_BYTES:
+                    reference = await asyncio.to_thread(self._submit, handle, calls)
+                else:
+                    reference = self._submit(handle, calls)
+                answers = await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
+                return unpack_answers(answers)
             except ActorDiedError:
                 self.forget(handle)
                 self._check(deadline)
             except TimeoutError as error:
-                raise await asyncio.wrap_future(in_thread(lambda: self._silent(method))) from error
+                raise await asyncio.wrap_future(in_thread(partial(self._silent, calls[0].method))) from error
             except RayTaskError as error:
                 raise _unwrapped(error) from error
+
+    def _submit(self, handle: Any, calls: list[Call]) -> Any:
+        try:
+            perform = handle.perform
+        except AttributeError:
+            raise ActorUnavailableError(
+                f"actor '{self.name}' in namespace '{self._settings.ray_namespace}' runs older code than this process, "
+                "which cannot talk to it. `python -m scripts.restart_actors` in `make shell` gives it the code on disk"
+            ) from None
+        return perform.remote(pack_calls(calls))
 
     def write(self, method: str, *arguments: object) -> Any:
         """`call` of a method that changes something and takes a request id last: done once, however often it is sent.
@@ -138,12 +146,12 @@ class ActorClient:
         When it fails without the actor's answer, it is not done any more after a later write of this process.
         """
         with self._requests.request() as request:
-            return self.call(method, *arguments, request)
+            return self._call(Call(method, arguments, request))
 
     async def write_async(self, method: str, *arguments: object) -> Any:
         """`write` without blocking the event loop; cancelled, it counts as failed."""
         with self._requests.request() as request:
-            return await self.call_async(method, *arguments, request)
+            return await self._call_async(Call(method, arguments, request))
 
     def forget(self, handle: ActorHandle[Any]) -> None:
         """Look the actor up again next time, since this handle's actor was killed for good."""
@@ -167,6 +175,12 @@ def actor_client(name: str, settings: Settings) -> ActorClient:
     return ActorClient(name, settings)
 
 
+def _result(answer: Answer) -> Any:
+    if answer.error is not None:
+        raise answer.error
+    return answer.result
+
+
 def _left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
@@ -179,8 +193,6 @@ def _bytes_in(arguments: Iterable[object]) -> int:
             size += sum(map(len, argument.values()))
         if isinstance(argument, Mapping | list):
             size += ELEMENT_BYTES * len(argument)
-        if isinstance(argument, list) and argument and isinstance(argument[0], Call):
-            size += sum(_bytes_in(call.arguments) for call in argument)
     return size
 
 

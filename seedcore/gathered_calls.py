@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from seedcore.memory.calls import Answer, Call
 
@@ -22,19 +22,18 @@ class GatheredCalls:
 
     def __init__(self, send: Callable[[list[Call]], Awaitable[list[Answer]]]) -> None:
         self._send = send
-        self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_scheduled = False
 
-    async def call(self, call: Call) -> Any:
-        """The result of the call.
+    async def call(self, call: Call) -> Answer:
+        """The answer to the call.
 
         Raises:
-            SeedCoreError: what the method raised.
             Exception: what `send` raised for all calls that travelled with it.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
+        answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((call, answer))
         self._schedule(loop)
         return await answer
@@ -59,7 +58,7 @@ class GatheredCalls:
         if self._waiting:
             self._schedule(loop)
 
-    async def _send_together(self, together: list[tuple[Call, asyncio.Future[Any]]]) -> None:
+    async def _send_together(self, together: list[tuple[Call, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._send([call for call, _ in together])
         except asyncio.CancelledError:
@@ -72,9 +71,5 @@ class GatheredCalls:
                     waiting.set_exception(error)
             return
         for (_, waiting), answer in zip(together, answers, strict=True):
-            if waiting.done():
-                continue
-            if answer.error is not None:
-                waiting.set_exception(answer.error)
-            else:
-                waiting.set_result(answer.result)
+            if not waiting.done():
+                waiting.set_result(answer)

@@ -5,12 +5,12 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
 
 from seedcore.errors import ActorFailedError, SeedCoreError, StoreDamagedError, StoreFencedError
 from seedcore.logs import configure_logging
-from seedcore.memory.calls import Answer, Call
+from seedcore.memory.calls import Answer, Call, pack_answers, unpack_calls
 from seedcore.memory.database import Database
 from seedcore.memory.group_commit import GroupCommit
 from seedcore.memory.request_log import RequestId, RequestLog
@@ -32,13 +32,24 @@ class StoreActor:
         self._writes: GroupCommit
         self._requests: RequestLog
 
-    async def perform(self, calls: Sequence[Call]) -> list[Answer]:
-        """Do several calls of this actor's methods at once; each has its own answer, as if it had come by itself."""
-        return await asyncio.gather(*map(self._answer, calls))
+    async def perform(self, packed: list[Any]) -> list[Any]:
+        """Do calls of this actor's methods, all at once; each has its own answer, as if it had come by itself.
+
+        Args:
+            packed: by `pack_calls`.
+
+        Returns:
+            what `unpack_answers` takes.
+        """
+        calls = unpack_calls(packed)
+        if len(calls) == 1:
+            return pack_answers([await self._answer(calls[0])])
+        return pack_answers(await asyncio.gather(*map(self._answer, calls)))
 
     async def _answer(self, call: Call) -> Answer:
+        request = () if call.request is None else (call.request,)
         try:
-            return Answer(await getattr(self, call.method)(*call.arguments))
+            return Answer(await getattr(self, call.method)(*call.arguments, *request))
         except SeedCoreError as error:
             return Answer(error=error)
         except Exception as error:
@@ -51,15 +62,24 @@ class StoreActor:
         self._requests = RequestLog(database.now)
         logger.info("%s owns %s", type(self).__name__, database.path)
 
-    async def write(self, operation: Callable[[sqlite3.Connection], T], request: RequestId | None = None) -> T:
+    async def write(
+        self,
+        operation: Callable[[sqlite3.Connection], T],
+        request: RequestId | None = None,
+        *,
+        is_small: bool = False,
+    ) -> T:
         """Run the operation in the next transaction; the result comes after the commit.
 
         Args:
             operation: what to do with the connection.
             request: whose it is; the operation of one request is done once, however often it comes.
+            is_small: whether it writes some kilobytes at most.
         """
         try:
-            return await self._writes.run(lambda connection: self._requests.once(connection, request, operation))
+            return await self._writes.run(
+                lambda connection: self._requests.once(connection, request, operation), is_small=is_small
+            )
         except LETHAL as error:
             self._end(error)
 

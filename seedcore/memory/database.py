@@ -206,6 +206,11 @@ class Database:
         if _read_epoch(writer) != self._epoch:
             raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether this process is the writer, as far as it knows."""
+        return self._writer is not None
+
     def now(self) -> float:
         """The store's own time, in seconds since the epoch; it never goes backwards."""
         assert self._clock is not None  # noqa: S101 - set by the constructor

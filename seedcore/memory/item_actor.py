@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Final
 
 from seedcore.errors import StoreUnavailableError
 from seedcore.memory.actor_base import StoreActor
@@ -10,6 +11,9 @@ from seedcore.memory.limits import check_keys, check_sizes, check_ttl
 from seedcore.memory.request_log import RequestId
 from seedcore.memory.store_clock import this_boot
 from seedcore.memory.store_reader import StoreLocation
+
+SMALL_ITEMS: Final = 4  # in one write
+SMALL_BYTES: Final = 16 * 1024  # in one write
 
 
 class ItemActor(StoreActor):
@@ -72,8 +76,14 @@ class ItemActor(StoreActor):
         check_keys("item_id", items, self.settings.key_max_length)
         check_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
         ttl_s = check_ttl(ttl_s)
-        await self.write(lambda connection: self._store.set_many(connection, owner, items, ttl_s), request)
+        is_small = len(items) <= SMALL_ITEMS and sum(map(len, items.values())) <= SMALL_BYTES
+        await self.write(
+            lambda connection: self._store.set_many(connection, owner, items, ttl_s), request, is_small=is_small
+        )
 
     async def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId | None) -> list[str]:
         wanted = check_keys("item_id", item_ids, self.settings.key_max_length)
-        return await self.write(lambda connection: self._store.delete_many(connection, owner, wanted), request)
+        is_small = len(wanted) <= SMALL_ITEMS
+        return await self.write(
+            lambda connection: self._store.delete_many(connection, owner, wanted), request, is_small=is_small
+        )

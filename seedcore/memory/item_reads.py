@@ -9,6 +9,7 @@ from typing import Final
 
 from seedcore.actor_client import INLINE_BYTES, ActorClient
 from seedcore.errors import StoreUnavailableError
+from seedcore.memory.item_store import MAX_VALUE_BYTES
 from seedcore.memory.read_report import ReadReport
 from seedcore.memory.store_reader import StoreLocation, StoreReader
 from seedcore.settings import Settings
@@ -47,26 +48,32 @@ class ItemReads:
         Raises:
             ActorUnavailableError, SeedCoreError: as `ActorClient.call`, if the actor had to be asked.
         """
-        found = self._from_file(owner, item_ids, None)
+        found = self._from_file(owner, item_ids)
         if found is None:
             found = self._client.call("get_many", *_arguments(owner, item_ids))
             if self._should_locate():
                 self._use(self._client.call("location"))
         return found
 
-    def peek(self, owner: str, item_id: str, max_bytes: int | None = None) -> bytes | None:
+    def peek(self, owner: str, item_id: str, max_bytes: int = MAX_VALUE_BYTES) -> bytes | None:
         """The encoded value of an item that is in the file and can be read at once; None says nothing.
 
         Args:
             owner: as in `get_many`.
             item_id: which.
-            max_bytes: of the value; None for any.
+            max_bytes: of the value.
         """
-        found = self._read_file(owner, (item_id,), max_bytes)
-        if not found:
+        reader = self._reader
+        if reader is None:
             return None
-        self._report.add(found, 1, 0)
-        return found[item_id]
+        try:
+            value = reader.get(owner, item_id, max_bytes)
+        except StoreUnavailableError as error:
+            self._lose(error)
+            return None
+        if value is not None:
+            self._report.add_hit(item_id)
+        return value
 
     async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
         """`get_many` without blocking the event loop."""
@@ -75,7 +82,7 @@ class ItemReads:
             if len(item_ids) <= MAX_INLINE_ITEMS:
                 found = self._from_file(owner, item_ids, INLINE_BYTES)
             if found is None:
-                found = await asyncio.to_thread(self._from_file, owner, item_ids, None)
+                found = await asyncio.to_thread(self._from_file, owner, item_ids)
         if found is None:
             found = await self._client.call_async("get_many", *_arguments(owner, item_ids))
             if self._should_locate():
@@ -91,30 +98,31 @@ class ItemReads:
         """Tell the actor now what was read, so that a write which follows evicts the right items."""
         self._report.send()
 
-    def _from_file(self, owner: str, item_ids: Sequence[str], max_bytes: int | None) -> dict[str, bytes] | None:
-        found = self._read_file(owner, item_ids, max_bytes)
-        if found is not None:
-            self._report.add(found, len(found), len(item_ids) - len(found))
-        return found
-
-    def _read_file(self, owner: str, item_ids: Sequence[str], max_bytes: int | None) -> dict[str, bytes] | None:
+    def _from_file(
+        self, owner: str, item_ids: Sequence[str], max_bytes: int = MAX_VALUE_BYTES
+    ) -> dict[str, bytes] | None:
         reader = self._reader
         if reader is None:
             return None
         try:
-            return reader.get_many(owner, item_ids, max_bytes)
+            found = reader.get_many(owner, item_ids, max_bytes)
         except StoreUnavailableError as error:
-            logger.debug("%s; its actor is asked", error)
-            self._reader = None
+            self._lose(error)
             return None
+        if found is not None:
+            self._report.add(found, len(item_ids) - len(found))
+        return found
+
+    def _lose(self, error: StoreUnavailableError) -> None:
+        logger.debug("%s; its actor is asked", error)
+        self._reader = None
 
     def _should_locate(self) -> bool:
         now = time.monotonic()
         if self._reader is not None or now < self._locate_at:
             return False
         self._locate_at = now + LOCATE_AGAIN_S
-        handle = self._client.known_handle
-        return hasattr(handle, "location")  # an actor that runs older code has none
+        return True
 
     def _use(self, location: StoreLocation | None) -> None:
         if location is None:

@@ -29,6 +29,7 @@ class ReadReport:
         self._client = client
         self._lock = threading.Lock()
         self._is_due = threading.Event()
+        self._is_woken = False  # quicker to look at
         self._thread: threading.Thread | None = None
         self._items: dict[str, None] = {}  # the one that was read last is last
         self._hits = 0
@@ -36,28 +37,38 @@ class ReadReport:
         self._under_way: Any = None
         self.names_items = False
 
-    def add(self, found: Iterable[str], hits: int, misses: int) -> None:
+    def add(self, found: Iterable[str], misses: int) -> None:
         """Note a read.
 
         Args:
-            found: the ids of items that count as used now.
-            hits: how many items were found.
+            found: the ids of the items that were found.
             misses: how many were not.
         """
+        for item_id in found:
+            self.add_hit(item_id)
         with self._lock:
-            self._hits += hits
             self._misses += misses
+        self._wake()
+
+    def add_hit(self, item_id: str) -> None:
+        """Note that an item was found."""
+        with self._lock:
+            self._hits += 1
             if self.names_items:
-                for item_id in found:
-                    self._items.pop(item_id, None)
-                    self._items[item_id] = None
-                while len(self._items) > MAX_ITEMS:
+                self._items.pop(item_id, None)
+                self._items[item_id] = None
+                if len(self._items) > MAX_ITEMS:
                     del self._items[next(iter(self._items))]
+        if not self._is_woken:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._is_woken = True
+        with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_for_ever, daemon=True, name="read-report")
                 self._thread.start()
-        if not self._is_due.is_set():
-            self._is_due.set()
+        self._is_due.set()
 
     def send(self) -> None:
         """Tell the actor before it gets anything else from this process, if it needs to know which items were read."""
@@ -72,6 +83,7 @@ class ReadReport:
             try:
                 if self._is_answered():
                     self._is_due.clear()
+                    self._is_woken = False
                     self._send()
             except Exception:  # whatever Ray raises while it is shut down; the counts are kept for the next one
                 logger.debug("the actor '%s' was not told what was read", self._client.name, exc_info=True)

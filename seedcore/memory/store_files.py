@@ -86,7 +86,7 @@ def remember_content(lock: int) -> None:
         os.write(lock, b"a store was made here\n")
 
 
-def identity(path: Path | str) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """What tells the file from another one that took its name; None when there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - it is asked in each transaction, and pathlib takes twice as long

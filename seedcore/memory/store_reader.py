@@ -1,5 +1,6 @@
 """Reads a store's items from its file, in processes that are not its writer."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.memory import store_files
-from seedcore.memory.item_store import read_items
+from seedcore.memory.item_store import MAX_VALUE_BYTES, read_item, read_items
 from seedcore.memory.store_clock import MachineClocks, StoreClock, this_boot
 
 BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that reads the log of a dead one
@@ -48,7 +49,7 @@ class StoreReader:
     def __init__(self, path: Path, identity: tuple[int, int]) -> None:
         self.path = path
         self._path = str(path)  # which is quicker to look at
-        self._identity = identity
+        self._device, self._inode = identity
         self._of_thread = threading.local()
 
     @classmethod
@@ -60,13 +61,27 @@ class StoreReader:
             return None
         return cls(path, identity)
 
-    def get_many(self, owner: str, item_ids: Sequence[str], max_bytes: int | None = None) -> dict[str, bytes] | None:
+    def get(self, owner: str, item_id: str, max_bytes: int = MAX_VALUE_BYTES) -> bytes | None:
+        """The value of an item; None if there is none, it has expired, or it has more bytes than `max_bytes`.
+
+        Raises:
+            StoreUnavailableError: as `get_many`.
+        """
+        try:
+            connection, clock = self._connection()
+            return read_item(connection, self.path, owner, item_id, clock, max_bytes)
+        except (sqlite3.Error, OSError, ItemDamagedError) as error:
+            raise self._unreadable(error) from error
+
+    def get_many(
+        self, owner: str, item_ids: Sequence[str], max_bytes: int = MAX_VALUE_BYTES
+    ) -> dict[str, bytes] | None:
         """The values of those items that exist and have not expired.
 
         Args:
             owner: whose items.
             item_ids: each once.
-            max_bytes: of a value; None for any.
+            max_bytes: of a value.
 
         Returns:
             The values by item id, or None if one of them has more bytes than `max_bytes`.
@@ -76,21 +91,23 @@ class StoreReader:
                 damaged. Its writer knows more.
         """
         try:
-            if store_files.identity(self._path) != self._identity:
-                raise StoreUnavailableError(f"another file has taken the place of {self.path}")
             connection, clock = self._connection()
-            if len(item_ids) == 1:
-                return read_items(connection, self.path, owner, item_ids, clock, max_bytes)
             connection.execute("BEGIN")  # one snapshot, and its locks are taken once
             try:
                 return read_items(connection, self.path, owner, item_ids, clock, max_bytes)
             finally:
                 connection.execute("COMMIT")
         except (sqlite3.Error, OSError, ItemDamagedError) as error:
-            self._of_thread.__dict__.clear()  # the next read opens the file anew
-            raise StoreUnavailableError(f"cannot read {self.path}: {error}") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreUnavailableError:
+        self._of_thread.__dict__.clear()  # the next read opens the file anew
+        return StoreUnavailableError(f"cannot read {self.path}: {error}")
 
     def _connection(self) -> tuple[sqlite3.Connection, StoreClock]:
+        found = os.stat(self._path)  # noqa: PTH116 - in each read, and pathlib takes twice as long
+        if found.st_ino != self._inode or found.st_dev != self._device:
+            raise StoreUnavailableError(f"another file has taken the place of {self.path}")
         opened: tuple[sqlite3.Connection, StoreClock] | None = getattr(self._of_thread, "opened", None)
         if opened is None:
             connection = sqlite3.connect(

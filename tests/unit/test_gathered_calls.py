@@ -23,9 +23,9 @@ class Recorder:
         ]
 
 
-async def under_way(gathered: GatheredCalls, *methods: str) -> list[asyncio.Task[object]]:
+async def under_way(gathered: GatheredCalls, *methods: str) -> list[asyncio.Task[Answer]]:
     """Calls that have been made, each by a task of its own."""
-    tasks: list[asyncio.Task[object]] = [
+    tasks: list[asyncio.Task[Answer]] = [
         asyncio.create_task(gathered.call(Call(method, (number,)))) for number, method in enumerate(methods)
     ]
     for _ in range(3):  # turns of the loop: the tasks, the start, the sending
@@ -41,7 +41,7 @@ async def test_calls_of_one_turn_travel_together() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
     tasks = await under_way(GatheredCalls(recorder), "a", "b", "c")
-    assert await asyncio.gather(*tasks) == [(0,), (1,), (2,)]
+    assert await asyncio.gather(*tasks) == [Answer((0,)), Answer((1,)), Answer((2,))]
     assert names(recorder) == [["a", "b", "c"]]
 
 
@@ -62,9 +62,9 @@ async def test_each_call_has_its_own_answer_and_its_own_error() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
     tasks = await under_way(GatheredCalls(recorder), "works", "fails", "works")
-    first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
-    assert (first, third) == ((0,), (2,))
-    assert isinstance(second, InvalidKeyError)
+    first, second, third = await asyncio.gather(*tasks)
+    assert (first, third) == (Answer((0,)), Answer((2,)))
+    assert isinstance(second.error, InvalidKeyError)
 
 
 @pytest.mark.parametrize("error", [TimeoutError, asyncio.CancelledError])
@@ -94,7 +94,7 @@ async def test_a_call_that_was_given_up_on_its_way_takes_nothing_from_the_others
     given_up, kept = await under_way(GatheredCalls(recorder), "given up", "kept")
     given_up.cancel()
     recorder.may_answer.set()
-    assert await kept == (1,)
+    assert await kept == Answer((1,))
 
 
 async def test_not_more_than_so_many_travel_together() -> None:
