@@ -6,11 +6,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
+from rich.progress import Progress
 
-from scripts.bench import report
+from scripts.bench import report, stack_times
 from scripts.bench.measure import Timing
 from scripts.bench.peers import free_port, redis_server
 from scripts.local_runtime import LocalRuntime
@@ -18,13 +18,11 @@ from scripts.runtime import API, LOCAL_DIR, StackError
 from scripts.token_file import ensure_token
 from seedcore.settings import SettingsError, load_settings
 
-PROJECT: Final = "seedcore-bench"
-
 
 def own_ports() -> dict[str, str]:
     """Knobs of a stack that meets no other one on this machine."""
     return {
-        "COMPOSE_PROJECT_NAME": PROJECT,
+        "COMPOSE_PROJECT_NAME": stack_times.PROJECT,
         "RUNTIME": "local",
         "API_PORT": str(free_port()),
         "DASHBOARD_PORT": str(free_port()),
@@ -59,17 +57,22 @@ def in_process_works(is_quick: bool, only: str) -> dict[str, dict[str, Timing]]:
 def main() -> int:
     """Measure, print the table, write Markdown and a picture."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute's run")
+    parser.add_argument("--quick", action="store_true", help="a minute's run, without the stack on Docker")
     parser.add_argument("--only", default="", help="works whose names contain this")
     parser.add_argument("--report", type=Path, default=LOCAL_DIR / "bench", help="folder of the report")
     arguments = parser.parse_args()
+    figures: dict[str, float] = {}
     try:
         results = in_process_works(arguments.quick, arguments.only)
+        if not (arguments.quick or arguments.only):
+            with Progress() as progress:
+                stack_works, figures = stack_times.measure(progress)
+            results.update(stack_works)
     except (StackError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
-    report.show(Console(), results)
-    report.write(arguments.report, results)
+    report.show(Console(), results, figures)
+    report.write(arguments.report, results, figures)
     print(f"\nThe table and the picture are in {arguments.report}.")
     return 0
 

@@ -4,12 +4,14 @@ import argparse
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from rich.progress import Progress
 
+from scripts.bench.many_clients import CLIENTS, HTTP_WORK, clients_at_once, http
 from scripts.bench.measure import Timing, in_turns
 from scripts.bench.peers import start_dict_actor
 from scripts.bench.works import WORKS, Systems
@@ -20,6 +22,7 @@ from seedcore.singletons import STATE_SHARE
 SECONDS: Final = 5.0  # for each system in each work
 QUICK_SECONDS: Final = 0.6
 ROUNDS: Final = 5
+HTTP_SECONDS: Final = 5.0  # wrk measures whole seconds
 
 
 def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tuple[str, Mapping[str, Timing]]]:
@@ -27,14 +30,31 @@ def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tu
     settings = load_settings()
     connect(settings, quiet=True)
     systems = Systems(settings, redis_port, start_dict_actor({settings.state_resource: STATE_SHARE}), folder, is_quick)
-    works = [work for work in WORKS if only in work.name]
+    systems.start()
+    seconds = QUICK_SECONDS if is_quick else SECONDS
     with Progress() as progress:
-        for work in works:
+        for work in WORKS:
+            if only not in work.name:
+                continue
             task = progress.add_task(work.name, total=None)
             operations = work.prepare(systems)
             progress.update(task, total=ROUNDS * len(operations))
-            seconds = QUICK_SECONDS if is_quick else SECONDS
-            yield work.name, in_turns(operations, work.units, seconds, ROUNDS, lambda: progress.advance(task))  # noqa: B023 - called before the next one
+            tick = partial(progress.advance, task)
+            yield work.name, in_turns(operations, work.units, seconds, ROUNDS, tick)
+        for name, measure in _of_many_processes(systems, f"http://127.0.0.1:{settings.api_port}", seconds).items():
+            if only not in name:
+                continue
+            task = progress.add_task(name, total=1)
+            yield name, measure()
+            progress.advance(task)
+
+
+def _of_many_processes(systems: Systems, url: str, seconds: float) -> dict[str, Callable[[], Mapping[str, Timing]]]:
+    works: dict[str, Callable[[], Mapping[str, Timing]]] = {
+        f"get by {number} client processes": partial(clients_at_once, systems, number, seconds) for number in CLIENTS
+    }
+    works[HTTP_WORK] = partial(http, url, max(seconds, HTTP_SECONDS), ROUNDS)
+    return works
 
 
 def main() -> None:

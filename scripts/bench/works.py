@@ -58,6 +58,11 @@ class Systems:
         self.redis_async = redis.asyncio.Redis(port=redis_port)
         self.data = encode(SMALL)
 
+    def start(self) -> None:
+        """Have the item that the clients and HTTP get."""
+        self.memory.set_item("item", SMALL)
+        self.redis.set("item", self.data)
+
     def load(self, number: int) -> list[str]:
         """Have as many items in our store and in Redis; some of their ids, in random order."""
         for start in range(0, number, LOADED):

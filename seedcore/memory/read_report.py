@@ -1,5 +1,6 @@
 """Tells an actor what this process has read from its store's file."""
 
+import atexit
 import logging
 import threading
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from seedcore.actor_client import ActorClient
 logger = logging.getLogger(__name__)
 
 REPORT_EVERY_S: Final = 0.2
+STOP_DEADLINE_S: Final = 1.0
 MAX_ITEMS: Final = 10_000  # named in one report; of more the last ones count
 
 
@@ -29,6 +31,7 @@ class ReadReport:
         self._client = client
         self._lock = threading.Lock()
         self._is_due = threading.Event()
+        self._is_stopping = threading.Event()
         self._is_woken = False  # quicker to look at
         self._thread: threading.Thread | None = None
         self._items: dict[str, None] = {}  # the one that was read last is last
@@ -68,7 +71,13 @@ class ReadReport:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_for_ever, daemon=True, name="read-report")
                 self._thread.start()
+                atexit.register(self._stop, self._thread)  # before Ray's, which takes the connection away
         self._is_due.set()
+
+    def _stop(self, thread: threading.Thread) -> None:
+        self._is_stopping.set()
+        self._is_due.set()
+        thread.join(STOP_DEADLINE_S)
 
     def send(self) -> None:
         """Tell the actor before it gets anything else from this process, if it needs to know which items were read."""
@@ -76,16 +85,17 @@ class ReadReport:
             self._send()
 
     def _send_for_ever(self) -> None:
-        pause = threading.Event()
         while True:
             self._is_due.wait()
-            pause.wait(REPORT_EVERY_S)
+            if self._is_stopping.wait(REPORT_EVERY_S):
+                return
             try:
                 if self._is_answered():
                     self._is_due.clear()
                     self._is_woken = False
                     self._send()
             except Exception:  # whatever Ray raises while it is shut down; the counts are kept for the next one
+                self._under_way = None  # it may be of a connection that has ended
                 logger.debug("the actor '%s' was not told what was read", self._client.name, exc_info=True)
 
     def _is_answered(self) -> bool:
