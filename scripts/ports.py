@@ -1,7 +1,9 @@
-"""Tells before a start which port is taken, and by whom."""
+"""Tells before a start which port is taken, and by whom; finds free ones."""
 
+import random
 import socket
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from typing import Final
 
 import psutil
@@ -9,6 +11,7 @@ import psutil
 from scripts.runtime import StackError
 
 LOOPBACK: Final = "127.0.0.1"
+LISTENER_PORTS: Final = (20_000, 32_000)  # below those that Linux gives to clients, one of which could come between
 
 
 def is_free(port: int) -> bool:
@@ -63,3 +66,21 @@ def listener(port: int) -> str | None:
             except psutil.Error:
                 return f"process {connection.pid}"
     return None
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
+    return free_ports(1)
+
+
+def free_ports(number: int) -> int:
+    """The first of as many TCP ports in a row that nothing listens on now."""
+    while True:
+        first = random.randrange(*LISTENER_PORTS)  # noqa: S311 - no secret
+        with ExitStack() as sockets:
+            try:
+                for port in range(first, first + number):
+                    sockets.enter_context(socket.socket()).bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return first

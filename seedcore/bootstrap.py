@@ -24,7 +24,6 @@ from seedcore.singletons import Singleton, actor_options, singletons
 logger = logging.getLogger(__name__)
 
 MAX_THREADS: Final = 16  # singletons that are created at a time
-PING_AGAIN_S: Final = 10.0  # without an answer to the last ping
 RECREATE_BACKOFF_S: Final = 0.2  # before a singleton that was killed meanwhile is created again
 
 
@@ -133,14 +132,8 @@ def _create_once(row: Singleton, settings: Settings, deadline: float) -> ActorHa
         raise
     except Exception as error:  # Ray checks options, arguments and class by assertions and errors of many types
         raise _BrokenRowError(f"{type(error).__name__}: {error}") from error
-    # Ray may forget a ping whose actor dies while it is created; a new one gets the reason.
-    again = Retrying(
-        retry=retry_if_exception_type(GetTimeoutError),
-        stop=stop_after_delay(max(0.0, deadline - time.monotonic() - PING_AGAIN_S)),
-        reraise=True,
-    )
     try:
-        again(lambda: ping(handle, max(0.0, min(PING_AGAIN_S, deadline - time.monotonic()))))
+        ping(handle, max(0.0, deadline - time.monotonic()))
     except ActorDiedError as error:
         if error.actor_init_failed:
             raise

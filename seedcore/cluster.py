@@ -31,6 +31,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S: Final = 2.0  # one try to reach the head
+PING_AGAIN_S: Final = 10.0  # without an answer to the last ping
 EXPLAIN_TIMEOUT_S: Final = 5.0  # how long an error message may look for its own reasons
 # The smallest call that the GCS answers and that checks the token (gcs_service.proto of Ray 2.60).
 GCS_PROBE: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
@@ -200,7 +201,17 @@ def ping(handle: ActorHandle[Any], timeout_s: float) -> None:
         GetTimeoutError: it did not within `timeout_s` seconds.
         RayActorError: it is dead.
     """
-    ray.get(handle.__ray_ready__.remote(), timeout=timeout_s)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = max(0.0, deadline - time.monotonic())
+        try:
+            # Ray may forget a ping whose actor dies while it is created; a new one gets the reason.
+            ray.get(handle.__ray_ready__.remote(), timeout=min(left_s, PING_AGAIN_S))
+        except GetTimeoutError:
+            if left_s <= PING_AGAIN_S:
+                raise
+        else:
+            return
 
 
 def _lookup_error(name: str, settings: Settings, tried: str, error: BaseException) -> SeedCoreError:

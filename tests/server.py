@@ -17,8 +17,9 @@ import uvicorn
 from dotenv import dotenv_values
 from starlette.types import ASGIApp
 
+from scripts.ports import free_port
 from seedcore.settings import PROJECT_ROOT
-from tests.waiting import free_port, wait_until
+from tests.waiting import wait_until
 
 STOP_DEADLINE_S: Final = 30
 

@@ -1,9 +1,6 @@
-"""Waits for conditions with a deadline, and finds ports."""
+"""Waits for conditions with a deadline."""
 
-import random
-import socket
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from typing import Final, TypeVar
 
 import httpx
@@ -12,7 +9,6 @@ from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, retry_if_
 T = TypeVar("T")
 
 POLL_INTERVAL_S: Final = 0.2
-LISTENER_PORTS: Final = (20_000, 32_000)  # below those that Linux gives to clients, one of which could come between
 
 
 def wait_until(holds: Callable[[], T | None], timeout_s: float = 60.0) -> T:
@@ -41,21 +37,3 @@ async def wait_until_async(holds: Callable[[], Awaitable[bool]], timeout_s: floa
         stop=stop_after_delay(timeout_s),
         wait=wait_fixed(POLL_INTERVAL_S),
     )(holds)
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    return free_ports(1)
-
-
-def free_ports(number: int) -> int:
-    """The first of as many TCP ports in a row that nothing listens on now."""
-    while True:
-        first = random.randrange(*LISTENER_PORTS)
-        with ExitStack() as sockets:
-            try:
-                for port in range(first, first + number):
-                    sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first

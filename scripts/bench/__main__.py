@@ -6,17 +6,21 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.progress import Progress
 
 from scripts.bench import report, stack_times
 from scripts.bench.measure import Timing
-from scripts.bench.peers import free_port, redis_server
+from scripts.bench.peers import redis_server
 from scripts.local_runtime import LocalRuntime
+from scripts.ports import LOOPBACK, free_port, free_ports
 from scripts.runtime import API, LOCAL_DIR, StackError
 from scripts.token_file import ensure_token
 from seedcore.settings import SettingsError, load_settings
+
+AGENTS: Final = 2  # of the head and of the worker
 
 
 def own_ports() -> dict[str, str]:
@@ -26,9 +30,9 @@ def own_ports() -> dict[str, str]:
         "RUNTIME": "local",
         "API_PORT": str(free_port()),
         "DASHBOARD_PORT": str(free_port()),
-        "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
+        "RAY_ADDRESS": f"{LOOPBACK}:{free_port()}",
         "RAY_CLIENT_PORT": str(free_port()),
-        "RAY_AGENT_PORT": str(free_port()),
+        "RAY_AGENT_PORT": str(free_ports(AGENTS)),
         "LOG_LEVEL": "WARNING",
     }
 

@@ -1,7 +1,6 @@
 """What the stack is measured against: Redis, diskcache, and a bare Ray actor that holds a dict."""
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import ray
 import redis
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from scripts.ports import LOOPBACK
+from scripts.ports import LOOPBACK, free_port
 from scripts.runtime import StackError
 
 START_DEADLINE_S: Final = 20.0
@@ -40,13 +39,6 @@ def start_dict_actor(resources: dict[str, float]) -> Any:
     actor = remote_class.options(num_cpus=0, resources=resources).remote()
     ray.get(actor.__ray_ready__.remote())
     return actor
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from rich.progress import Progress
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from scripts.bench.measure import Timing
-from scripts.bench.peers import free_port
 from scripts.bench.works import SEEDCORE
-from scripts.ports import LOOPBACK
+from scripts.checkout import copy_checkout
+from scripts.ports import LOOPBACK, free_port
 from scripts.runtime import API, StackError
 from seedcore.settings import PROJECT_ROOT
 
@@ -33,7 +32,6 @@ POLL_S: Final = 0.02
 DEADLINE_S: Final = 180.0
 SETTLE_S: Final = 30.0  # after the start, before idle is idle
 IDLE_S: Final = 20.0  # for which it is measured
-NOT_COPIED: Final = shutil.ignore_patterns(".git", ".venv", ".local", ".secrets", "tests", "__pycache__", ".*_cache")
 START: Final = "start of the stack"
 SAVE: Final = "saved code to live"
 RESTART: Final = "restart of the API to ready"
@@ -52,8 +50,7 @@ class Checkout:
     """
 
     def __init__(self, folder: Path) -> None:
-        shutil.copytree(PROJECT_ROOT, folder, ignore=NOT_COPIED)
-        (folder / ".venv").symlink_to(PROJECT_ROOT / ".venv")
+        copy_checkout(folder)
         self.folder = folder
         port = free_port()
         self.environment = {
@@ -127,6 +124,7 @@ def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str,
             progress.advance(task)
         finally:
             checkout.run("make", "clean", "YES=1")
+            checkout.run("docker", "image", "rm", "--force", checkout.environment["SEEDCORE_IMAGE"])
     return works, figures
 
 
@@ -137,7 +135,6 @@ def _timing(measure_once: Callable[[], float]) -> Timing:
 def _starts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
     timings = {SEEDCORE: Timing(1), BARE_RAY: Timing(1)}
     for _ in range(ROUNDS):
-        checkout.run("make", "down")
         began = time.perf_counter()
         checkout.run("docker", "compose", "up", "--detach", "--no-build")
         checkout.wait_until_ready()
@@ -145,7 +142,6 @@ def _starts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
         checkout.run("make", "down")
         with _bare_ray(folder) as seconds:
             timings[BARE_RAY].seconds.append(seconds["head"] + seconds["node"])
-    checkout.run("make", "up")
     return timings
 
 
@@ -162,7 +158,6 @@ def _restarts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", "import seedcore.api.app"], cwd=PROJECT_ROOT, check=True)
             timings[BARE_RAY].seconds.append(seconds["node"] + time.perf_counter() - began)
-    checkout.run("make", "up")
     return timings
 
 

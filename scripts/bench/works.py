@@ -88,13 +88,11 @@ class Work:
         name: what is done.
         prepare: makes the operation of each system.
         units: items in one operation.
-        is_slow: an operation takes so long that few of them do.
     """
 
     name: str
     prepare: Callable[[Systems], Mapping[str, Operation]]
     units: int = 1
-    is_slow: bool = False
 
 
 def _get_hit(systems: Systems) -> dict[str, Operation]:
@@ -224,10 +222,10 @@ WORKS: Final = (
     Work("set of a small item", _set_one),
     Work("64 coroutines get", _get_at_once, CONCURRENCY),
     Work("64 coroutines set", _set_at_once, CONCURRENCY),
-    Work("10,000 items set in one call", _set_many, MANY, is_slow=True),
-    Work("10,000 items got in one call", _get_many, MANY, is_slow=True),
-    Work("100 MB array set", _set_array, is_slow=True),
-    Work("100 MB array got", _get_array, is_slow=True),
+    Work("10,000 items set in one call", _set_many, MANY),
+    Work("10,000 items got in one call", _get_many, MANY),
+    Work("100 MB array set", _set_array),
+    Work("100 MB array got", _get_array),
     get_of(1_000, "get with 1 thousand items stored"),
     get_of(100_000, "get with 100 thousand items stored"),
     get_of(1_000_000, "get with 1 million items stored"),

@@ -12,8 +12,8 @@ from seedcore.memory.database import Database
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], object]
 
-QUICK_OPERATIONS: Final = 4
-QUICK_S: Final = 0.002  # a transaction of small operations takes a tenth of it, unless the disk is slow
+QUICK_OPERATIONS: Final = 4  # in a transaction on the event loop
+QUICK_S: Final = 0.002  # a small operation takes a tenth of it, unless the disk is slow
 
 
 class _Waiting(NamedTuple):
@@ -40,7 +40,7 @@ class GroupCommit:
         self._database = database
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._waiting: list[_Waiting] = []
-        self._took_s = QUICK_S  # of the last transaction
+        self._operation_s = QUICK_S  # in the last transaction, on average
         self._drain: asyncio.Task[None] | None = None
         self.transactions = 0
 
@@ -80,7 +80,7 @@ class GroupCommit:
 
     def _is_quick(self, batch: list[_Waiting]) -> bool:
         return (
-            self._took_s < QUICK_S
+            self._operation_s < QUICK_S
             and len(batch) <= QUICK_OPERATIONS
             and self._database.is_writable
             and all(waiting.is_small for waiting in batch)
@@ -92,7 +92,7 @@ class GroupCommit:
             with self._database.transaction() as connection:
                 results = [operation(connection) for operation in operations]
             self.transactions += 1
-            self._took_s = (time.monotonic() - began) / len(operations)
+            self._operation_s = (time.monotonic() - began) / len(operations)
         except BaseException as error:  # handed to the callers; on this thread nobody else would hear of it
             if len(operations) > 1:
                 return [self._commit([operation])[0] for operation in operations]

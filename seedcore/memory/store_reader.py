@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.memory import store_files
+from seedcore.memory.database import MACHINE_CLOCKS
 from seedcore.memory.item_store import MAX_VALUE_BYTES, read_item, read_items
-from seedcore.memory.store_clock import MachineClocks, StoreClock, this_boot
+from seedcore.memory.store_clock import StoreClock, this_boot
 
 BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that reads the log of a dead one
 CACHE_KIB: Final = 16 * 1024  # page cache of each thread's connection; SQLite empties it after each write
@@ -118,5 +119,5 @@ class StoreReader:
                 check_same_thread=False,  # one thread uses it, but whichever ends last closes it
             )
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            opened = self._of_thread.opened = (connection, StoreClock(connection, MachineClocks()))
+            opened = self._of_thread.opened = (connection, StoreClock(connection, MACHINE_CLOCKS))
         return opened

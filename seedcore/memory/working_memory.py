@@ -92,23 +92,11 @@ class MwManager:
             await asyncio.gather(*(client.find_async() for client in (self._mw, self._shared, self._misses)))
             self._say_ready()
 
-    def _prepare_read(self) -> None:
-        if not self._is_ready:
-            if self._sees_files():
-                self._say_ready()
-            else:
-                self.connect()
-
-    async def _prepare_read_async(self) -> None:
-        if not self._is_ready:
-            if self._sees_files():
-                self._say_ready()
-            else:
-                await self.connect_async()
-
-    def _sees_files(self) -> bool:
-        """Whether items can be read without the actors, which then may be dead."""
-        return self._own_reads.sees_file and self._shared_reads.sees_file
+    def _is_ready_for_reads(self) -> bool:
+        """Whether items can be read now. Where the files are seen the actors are not needed, and may be dead."""
+        if not self._is_ready and self._own_reads.sees_file and self._shared_reads.sees_file:
+            self._say_ready()
+        return self._is_ready
 
     def _say_ready(self) -> None:
         self._is_ready = True
@@ -226,7 +214,8 @@ class MwManager:
         """The ids, those items that are the organ's own, and those of the others that are shared."""
         wanted = self._keys(item_ids)
         self._refuse_event_loop("find_items")
-        self._prepare_read()
+        if not self._is_ready_for_reads():
+            self.connect()
         own = self._own_reads.get_many(self.organ_id, wanted)
         rest = _without(wanted, own)
         shared = self._shared_reads.get_many(EVERYBODY, rest) if rest else {}
@@ -235,7 +224,8 @@ class MwManager:
 
     async def _find_async(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, bytes], dict[str, bytes]]:
         wanted = await self._keys_async(item_ids)
-        await self._prepare_read_async()
+        if not self._is_ready_for_reads():
+            await self.connect_async()
         own = await self._own_reads.get_many_async(self.organ_id, wanted)
         rest = _without(wanted, own)
         shared = await self._shared_reads.get_many_async(EVERYBODY, rest) if rest else {}
@@ -272,7 +262,8 @@ class MwManager:
         """The values of those shared items that exist; each other one counts as a miss."""
         wanted = self._keys(item_ids)
         self._refuse_event_loop("get_global_items")
-        self._prepare_read()
+        if not self._is_ready_for_reads():
+            self.connect()
         shared = self._shared_reads.get_many(EVERYBODY, wanted)
         self._count_misses(_without(wanted, shared))
         return _decoded(wanted, shared)
@@ -280,7 +271,8 @@ class MwManager:
     async def get_global_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """`get_global_items` without blocking the event loop."""
         wanted = await self._keys_async(item_ids)
-        await self._prepare_read_async()
+        if not self._is_ready_for_reads():
+            await self.connect_async()
         shared = await self._shared_reads.get_many_async(EVERYBODY, wanted)
         await self._count_misses_async(_without(wanted, shared))
         return await _beside_the_loop(_decoded, wanted, shared)

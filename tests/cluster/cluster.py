@@ -12,9 +12,10 @@ from typing import Final, Self
 import psutil
 from dotenv import dotenv_values
 
+from scripts.ports import free_port, free_ports
 from scripts.token_file import ensure_token
 from seedcore.settings import PROJECT_ROOT
-from tests.waiting import free_port, free_ports, wait_until
+from tests.waiting import wait_until
 
 START_DEADLINE_S: Final = 60.0
 STOP_DEADLINE_S: Final = 30.0

@@ -41,12 +41,16 @@ def stats(get: Callable[[], Any]) -> dict[str, float]:
     return found
 
 
+def sees_files(memory: MwManager) -> bool:
+    return memory._own_reads.sees_file and memory._shared_reads.sees_file
+
+
 @pytest.fixture
 def reading_files(memory: MwManager) -> MwManager:
     """A memory whose process has found both files."""
     memory.set_item("first", 1)
     memory.set_global_item("first-shared", 1)
-    assert wait_until(lambda: memory.get_items(["first", "first-shared"]) and memory._sees_files())
+    wait_until(lambda: memory.get_items(["first", "first-shared"]) and sees_files(memory))
     return memory
 
 

@@ -1,7 +1,6 @@
 """A copy of the project with a stack of its own: own folder, own Compose project, own ports."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -9,16 +8,14 @@ from uuid import uuid4
 
 import httpx
 
-from seedcore.settings import PROJECT_ROOT
-from tests.waiting import free_port, free_ports, wait_until
+from scripts.checkout import copy_checkout
+from scripts.ports import free_port, free_ports
+from tests.waiting import wait_until
 
 AGENTS: Final = 3  # head and workers that a test may start
 MAKE_TIMEOUT_S: Final = 280.0
 HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
 OF_MAKE_TEST: Final = frozenset({"MAKELEVEL", "ARGS"})  # else a make in a test takes itself for a part of it
-NOT_COPIED: Final = shutil.ignore_patterns(
-    ".git", ".venv", ".local", ".secrets", "tests", "__pycache__", ".*_cache", ".hypothesis"
-)
 
 
 class Project:
@@ -31,8 +28,7 @@ class Project:
     """
 
     def __init__(self, folder: Path, runtime: str, **knobs: str) -> None:
-        shutil.copytree(PROJECT_ROOT, folder, ignore=NOT_COPIED)
-        (folder / ".venv").symlink_to(PROJECT_ROOT / ".venv")  # with its stamp, so that nothing is installed again
+        copy_checkout(folder)
         self.folder = folder
         self.runtime = runtime
         self.name = f"seedcore-test-{uuid4().hex[:8]}"

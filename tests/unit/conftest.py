@@ -6,9 +6,9 @@ from unittest.mock import patch
 import hypothesis
 import pytest
 
+from scripts.ports import free_port
 from seedcore.api import items
 from seedcore.settings import Settings, load_settings
-from tests.waiting import free_port
 
 SetKnobs = Callable[..., None]
 

@@ -6,8 +6,8 @@ from threading import Thread
 
 import pytest
 
+from scripts.ports import free_port
 from seedcore.settings import PROJECT_ROOT
-from tests.waiting import free_port
 
 SCRIPT = PROJECT_ROOT / "images/healthcheck.sh"
 DEADLINE_S = 30

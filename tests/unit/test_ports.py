@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from scripts.ports import check_ports, is_free, listener
+from scripts.ports import check_ports, free_port, is_free, listener
 from scripts.runtime import StackError
-from tests.waiting import free_port
 
 
 def nobody(port: int) -> str | None:
