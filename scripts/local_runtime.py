@@ -402,9 +402,12 @@ def _last_lines(path: Path) -> Iterator[str]:
 
 
 def _remove_stores(state_dir: Path) -> None:
-    """Delete the SQLite files and nothing else: STATE_DIR may be a folder with other files in it."""
-    for file in state_dir.glob("*/*.sqlite3*"):
-        file.unlink(missing_ok=True)
+    """Delete the stores and nothing else: STATE_DIR may be a folder with other files in it."""
+    for path in state_dir.glob("*/*.sqlite3*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _make_private_folder(path: Path) -> None:

@@ -1,7 +1,7 @@
 """All stores of the stack as one tar file: `python -m scripts.store_archive export > FILE`, or `import < FILE`.
 
 Runs where the state folder is; `make backup` and `make restore` start it there. The copies are consistent, each store
-as of one moment, while the actors go on writing.
+as of one moment, while the actors go on writing. Large arrays are in it as files of their own.
 """
 
 import argparse
@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from seedcore.errors import SeedCoreError
-from seedcore.memory import backups
+from seedcore.memory import array_files, backups
+from seedcore.memory.store_files import ARRAYS
 from seedcore.settings import Settings, SettingsError, load_settings
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 STORES: Final = "*/*.sqlite3"  # below STATE_DIR: a folder for each namespace, a file for each actor
 STORE_NAME: Final = re.compile(r"[^/.][^/]*/[^/.][^/]*\.sqlite3")
+ARRAYS_NAME: Final = re.compile(rf"{STORE_NAME.pattern}{ARRAYS}/{array_files.NAME.pattern}")
+MEMBERS: Final = (re.compile(re.escape(MANIFEST)), STORE_NAME, ARRAYS_NAME)
 
 
 class ArchiveError(Exception):
@@ -57,6 +60,8 @@ def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
         with tarfile.open(fileobj=output, mode="w|") as archive:
             for name in (MANIFEST, *names):
                 archive.add(copies / name, arcname=name)
+                for file in sorted(copies.glob(f"{name}{ARRAYS}/*")):
+                    archive.add(file, arcname=str(file.relative_to(copies)))
     return names
 
 
@@ -112,10 +117,11 @@ def _extract(archive: BinaryIO, folder: Path) -> list[str]:
 def _extract_file(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     # Python before 3.11.4 has no filter that refuses links, absolute paths and whatever leads elsewhere.
     content = tar.extractfile(member) if member.isfile() else None
-    if content is None or not (member.name == MANIFEST or STORE_NAME.fullmatch(member.name)):
+    is_ours = any(name.fullmatch(member.name) for name in MEMBERS)
+    if content is None or not is_ours:
         raise ArchiveError(f"this is no backup of `make backup`: it has {member.name!r} in it")
     path = folder / member.name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with content, path.open("wb") as file:
         shutil.copyfileobj(content, file)
 

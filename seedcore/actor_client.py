@@ -190,7 +190,8 @@ def _bytes_in(arguments: Iterable[object]) -> int:
     size = 0
     for argument in arguments:
         if isinstance(argument, Mapping):
-            size += sum(map(len, argument.values()))
+            # A list has large arrays in it.
+            size += sum(len(value) if isinstance(value, bytes) else INLINE_BYTES for value in argument.values())
         if isinstance(argument, Mapping | list):
             size += ELEMENT_BYTES * len(argument)
     return size

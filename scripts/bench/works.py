@@ -187,6 +187,11 @@ def _get_array(systems: Systems) -> dict[str, Operation]:
     }
 
 
+def _sum_array(systems: Systems) -> dict[str, Operation]:
+    """Got as above, and each number of it read."""
+    return {system: lambda get=get: get().sum() for system, get in _get_array(systems).items()}  # type: ignore[misc]
+
+
 def _hot_items(systems: Systems) -> dict[str, Operation]:
     misses = 20_000 if systems.is_quick else 1_000_000
     chance = random.Random(1)  # noqa: S311 - no secret
@@ -226,6 +231,7 @@ WORKS: Final = (
     Work("10,000 items got in one call", _get_many, MANY),
     Work("100 MB array set", _set_array),
     Work("100 MB array got", _get_array),
+    Work("100 MB array got and summed", _sum_array),
     get_of(1_000, "get with 1 thousand items stored"),
     get_of(100_000, "get with 100 thousand items stored"),
     get_of(1_000_000, "get with 1 million items stored"),

@@ -1,4 +1,4 @@
-"""Copies a store while it is in use, and puts a copy in its place."""
+"""Copies a store while it is in use, with its files of arrays, and puts a copy in its place."""
 
 import logging
 import sqlite3
@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from seedcore.errors import StoreDamagedError, StoreUnavailableError
-from seedcore.memory import checksums, item_store, miss_store, salvage, store_files
+from seedcore.memory import array_files, checksums, item_store, miss_store, salvage, store_files
 from seedcore.memory.checksums import COLUMN
 from seedcore.memory.database import BUSY_TIMEOUT_S
 from seedcore.memory.schema import Schema
@@ -18,14 +18,17 @@ logger = logging.getLogger(__name__)
 
 SCHEMAS: Final = (item_store.SCHEMA, miss_store.SCHEMA)
 RESTORE_ANOTHER: Final = "restore another backup"
+MAX_COPIES: Final = 20  # tries to copy a store whose arrays are replaced all the time
 
 
 def backup(path: Path, destination: Path) -> int:
-    """Copy the store as it is at one moment, while its writer goes on; the copy is checked, and one file.
+    """Copy the store as it is at one moment, while its writer goes on; the copy is checked, and one file with a folder
+    of arrays beside it.
 
     Args:
         path: of the store.
-        destination: of the copy; a file that is there is replaced once the copy is good.
+        destination: of the copy; what is there is replaced once the copy is good. On the store's own disk, arrays take
+            no room until they go from the store.
 
     Returns:
         how many items, or counters of misses, are in it.
@@ -38,9 +41,9 @@ def backup(path: Path, destination: Path) -> int:
         destination.parent.mkdir(parents=True, exist_ok=True)
         building = store_files.building_path(destination)
         try:
-            _copy(path, building)
+            _copy_with_arrays(path, building)
             with closing(_connect(building, "mode=ro")) as copy:
-                rows = _check(copy, path, "set the damaged items anew or delete them, then back up again")
+                rows = _check(copy, path, building, "set the damaged items anew or delete them, then back up again")
             store_files.put(building, destination)
         finally:
             store_files.building_path(destination)  # deletes what a failure leaves
@@ -57,7 +60,7 @@ def check(backup_path: Path) -> int:
         StoreDamagedError, StoreUnavailableError: as `restore`.
     """
     with _explained(f"read {backup_path}"), closing(_connect(backup_path, "mode=ro")) as connection:
-        return _check(connection, backup_path, RESTORE_ANOTHER)
+        return _check(connection, backup_path, backup_path, RESTORE_ANOTHER)
 
 
 def restore(backup_path: Path, path: Path) -> Path | None:
@@ -85,7 +88,7 @@ def restore(backup_path: Path, path: Path) -> Path | None:
             opened.callback(store_files.building_path, path)  # deletes what a failure leaves
             _copy(backup_path, building)
             with closing(_connect(building, "mode=rw")) as new:
-                rows = _check(new, backup_path, RESTORE_ANOTHER)
+                rows = _check(new, backup_path, backup_path, RESTORE_ANOTHER)
                 old = _present_store(path, opened)
                 new.execute("PRAGMA synchronous = OFF")  # the whole file is synced at its end
                 new.execute("BEGIN")
@@ -95,6 +98,7 @@ def restore(backup_path: Path, path: Path) -> Path | None:
                 new.execute("UPDATE writer SET epoch = epoch + 1")
                 new.execute("COMMIT")
             had_store = store_files.identity(path) is not None
+            store_files.link_arrays(backup_path, path)
             aside = store_files.replace(path, building, f"before-restore-{store_files.utc_now()}")
             store_files.remember_content(lock)
     logger.info("restored %d rows from %s to %s; the store of before is %s", rows, backup_path, path, aside)
@@ -125,6 +129,23 @@ def _copy(path: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
 
 
+def _copy_with_arrays(path: Path, building: Path) -> None:
+    for _ in range(MAX_COPIES):
+        # Before the copy, for what goes while it is made, and after it, for what came.
+        store_files.link_arrays(path, building)
+        _copy(path, building)
+        store_files.link_arrays(path, building)
+        with closing(_connect(building, "mode=ro")) as copy:
+            if array_files.keep_only(building, _references(copy, path)):
+                return  # else one came and went meanwhile, or is really lost, which the check tells
+
+
+def _references(connection: sqlite3.Connection, path: Path) -> Iterator[bytes]:
+    if _schema_of(connection, path) is item_store.SCHEMA:
+        for (value,) in connection.execute(item_store.REFERENCES):
+            yield value
+
+
 def _connect(path: Path, option: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?{option}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
@@ -133,8 +154,8 @@ def _connect(path: Path, option: str) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path, remedy: str) -> int:
-    """Check all of a copy, every row included; how many rows it has."""
+def _check(connection: sqlite3.Connection, path: Path, arrays_of: Path, remedy: str) -> int:
+    """Check all of a copy, every row and array included; how many rows it has."""
     try:
         schema = _schema_of(connection, path)
         schema.check(connection, path)
@@ -146,6 +167,7 @@ def _check(connection: sqlite3.Connection, path: Path, remedy: str) -> int:
                 damaged += connection.execute(
                     f"SELECT count(*) FROM {table.name} WHERE {COLUMN} != {COLUMN}({', '.join(table.checked)})"
                 ).fetchone()[0]
+        damaged += sum(not array_files.is_whole(arrays_of, value) for value in _references(connection, path))
     except StoreDamagedError as error:
         raise StoreDamagedError(f"{error}; {remedy}") from error
     except sqlite3.Error as error:

@@ -1,6 +1,7 @@
 """Turns values into bytes and back, as data: decoding never runs code that came with the value.
 
-The bytes are msgpack. Types that msgpack does not have travel as its extension types, numbered in `_Ext`.
+The bytes are msgpack. Types that msgpack does not have travel as its extension types, numbered in `_Ext`. Large arrays
+can be left out of the bytes, to stand beside them.
 """
 
 import dataclasses
@@ -12,12 +13,13 @@ from decimal import Decimal
 from enum import IntEnum
 from functools import partial
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgpack
 import numpy as np
+from numpy.typing import NDArray
 
 from seedcore.errors import InvalidValueError
 
@@ -30,7 +32,40 @@ MAX_DEPTH: Final = (
     100  # of nesting; the C stack holds about twice as many nested extension types, and JSON as many lists
 )
 
+ALIGNMENT: Final = 64  # bytes; each array that stands beside its value starts at a multiple, as numpy's own do
+
+Pack = Callable[[Any], bytes]
 Unpack = Callable[[bytes], Any]
+Arrays = NDArray[np.uint8]
+
+
+class WithArrays(NamedTuple):
+    """An encoded value whose large arrays stand beside it.
+
+    Args:
+        data: the value, with the places of its arrays.
+        arrays: their bytes, of shape (N,), each array at its place. What is decoded refers to them; it can be changed
+            where they can.
+    """
+
+    data: bytes
+    arrays: Arrays
+
+
+@dataclasses.dataclass
+class _Aside:
+    """Arrays that are left out of the bytes, in the order of their places."""
+
+    min_bytes: int
+    arrays: list[Arrays] = dataclasses.field(default_factory=list)
+    end: int = 0
+
+    def put(self, array: Arrays) -> int:
+        """The place of one more array."""
+        place = aligned(self.end)
+        self.arrays.append(array)
+        self.end = place + array.nbytes
+        return place
 
 
 class _Ext(IntEnum):
@@ -52,6 +87,7 @@ class _Ext(IntEnum):
     DATACLASS = 14
     NUMPY_BYTES = 15
     NUMPY_STR = 16
+    ARRAY_ASIDE = 17
 
 
 def encode(value: Any) -> bytes:
@@ -60,23 +96,51 @@ def encode(value: Any) -> bytes:
     Raises:
         InvalidValueError: the value, or something in it, is of a type that is not data, or it is nested too deeply.
     """
+    return _encode(value, None)
+
+
+def encode_aside(value: Any, min_bytes: int) -> tuple[bytes, list[Arrays]]:
+    """`encode` without the large arrays in the value.
+
+    Args:
+        value: what to encode.
+        min_bytes: of an array that is left out.
+
+    Returns:
+        the bytes, and the arrays, each of shape (N,) and without a copy where numpy allows that. To decode them, put
+        each at the first multiple of `ALIGNMENT` after the one before; see `WithArrays`.
+
+    Raises:
+        InvalidValueError: as `encode`.
+    """
+    aside = _Aside(min_bytes)
+    return _encode(value, aside), aside.arrays
+
+
+def aligned(place: int) -> int:
+    """The first multiple of `ALIGNMENT` from there on."""
+    return -(-place // ALIGNMENT) * ALIGNMENT
+
+
+def _encode(value: Any, aside: _Aside | None) -> bytes:
     try:
         _check_depth(value, MAX_DEPTH)
-        return _pack(value)
+        return _pack(value, aside)
     except InvalidValueError:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}: {error}") from error
 
 
-def decode(data: bytes) -> Any:
+def decode(encoded: bytes | WithArrays) -> Any:
     """The value that was encoded.
 
     Raises:
         InvalidValueError: the bytes are damaged, or hold a dataclass that this process cannot import or make.
     """
+    data, arrays = encoded if isinstance(encoded, WithArrays) else (encoded, None)
     try:
-        return _unpack(data, MAX_DEPTH)
+        return _unpack(data, MAX_DEPTH, arrays)
     except InvalidValueError:
         raise
     except Exception as error:  # of msgpack, numpy, the types' constructors, and the constructors of dataclasses
@@ -118,21 +182,23 @@ _CHILDREN: Final[dict[type, Callable[[Any], Iterable[Any]]]] = {
 }
 
 
-def _pack(value: Any) -> bytes:
+def _pack(value: Any, aside: _Aside | None) -> bytes:
     # strict_types sends tuples and subclasses, such as numpy's float64, to _pack_other instead of flattening them.
-    return bytes(msgpack.packb(value, default=_pack_other, strict_types=True, use_bin_type=True))
+    pack_other = _pack_other if aside is None else partial(_pack_other, aside=aside)
+    return bytes(msgpack.packb(value, default=pack_other, strict_types=True, use_bin_type=True))
 
 
-def _unpack(data: bytes, depth: int) -> Any:
+def _unpack(data: bytes, depth: int, arrays: Arrays | None) -> Any:
     # Each extension type in another is a new parser on the stack, so bytes from elsewhere must not choose how many.
     if depth < 0:
         raise InvalidValueError(f"cannot decode a stored value: it is nested more than {MAX_DEPTH} levels deep")
-    return msgpack.unpackb(data, ext_hook=partial(_unpack_other, depth - 1), strict_map_key=False, use_list=True)
+    unpack_other = partial(_unpack_other, depth - 1, arrays)
+    return msgpack.unpackb(data, ext_hook=unpack_other, strict_map_key=False, use_list=True)
 
 
-def _pack_time(value: dt.datetime | dt.time) -> bytes:
+def _pack_time(value: dt.datetime | dt.time, pack: Pack) -> bytes:
     zone = getattr(value.tzinfo, "key", None)  # a zoneinfo zone keeps its name, a fixed offset its offset
-    return _pack([value.isoformat(), value.fold, zone])
+    return pack([value.isoformat(), value.fold, zone])
 
 
 def _unpack_time(kind: type[dt.datetime] | type[dt.time], data: bytes, unpack: Unpack) -> dt.datetime | dt.time:
@@ -155,7 +221,29 @@ def _unpack_array(data: bytes) -> Any:
     return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False, max_header_size=len(data))
 
 
-def _pack_dataclass(value: Any) -> bytes:
+def _is_large(value: Any, min_bytes: int) -> bool:
+    return type(value) is np.ndarray and value.nbytes >= min_bytes and not value.dtype.hasobject
+
+
+def _pack_place(array: Any, aside: _Aside) -> bytes:
+    """Where the array stands beside the value, and what it is."""
+    is_fortran = bool(array.flags.f_contiguous and not array.flags.c_contiguous)
+    content = np.ascontiguousarray(array.T if is_fortran else array).reshape(-1).view(np.uint8)
+    described = np.lib.format.dtype_to_descr(array.dtype)
+    # An array file without content says as well what fields there are.
+    kind = described if isinstance(described, str) else _pack_array(np.empty(0, array.dtype))
+    return _pack([aside.put(content), kind, list(array.shape), is_fortran], None)
+
+
+def _unpack_place(data: bytes, unpack: Unpack, arrays: Arrays | None) -> Any:
+    place, kind, shape, is_fortran = unpack(data)
+    dtype = np.dtype(kind) if isinstance(kind, str) else _unpack_array(kind).dtype
+    if arrays is None or dtype.hasobject:
+        raise InvalidValueError("cannot decode a stored value: an array that should stand beside it does not")
+    return np.ndarray(tuple(shape), dtype, arrays, place, order="F" if is_fortran else "C")
+
+
+def _pack_dataclass(value: Any, pack: Pack) -> bytes:
     cls = type(value)
     if _find_class(cls.__module__, cls.__qualname__) is not cls:
         raise InvalidValueError(
@@ -163,7 +251,7 @@ def _pack_dataclass(value: Any) -> bytes:
             f"and {cls.__module__} has none of this name"
         )
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return _pack([cls.__module__, cls.__qualname__, fields])
+    return pack([cls.__module__, cls.__qualname__, fields])
 
 
 def _unpack_dataclass(data: bytes, unpack: Unpack) -> Any:
@@ -192,27 +280,23 @@ def _find_class(module: str, qualname: str) -> Any:
     return found
 
 
-def _ext(code: _Ext, pack: Callable[[Any], bytes]) -> Callable[[Any], Any]:
-    return lambda value: msgpack.ExtType(code, pack(value))
-
-
-# Exact type -> how it is packed.
-_PACKERS: Final[dict[type, Callable[[Any], Any]]] = {
-    int: _ext(_Ext.BIG_INT, lambda value: f"{value:x}".encode()),  # only ints beyond 64 bits come here
-    tuple: _ext(_Ext.TUPLE, lambda value: _pack(list(value))),
-    set: _ext(_Ext.SET, lambda value: _pack(list(value))),
-    frozenset: _ext(_Ext.FROZENSET, lambda value: _pack(list(value))),
-    dt.datetime: _ext(_Ext.DATETIME, _pack_time),
-    dt.date: _ext(_Ext.DATE, lambda value: value.isoformat().encode()),
-    dt.time: _ext(_Ext.TIME, _pack_time),
-    dt.timedelta: _ext(_Ext.TIMEDELTA, lambda value: _pack([value.days, value.seconds, value.microseconds])),
-    Decimal: _ext(_Ext.DECIMAL, lambda value: str(value).encode()),
-    UUID: _ext(_Ext.UUID, lambda value: value.bytes),
-    complex: _ext(_Ext.COMPLEX, lambda value: _pack([value.real, value.imag])),
-    np.ndarray: _ext(_Ext.NDARRAY, _pack_array),
+# Exact type -> its extension type, and how it is packed; what is in it is packed by the second argument.
+_PACKERS: Final[dict[type, tuple[_Ext, Callable[[Any, Pack], bytes]]]] = {
+    int: (_Ext.BIG_INT, lambda value, pack: f"{value:x}".encode()),  # only ints beyond 64 bits come here
+    tuple: (_Ext.TUPLE, lambda value, pack: pack(list(value))),
+    set: (_Ext.SET, lambda value, pack: pack(list(value))),
+    frozenset: (_Ext.FROZENSET, lambda value, pack: pack(list(value))),
+    dt.datetime: (_Ext.DATETIME, _pack_time),
+    dt.date: (_Ext.DATE, lambda value, pack: value.isoformat().encode()),
+    dt.time: (_Ext.TIME, _pack_time),
+    dt.timedelta: (_Ext.TIMEDELTA, lambda value, pack: pack([value.days, value.seconds, value.microseconds])),
+    Decimal: (_Ext.DECIMAL, lambda value, pack: str(value).encode()),
+    UUID: (_Ext.UUID, lambda value, pack: value.bytes),
+    complex: (_Ext.COMPLEX, lambda value, pack: pack([value.real, value.imag])),
+    np.ndarray: (_Ext.NDARRAY, lambda value, pack: _pack_array(value)),
     # Not as arrays, which lose zeros at the end.
-    np.bytes_: _ext(_Ext.NUMPY_BYTES, bytes),
-    np.str_: _ext(_Ext.NUMPY_STR, lambda value: "".join(value).encode()),
+    np.bytes_: (_Ext.NUMPY_BYTES, lambda value, pack: bytes(value)),
+    np.str_: (_Ext.NUMPY_STR, lambda value, pack: "".join(value).encode()),
 }
 
 # Extension type -> how it is unpacked; what is in it is unpacked by the second argument.
@@ -236,19 +320,26 @@ _UNPACKERS: Final[dict[int, Callable[[bytes, Unpack], Any]]] = {
 }
 
 
-def _pack_other(value: Any) -> Any:
+def _pack_other(value: Any, aside: _Aside | None = None) -> Any:
+    if aside is not None and _is_large(value, aside.min_bytes):
+        return msgpack.ExtType(_Ext.ARRAY_ASIDE, _pack_place(value, aside))
+    pack = partial(_pack, aside=aside)
     packer = _PACKERS.get(type(value))
     if packer is not None:
-        return packer(value)
+        code, pack_value = packer
+        return msgpack.ExtType(code, pack_value(value, pack))
     if isinstance(value, np.generic):
         return msgpack.ExtType(_Ext.NUMPY_SCALAR, _pack_array(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return msgpack.ExtType(_Ext.DATACLASS, _pack_dataclass(value))
+        return msgpack.ExtType(_Ext.DATACLASS, _pack_dataclass(value, pack))
     raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}; values are data: {SUPPORTED}")
 
 
-def _unpack_other(depth: int, code: int, data: bytes) -> Any:
+def _unpack_other(depth: int, arrays: Arrays | None, code: int, data: bytes) -> Any:
+    unpack = partial(_unpack, depth=depth, arrays=arrays)
+    if code == _Ext.ARRAY_ASIDE:
+        return _unpack_place(data, unpack, arrays)
     unpacker = _UNPACKERS.get(code)
     if unpacker is None:
         raise InvalidValueError(f"unknown extension type {code}; was it written by a newer version?")
-    return unpacker(bytes(data), partial(_unpack, depth=depth))
+    return unpacker(bytes(data), unpack)

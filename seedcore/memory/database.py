@@ -94,7 +94,7 @@ class Database:
         self._synchronous = synchronous
         self._clocks = clocks
         self._clock: StoreClock | None = None
-        self._after_commit: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], object]] = []
         self._writer: sqlite3.Connection | None = None
         self.identity: tuple[int, int] | None = None  # of the file that this process has written to
         self._reader_in_use = threading.RLock()
@@ -105,7 +105,7 @@ class Database:
             logger.error("%s", error)  # noqa: TRY400 - the message says it all
 
     def _become_writer(self) -> sqlite3.Connection:
-        with self._explained("open"):
+        with self.explained("open"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with store_files.locked(self.path) as lock:
                 store_files.finish_replacing(self.path)
@@ -135,7 +135,7 @@ class Database:
         return self._open(had_content=True, salvages=False)
 
     def _open_file(self, opened: ExitStack, had_content: bool) -> sqlite3.Connection:
-        with self._explained("open"):
+        with self.explained("open"):
             log = store_files.companion(self.path, "-wal")
             salvage.check_emptied(self.path, had_content)
             writer = self._connect(opened)
@@ -226,7 +226,7 @@ class Database:
             StoreFullError: the disk is full.
             StoreUnavailableError: the file cannot be written.
         """
-        with self._explained("write to"):
+        with self.explained("write to"):
             writer = self._writer or self._try_to_become_writer()
             writer.execute("BEGIN IMMEDIATE")
             self._after_commit.clear()
@@ -244,7 +244,7 @@ class Database:
                     writer.execute("ROLLBACK")
                 raise
 
-    def after_commit(self, action: Callable[[], None]) -> None:
+    def after_commit(self, action: Callable[[], object]) -> None:
         """Do this once the open transaction is committed, and never if it fails."""
         self._after_commit.append(action)
 
@@ -270,11 +270,19 @@ class Database:
         Raises:
             StoreUnavailableError: the file cannot be read.
         """
-        with self._explained("read"), self._reader_in_use:
+        with self.explained("read"), self._reader_in_use:
             yield self.reader
 
     @contextmanager
-    def _explained(self, verb: str) -> Iterator[None]:
+    def explained(self, verb: str) -> Iterator[None]:
+        """Raise what SQLite or the operating system raises in the block as what it means for the store.
+
+        Args:
+            verb: what is done to the store, for the message.
+
+        Raises:
+            StoreDamagedError, StoreFullError, StoreUnavailableError: as `transaction`.
+        """
         try:
             yield
         except (sqlite3.Error, OSError) as error:

@@ -1,13 +1,17 @@
 """The actor side of an item store: hits, misses and group commit around it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
 from seedcore.errors import StoreUnavailableError
+from seedcore.memory import array_files
 from seedcore.memory.actor_base import StoreActor
+from seedcore.memory.codec import Arrays
 from seedcore.memory.item_store import EVERYBODY, ItemStore
-from seedcore.memory.limits import check_keys, check_sizes, check_ttl
+from seedcore.memory.limits import check_keys, check_ttl
+from seedcore.memory.packed_values import Packed, check_packed_sizes, pack_found, unpack_new
 from seedcore.memory.request_log import RequestId
 from seedcore.memory.store_clock import this_boot
 from seedcore.memory.store_reader import StoreLocation
@@ -57,13 +61,18 @@ class ItemActor(StoreActor):
         self._store.note_uses(EVERYBODY, item_ids)
         await self._save_uses_if_many()
 
-    async def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
+    async def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, Packed]:
         wanted = dict.fromkeys(check_keys("item_id", item_ids, self.settings.key_max_length))
-        found = self.read(lambda: self._store.get_many(owner, wanted))
+        found = self.read(lambda: self._load(owner, wanted))
         self.hits += len(found)
         self.misses += len(wanted) - len(found)
         await self._save_uses_if_many()
-        return found
+        return {item_id: pack_found(value) for item_id, value in found.items()}
+
+    def _load(self, owner: str, wanted: Mapping[str, None]) -> dict[str, array_files.Encoded]:
+        database = self._store.database
+        with database.explained("read"):
+            return array_files.load(database.path, lambda: self._store.get_many(owner, wanted))
 
     async def _save_uses_if_many(self) -> None:
         if self._store.has_unsaved_uses:
@@ -71,15 +80,33 @@ class ItemActor(StoreActor):
                 await self.write(self._store.save_uses)
 
     async def _set(
-        self, owner: str, items: Mapping[str, bytes], ttl_s: float | None, request: RequestId | None
+        self, owner: str, items: Mapping[str, Packed], ttl_s: float | None, request: RequestId | None
     ) -> None:
         check_keys("item_id", items, self.settings.key_max_length)
-        check_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
+        check_packed_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
         ttl_s = check_ttl(ttl_s)
-        is_small = len(items) <= SMALL_ITEMS and sum(map(len, items.values())) <= SMALL_BYTES
+        values = {item_id: await self._stored(value) for item_id, value in items.items()}
+        is_small = len(values) <= SMALL_ITEMS and sum(map(len, values.values())) <= SMALL_BYTES
         await self.write(
-            lambda connection: self._store.set_many(connection, owner, items, ttl_s), request, is_small=is_small
+            lambda connection: self._store.set_many(connection, owner, values, ttl_s), request, is_small=is_small
         )
+
+    async def _stored(self, packed: Packed) -> bytes:
+        """The value as the store has it; its arrays are in a file then."""
+        path = self._store.database.path
+        value, arrays = unpack_new(packed)
+        if arrays:
+            return await asyncio.to_thread(self._with_file, value, arrays)
+        if array_files.is_reference(value):
+            array_files.check_written(path, value)
+        return value
+
+    def _with_file(self, data: bytes, arrays: Sequence[Arrays]) -> bytes:
+        database = self._store.database
+        with database.explained("write arrays beside"):
+            return array_files.reference(
+                array_files.write(database.path, arrays, self.settings.sqlite_synchronous), data
+            )
 
     async def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId | None) -> list[str]:
         wanted = check_keys("item_id", item_ids, self.settings.key_max_length)

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from seedcore.actor_client import INLINE_BYTES, ActorClient
 from seedcore.errors import StoreUnavailableError
+from seedcore.memory.array_files import Encoded
 from seedcore.memory.item_store import MAX_VALUE_BYTES
+from seedcore.memory.packed_values import Packed, unpack_found
 from seedcore.memory.read_report import ReadReport
 from seedcore.memory.store_reader import StoreLocation, StoreReader
 from seedcore.settings import Settings
@@ -38,7 +41,7 @@ class ItemReads:
         self._locate_at = 0.0  # on the monotonic clock
         self._report = ReadReport(client)
 
-    def get_many(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
+    def get_many(self, owner: str, item_ids: Sequence[str]) -> dict[str, Encoded]:
         """The encoded values of those items that exist and have not expired.
 
         Args:
@@ -50,12 +53,22 @@ class ItemReads:
         """
         found = self._from_file(owner, item_ids)
         if found is None:
-            found = self._client.call("get_many", *_arguments(owner, item_ids))
+            found = _unpacked(self._client.call("get_many", *_arguments(owner, item_ids)))
             if self._should_locate():
                 self._use(self._client.call("location"))
         return found
 
-    def peek(self, owner: str, item_id: str, max_bytes: int = MAX_VALUE_BYTES) -> bytes | None:
+    def find_file(self) -> Path | None:
+        """The store's file, if this process sees it.
+
+        Raises:
+            ActorUnavailableError, SeedCoreError: as `get_many`.
+        """
+        if self._should_locate():
+            self._use(self._client.call("location"))
+        return None if self._reader is None else self._reader.path
+
+    def peek(self, owner: str, item_id: str, max_bytes: int = MAX_VALUE_BYTES) -> Encoded | None:
         """The encoded value of an item that is in the file and can be read at once; None says nothing.
 
         Args:
@@ -75,7 +88,7 @@ class ItemReads:
             self._report.add_hit(item_id)
         return value
 
-    async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> dict[str, bytes]:
+    async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> dict[str, Encoded]:
         """`get_many` without blocking the event loop."""
         found = None
         if self._reader is not None:
@@ -84,7 +97,11 @@ class ItemReads:
             if found is None:
                 found = await asyncio.to_thread(self._from_file, owner, item_ids)
         if found is None:
-            found = await self._client.call_async("get_many", *_arguments(owner, item_ids))
+            packed = await self._client.call_async("get_many", *_arguments(owner, item_ids))
+            if any(isinstance(value, list) for value in packed.values()):  # large arrays, which are copied
+                found = await asyncio.to_thread(_unpacked, packed)
+            else:
+                found = packed
             if self._should_locate():
                 self._use(await self._client.call_async("location"))
         return found
@@ -100,7 +117,7 @@ class ItemReads:
 
     def _from_file(
         self, owner: str, item_ids: Sequence[str], max_bytes: int = MAX_VALUE_BYTES
-    ) -> dict[str, bytes] | None:
+    ) -> dict[str, Encoded] | None:
         reader = self._reader
         if reader is None:
             return None
@@ -131,6 +148,10 @@ class ItemReads:
         self._reader = StoreReader.at(location, self._settings.state_dir)
         if self._reader is None:
             logger.debug("%s is not a file of this process's machine; its actor is asked", location.file)
+
+
+def _unpacked(packed: Mapping[str, Packed]) -> dict[str, Encoded]:
+    return {item_id: unpack_found(value) for item_id, value in packed.items()}
 
 
 def _arguments(owner: str, item_ids: Sequence[str]) -> tuple[object, ...]:

@@ -1,25 +1,32 @@
 """Items in SQLite: values by owner and item id, with time to live and, for a cache, bounds."""
 
+import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 from seedcore.errors import ItemDamagedError
+from seedcore.memory import array_files, store_files
+from seedcore.memory.array_files import SQL_BYTES, SQL_IS_REFERENCE, SQL_NAME
 from seedcore.memory.checksums import CheckedTable, checksum
 from seedcore.memory.database import MACHINE_CLOCKS, Database, store_schema
 from seedcore.memory.store_clock import MachineClocks
 from seedcore.settings import Synchronous
+
+logger = logging.getLogger(__name__)
 
 EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
 ITEMS_PER_QUERY: Final = 500  # a few hundred are as quick as thousands; SQLite takes 32,766 parameters at most
 MAX_VALUE_BYTES: Final = 2**31  # more than SQLite can hold in one
 # Where only the length is asked for, SQLite does not read the value.
 VALUE: Final = "CASE WHEN length(value) <= ?1 THEN value END"
-ONE_ITEM: Final = f"SELECT {VALUE}, expires_at, checksum FROM items WHERE owner = ?2 AND item_id = ?3"  # noqa: S608
+ONE_ITEM: Final = f"SELECT {VALUE}, expires_at, checksum FROM items WHERE owner = ?2 AND item_id = ?3"
 MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
 
 # `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
@@ -41,8 +48,31 @@ VERSION_1: Final = (
     """CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
            UPDATE totals SET items = items - 1, bytes = bytes - length(old.value); END""",
 )
+# Files of arrays that no item refers to any more are noted in the transaction that let them go, and removed after it.
+ARRAY_FILES: Final = (
+    "CREATE TABLE gone_files (name BLOB NOT NULL)",
+    f"CREATE INDEX items_by_file ON items ({SQL_NAME.format('value')}) WHERE {SQL_IS_REFERENCE.format('value')}",
+    "DROP TRIGGER items_inserted",
+    "DROP TRIGGER items_replaced",
+    "DROP TRIGGER items_deleted",
+    f"""CREATE TRIGGER items_inserted AFTER INSERT ON items BEGIN
+           UPDATE totals SET items = items + 1, bytes = bytes + {SQL_BYTES.format("new.value")}; END""",
+    f"""CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items BEGIN
+           UPDATE totals SET bytes = bytes + {SQL_BYTES.format("new.value")} - {SQL_BYTES.format("old.value")}; END""",
+    f"""CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
+           UPDATE totals SET items = items - 1, bytes = bytes - {SQL_BYTES.format("old.value")}; END""",
+    f"""CREATE TRIGGER file_replaced AFTER UPDATE OF value ON items WHEN {SQL_IS_REFERENCE.format("old.value")} BEGIN
+           INSERT INTO gone_files VALUES ({SQL_NAME.format("old.value")}); END""",
+    f"""CREATE TRIGGER file_deleted AFTER DELETE ON items WHEN {SQL_IS_REFERENCE.format("old.value")} BEGIN
+           INSERT INTO gone_files VALUES ({SQL_NAME.format("old.value")}); END""",
+)
+SIZES_BY_USE: Final = f"SELECT rowid, {SQL_BYTES.format('value')} FROM items ORDER BY used"
+REFERENCES: Final = f"SELECT value FROM items WHERE {SQL_IS_REFERENCE.format('value')}"
+REFERS: Final = f"SELECT 1 FROM items WHERE {SQL_IS_REFERENCE.format('value')} AND {SQL_NAME.format('value')} = ?"
 ITEMS: Final = CheckedTable("items", ("owner", "item_id", "value", "expires_at"), ("used",))
-SCHEMA: Final = store_schema(VERSION_1, (), ITEMS.migration(), checked=(ITEMS,), counters=("evictions", "expirations"))
+SCHEMA: Final = store_schema(
+    VERSION_1, (), ITEMS.migration(), (), ARRAY_FILES, checked=(ITEMS,), counters=("evictions", "expirations")
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +144,7 @@ def read_items(
 @cache
 def _many_items(number: int) -> str:
     return (
-        f"SELECT item_id, {VALUE}, expires_at, checksum FROM items "  # noqa: S608 - a number only
+        f"SELECT item_id, {VALUE}, expires_at, checksum FROM items "
         f"WHERE owner = ?2 AND item_id IN ({', '.join('?' * number)})"
     )
 
@@ -131,6 +161,8 @@ class ItemStore:
 
     Reads run on the read connection. Writes take the connection of an open transaction, so that a caller can put
     several into one.
+
+    A value may be a reference to a file of arrays; see `array_files`. That file is removed when the item goes.
 
     Args:
         path: the SQLite file.
@@ -152,6 +184,12 @@ class ItemStore:
             last_use = connection.execute("SELECT max(used) FROM items WHERE used IS NOT NULL").fetchone()[0]
         self._use = count((last_use or 0) + 1)
         self._unsaved_uses: dict[tuple[str, str], int] = {}
+        self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remover")  # 100 MB take 15 ms
+        self._swept_at = -array_files.UNREFERENCED_S
+        self._has_files = store_files.companion(path, store_files.ARRAYS).exists()
+        if self._has_files and self.database.is_writable:
+            with self.database.transaction() as connection:
+                self._sweep(connection)
 
     @property
     def is_bounded(self) -> bool:
@@ -204,15 +242,21 @@ class ItemStore:
             ),
         )
         self._evict(connection)
+        if any(map(array_files.is_reference, items.values())):
+            self._has_files = True
+            self._sweep(connection)
+        self._remove_files(connection)
 
     def delete_many(self, connection: sqlite3.Connection, owner: str, item_ids: Iterable[str]) -> list[str]:
         """Delete the items and return the ids of those that existed."""
         self.delete_expired(connection)
-        return [
+        deleted = [
             item_id
             for item_id in dict.fromkeys(item_ids)
             if connection.execute("DELETE FROM items WHERE owner = ? AND item_id = ?", (owner, item_id)).rowcount
         ]
+        self._remove_files(connection)
+        return deleted
 
     def delete_expired(self, connection: sqlite3.Connection) -> None:
         """Delete what has outlived its time; reads never see it anyway. A time that the disk changed does not count."""
@@ -222,6 +266,7 @@ class ItemStore:
         ).rowcount
         if expired:
             connection.execute("UPDATE totals SET expirations = expirations + ?", (expired,))
+            self._remove_files(connection)
 
     def save_uses(self, connection: sqlite3.Connection) -> None:
         """Write down which items were read since the last time."""
@@ -259,10 +304,41 @@ class ItemStore:
             return
         self.save_uses(connection)
         victims = []
-        for row_id, length in connection.execute("SELECT rowid, length(value) FROM items ORDER BY used"):
+        for row_id, length in connection.execute(SIZES_BY_USE):
             if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
                 break
             victims.append((row_id,))
             items, size = items - 1, size - length
         connection.executemany("DELETE FROM items WHERE rowid = ?", victims)
         connection.execute("UPDATE totals SET evictions = evictions + ?", (len(victims),))
+
+    def _remove_files(self, connection: sqlite3.Connection) -> None:
+        """Remove, once the transaction is committed, the files of those items that went in it."""
+        if not self._has_files:
+            return
+        gone = connection.execute("DELETE FROM gone_files RETURNING name")
+        self._remove_after_commit([bytes(name).decode(errors="replace") for (name,) in gone])
+
+    def _sweep(self, connection: sqlite3.Connection) -> None:
+        """Remove the files of writes that never came, and those that a process has let go just before its end."""
+        now = time.monotonic()
+        if now - self._swept_at < array_files.UNREFERENCED_S:
+            return
+        self._swept_at = now
+        candidates = array_files.abandoned(self.database.path)
+        self._remove_after_commit(
+            [name for name in candidates if connection.execute(REFERS, (name.encode(),)).fetchone() is None]
+        )
+
+    def _remove_after_commit(self, names: Sequence[str]) -> None:
+        if names:
+            self.database.after_commit(partial(self._remover.submit, self._remove, names))
+
+    def _remove(self, names: Sequence[str]) -> None:
+        path = self.database.path
+        try:
+            # After a restore they may be those of the store that has taken this one's place.
+            if store_files.identity(path) == self.database.identity:
+                array_files.remove(path, names)
+        except OSError as error:
+            logger.warning("cannot remove arrays that no item of %s refers to: %s", path, error)

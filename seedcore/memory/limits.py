@@ -54,12 +54,17 @@ def check_ttl(ttl_s: object) -> float | None:
     raise InvalidTtlError(f"ttl_s must be a number of seconds above 0, or None: {ttl_s!r:.80}")
 
 
-def check_sizes(items: Mapping[str, bytes], max_bytes: int, knob: str) -> None:
+def check_sizes(sizes: Mapping[str, int], max_bytes: int, knob: str) -> None:
     """Refuse a value above the bound.
+
+    Args:
+        sizes: bytes of the encoded values by item id.
+        max_bytes: of one of them.
+        knob: that sets it.
 
     Raises:
         ValueTooLargeError: naming the item, its bytes, and the knob that bounds them.
     """
-    for item_id, data in items.items():
-        if len(data) > max_bytes:
-            raise ValueTooLargeError(f"the value of {item_id!r} has {len(data)} bytes, {knob} allows {max_bytes}")
+    for item_id, size in sizes.items():
+        if size > max_bytes:
+            raise ValueTooLargeError(f"the value of {item_id!r} has {size} bytes, {knob} allows {max_bytes}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_key
+from seedcore.memory.packed_values import Packed
 from seedcore.memory.request_log import RequestId
 
 
@@ -19,18 +20,18 @@ class MwStore(ItemActor):
         super().__init__()
         self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous))
 
-    async def get_many(self, organ_id: str, item_ids: Sequence[str]) -> dict[str, bytes]:
-        """The values of those items that the organ has."""
+    async def get_many(self, organ_id: str, item_ids: Sequence[str]) -> dict[str, Packed]:
+        """The values of those items that the organ has, packed by `packed_values.pack_found`."""
         return await self._get(self._organ(organ_id), item_ids)
 
     async def set_many(
-        self, organ_id: str, items: Mapping[str, bytes], ttl_s: float | None = None, request: RequestId | None = None
+        self, organ_id: str, items: Mapping[str, Packed], ttl_s: float | None = None, request: RequestId | None = None
     ) -> None:
         """Store items of the organ; returns when they are durable.
 
         Args:
             organ_id: whose items.
-            items: encoded values by item id.
+            items: encoded values by item id, as `packed_values.pack_new` packs them.
             ttl_s: seconds after which they are gone, or None.
             request: repeats of the same one are done once.
         """

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import EVERYBODY, Bounds, ItemStore
-from seedcore.memory.limits import check_sizes
+from seedcore.memory.packed_values import Packed, check_packed_sizes
 from seedcore.memory.request_log import RequestId
 
 
@@ -23,24 +23,24 @@ class SharedCache(ItemActor):
         bounds = Bounds(self.settings.shared_cache_max_items, self.settings.shared_cache_max_bytes)
         self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous, bounds))
 
-    async def get_many(self, item_ids: Sequence[str]) -> dict[str, bytes]:
-        """The values of those items that are there; each counts as used now."""
+    async def get_many(self, item_ids: Sequence[str]) -> dict[str, Packed]:
+        """The values of those items that are there, packed by `packed_values.pack_found`; each counts as used now."""
         return await self._get(EVERYBODY, item_ids)
 
     async def set_many(
-        self, items: Mapping[str, bytes], ttl_s: float | None = None, request: RequestId | None = None
+        self, items: Mapping[str, Packed], ttl_s: float | None = None, request: RequestId | None = None
     ) -> None:
         """Store shared items; returns when they are durable. Evicts the least recently used beyond the bounds.
 
         Args:
-            items: encoded values by item id.
+            items: encoded values by item id, as `packed_values.pack_new` packs them.
             ttl_s: seconds after which they are gone, or None.
             request: repeats of the same one are done once.
 
         Raises:
             ValueTooLargeError: a value is larger than the whole cache may be.
         """
-        check_sizes(items, self.settings.shared_cache_max_bytes, "SHARED_CACHE_MAX_BYTES")
+        check_packed_sizes(items, self.settings.shared_cache_max_bytes, "SHARED_CACHE_MAX_BYTES")
         await self._set(EVERYBODY, items, ttl_s, request)
 
     async def delete_many(self, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:

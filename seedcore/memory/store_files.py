@@ -1,7 +1,9 @@
 """The files of one store, and how one store takes the place of another."""
 
+import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,8 +16,10 @@ from seedcore.errors import StoreUnavailableError
 
 LOCK_DEADLINE_S: Final = 60.0  # how long to wait for another process that opens, salvages or restores
 LOCK_BACKOFF_S: Final = 0.01
+NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK})  # another disk, or one without hard links
 PROBE_BYTES: Final = 64 * 1024  # more than a small write needs
 COMPANIONS: Final = ("-wal", "-shm")  # what SQLite puts beside a file, in the order in which it is moved away
+ARRAYS: Final = "-arrays"  # the folder beside a file that has the large arrays of its items
 
 
 def companion(path: Path, suffix: str) -> Path:
@@ -105,7 +109,43 @@ def building_path(path: Path) -> Path:
     building = companion(path, ".building")
     for suffix in ("", "-journal", *COMPANIONS):
         companion(building, suffix).unlink(missing_ok=True)
+    delete_arrays(building)
     return building
+
+
+def delete_arrays(path: Path) -> None:
+    """Delete all large arrays of a store that is not in use."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(companion(path, ARRAYS))
+
+
+def link_arrays(path: Path, other: Path) -> None:
+    """Let another store have the large arrays of this one too. They take no more room, if both are on one disk.
+
+    What has the same name there is replaced.
+    """
+    try:
+        names = os.listdir(companion(path, ARRAYS))  # noqa: PTH208 - names, and not in a generator
+    except FileNotFoundError:
+        return
+    folder = companion(other, ARRAYS)
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        with suppress(FileNotFoundError):  # removed meanwhile
+            _link(companion(path, ARRAYS) / name, folder / name)
+
+
+def _link(file: Path, link: Path) -> None:
+    if link.exists():
+        if link.samefile(file):
+            return
+        link.unlink()
+    try:
+        link.hardlink_to(file)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        shutil.copyfile(file, link)
 
 
 def replace(path: Path, building: Path, aside: str) -> Path:
@@ -120,17 +160,20 @@ def replace(path: Path, building: Path, aside: str) -> Path:
     Returns:
         where the old store is now.
     """
-    _sync(building)
+    sync(building)
     building.rename(companion(path, f".next.{aside}"))
-    _sync(path.parent)
+    sync(path.parent)
     return finish_replacing(path) or path
 
 
 def put(building: Path, destination: Path) -> None:
-    """Put a finished file, closed, where no store is in use."""
-    _sync(building)
+    """Put a finished file, closed, with its arrays, where no store is in use."""
+    sync(building)
+    delete_arrays(destination)
+    with suppress(FileNotFoundError):
+        companion(building, ARRAYS).rename(companion(destination, ARRAYS))
     building.rename(destination)
-    _sync(destination.parent)
+    sync(destination.parent)
 
 
 def finish_replacing(path: Path) -> Path | None:
@@ -138,18 +181,21 @@ def finish_replacing(path: Path) -> Path | None:
     prefix = f"{path.name}.next."
     for following in sorted(path.parent.glob(f"{prefix}*")):
         old = companion(path, "." + following.name.removeprefix(prefix))
+        if path.exists():
+            link_arrays(path, old)  # the new store will remove them some day
         # The main file first: from there on its old writer sees that it is fenced.
         for suffix in ("", *COMPANIONS):
             if not companion(old, suffix).exists():
                 with suppress(FileNotFoundError):
                     companion(path, suffix).rename(companion(old, suffix))
         following.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
         return old
     return None
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

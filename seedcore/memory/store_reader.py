@@ -9,13 +9,18 @@ from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
-from seedcore.memory import store_files
+from seedcore.memory import array_files, store_files
+from seedcore.memory.array_files import Encoded
 from seedcore.memory.database import MACHINE_CLOCKS
 from seedcore.memory.item_store import MAX_VALUE_BYTES, read_item, read_items
 from seedcore.memory.store_clock import StoreClock, this_boot
 
 BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that reads the log of a dead one
 CACHE_KIB: Final = 16 * 1024  # page cache of each thread's connection; SQLite empties it after each write
+
+
+class _TooMuchToReadError(Exception):
+    """Raised in here for more than the caller allows."""
 
 
 class StoreLocation(NamedTuple):
@@ -62,44 +67,59 @@ class StoreReader:
             return None
         return cls(path, identity)
 
-    def get(self, owner: str, item_id: str, max_bytes: int = MAX_VALUE_BYTES) -> bytes | None:
-        """The value of an item; None if there is none, it has expired, or it has more bytes than `max_bytes`.
+    def get(self, owner: str, item_id: str, max_bytes: int = MAX_VALUE_BYTES) -> Encoded | None:
+        """The value of an item; None if there is none, it has expired, or more bytes than `max_bytes` must be read.
 
         Raises:
             StoreUnavailableError: as `get_many`.
         """
         try:
             connection, clock = self._connection()
-            return read_item(connection, self.path, owner, item_id, clock, max_bytes)
+            value = read_item(connection, self.path, owner, item_id, clock, max_bytes)
+            if value is None or not array_files.is_reference(value):
+                return value
         except (sqlite3.Error, OSError, ItemDamagedError) as error:
             raise self._unreadable(error) from error
+        return (self.get_many(owner, [item_id], max_bytes) or {}).get(item_id)
 
     def get_many(
         self, owner: str, item_ids: Sequence[str], max_bytes: int = MAX_VALUE_BYTES
-    ) -> dict[str, bytes] | None:
+    ) -> dict[str, Encoded] | None:
         """The values of those items that exist and have not expired.
 
         Args:
             owner: whose items.
             item_ids: each once.
-            max_bytes: of a value.
+            max_bytes: that may be read of a value. Of large arrays nothing is read, once this process has checked them.
 
         Returns:
-            The values by item id, or None if one of them has more bytes than `max_bytes`.
+            The values by item id, or None if of one of them more bytes than `max_bytes` must be read.
 
         Raises:
             StoreUnavailableError: the file cannot be read now, another one has taken its place, or an item in it is
                 damaged. Its writer knows more.
         """
         try:
-            connection, clock = self._connection()
-            connection.execute("BEGIN")  # one snapshot, and its locks are taken once
-            try:
-                return read_items(connection, self.path, owner, item_ids, clock, max_bytes)
-            finally:
-                connection.execute("COMMIT")
+            return array_files.load(self.path, lambda: self._read(owner, item_ids, max_bytes))
+        except _TooMuchToReadError:
+            return None
         except (sqlite3.Error, OSError, ItemDamagedError) as error:
             raise self._unreadable(error) from error
+
+    def _read(self, owner: str, item_ids: Sequence[str], max_bytes: int) -> dict[str, bytes]:
+        connection, clock = self._connection()
+        connection.execute("BEGIN")  # one snapshot, and its locks are taken once
+        try:
+            found = read_items(connection, self.path, owner, item_ids, clock, max_bytes)
+        finally:
+            connection.execute("COMMIT")
+        if found is None or not all(
+            array_files.value_bytes(value) <= max_bytes or array_files.is_quick(value)
+            for value in found.values()
+            if array_files.is_reference(value)
+        ):
+            raise _TooMuchToReadError
+        return found
 
     def _unreadable(self, error: Exception) -> StoreUnavailableError:
         self._of_thread.__dict__.clear()  # the next read opens the file anew

@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from seedcore.actor_client import INLINE_BYTES, ActorClient, actor_client
 from seedcore.errors import BlockingCallError, InvalidKeyError
-from seedcore.memory.codec import decode, encode
-from seedcore.memory.item_reads import MAX_INLINE_ITEMS, item_reads
+from seedcore.memory import array_files
+from seedcore.memory.array_files import Encoded
+from seedcore.memory.codec import Arrays, decode, encode_aside
+from seedcore.memory.item_reads import MAX_INLINE_ITEMS, ItemReads, item_reads
 from seedcore.memory.item_store import EVERYBODY
-from seedcore.memory.limits import check_key, check_keys, check_sizes, check_ttl
+from seedcore.memory.limits import check_key, check_keys, check_ttl
 from seedcore.memory.miss_store import HotItem
+from seedcore.memory.packed_values import Packed, check_packed_sizes, pack_new, unpack_new
 from seedcore.settings import load_settings
 
 T = TypeVar("T")
@@ -53,7 +57,8 @@ class MwManager:
     Making a manager costs nothing: the actors are looked up at the first use, or by `connect`.
 
     Values are data: JSON types, bytes, numpy arrays, datetimes, dataclasses and the other types that
-    `seedcore.memory.codec` lists. They come back equal, never as the same object.
+    `seedcore.memory.codec` lists. They come back equal, never as the same object. Large numpy arrays are files that a
+    get maps into memory: it copies nothing, and whoever changes such an array changes a copy of those pages only.
 
     Args:
         organ_id: one agent or service; 1 to `KEY_MAX_LENGTH` characters.
@@ -210,7 +215,7 @@ class MwManager:
         wanted, own, shared = await self._find_async(item_ids)
         return await _beside_the_loop(_found, wanted, own, shared)
 
-    def _find(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, bytes], dict[str, bytes]]:
+    def _find(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, Encoded], dict[str, Encoded]]:
         """The ids, those items that are the organ's own, and those of the others that are shared."""
         wanted = self._keys(item_ids)
         self._refuse_event_loop("find_items")
@@ -222,7 +227,7 @@ class MwManager:
         self._count_misses(_without(rest, shared))
         return wanted, own, shared
 
-    async def _find_async(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, bytes], dict[str, bytes]]:
+    async def _find_async(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, Encoded], dict[str, Encoded]]:
         wanted = await self._keys_async(item_ids)
         if not self._is_ready_for_reads():
             await self.connect_async()
@@ -236,13 +241,14 @@ class MwManager:
         """`set_item` for many: all of them are kept, or none."""
         encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
         self.connect()
-        self._mw.write("set_many", self.organ_id, encoded, ttl_s)
+        self._mw.write("set_many", self.organ_id, self._with_files(self._own_reads, encoded), ttl_s)
 
     async def set_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_items` without blocking the event loop."""
         encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
         await self.connect_async()
-        await self._mw.write_async("set_many", self.organ_id, encoded, ttl_s)
+        sent = await self._with_files_async(self._own_reads, encoded)
+        await self._mw.write_async("set_many", self.organ_id, sent, ttl_s)
 
     def delete_items(self, item_ids: Iterable[str]) -> list[str]:
         """Delete items of the organ; the ids of those that it had."""
@@ -282,14 +288,14 @@ class MwManager:
         encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
         self.connect()
         self._shared_reads.report()
-        self._shared.write("set_many", encoded, ttl_s)
+        self._shared.write("set_many", self._with_files(self._shared_reads, encoded), ttl_s)
 
     async def set_global_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_items` without blocking the event loop."""
         encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
         await self.connect_async()
         self._shared_reads.report()
-        await self._shared.write_async("set_many", encoded, ttl_s)
+        await self._shared.write_async("set_many", await self._with_files_async(self._shared_reads, encoded), ttl_s)
 
     def delete_global_items(self, item_ids: Iterable[str]) -> list[str]:
         """Delete shared items; the ids of those that were there."""
@@ -336,18 +342,43 @@ class MwManager:
             return await asyncio.to_thread(self._keys, item_ids)
         return self._keys(item_ids)
 
-    def _encode(self, items: Mapping[str, Any]) -> dict[str, bytes]:
+    def _encode(self, items: Mapping[str, Any]) -> dict[str, Packed]:
         if not isinstance(items, Mapping):
             raise InvalidKeyError(f"items must be a mapping of item_id to value, not {type(items).__name__}")
         self._keys(items)
-        encoded = {item_id: encode(value) for item_id, value in items.items()}
-        check_sizes(encoded, self._settings.value_max_bytes, "VALUE_MAX_BYTES")
+        encoded = {item_id: pack_new(*encode_aside(value, array_files.MIN_BYTES)) for item_id, value in items.items()}
+        check_packed_sizes(encoded, self._settings.value_max_bytes, "VALUE_MAX_BYTES")
         return encoded
 
-    async def _encode_async(self, items: Mapping[str, Any]) -> dict[str, bytes]:
+    async def _encode_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
         if isinstance(items, Mapping) and len(items) == 1 and all(map(_is_surely_small, items.values())):
             return self._encode(items)
         return await asyncio.to_thread(self._encode, items)
+
+    def _with_files(self, reads: ItemReads, encoded: Mapping[str, Packed]) -> Mapping[str, Packed]:
+        """The values with their large arrays in files, if this process can write them beside the store; else the actor
+        does, and has the better message if it cannot either.
+        """
+        if not any(isinstance(value, list) for value in encoded.values()):
+            return encoded
+        store = reads.find_file()
+        if store is None:
+            return encoded
+        try:
+            return {item_id: self._with_file(store, *unpack_new(value)) for item_id, value in encoded.items()}
+        except OSError as error:
+            logger.debug("arrays go through the actor: %s", error)
+            return encoded
+
+    def _with_file(self, store: Path, data: bytes, arrays: Sequence[Arrays]) -> bytes:
+        if not arrays:
+            return data
+        return array_files.reference(array_files.write(store, arrays, self._settings.sqlite_synchronous), data)
+
+    async def _with_files_async(self, reads: ItemReads, encoded: Mapping[str, Packed]) -> Mapping[str, Packed]:
+        if any(isinstance(value, list) for value in encoded.values()):
+            return await asyncio.to_thread(self._with_files, reads, encoded)
+        return encoded
 
     @staticmethod
     def _refuse_event_loop(method: str) -> None:
@@ -359,11 +390,11 @@ class MwManager:
         )
 
 
-def _without(item_ids: list[str], found: Mapping[str, bytes]) -> list[str]:
+def _without(item_ids: list[str], found: Mapping[str, Encoded]) -> list[str]:
     return [item_id for item_id in item_ids if item_id not in found]
 
 
-def _found(wanted: list[str], own: Mapping[str, bytes], shared: Mapping[str, bytes]) -> dict[str, FoundItem]:
+def _found(wanted: list[str], own: Mapping[str, Encoded], shared: Mapping[str, Encoded]) -> dict[str, FoundItem]:
     return {
         item_id: FoundItem(decode(items[item_id]), source)
         for item_id in wanted
@@ -372,12 +403,12 @@ def _found(wanted: list[str], own: Mapping[str, bytes], shared: Mapping[str, byt
     }
 
 
-def _decoded(wanted: list[str], items: Mapping[str, bytes]) -> dict[str, Any]:
+def _decoded(wanted: list[str], items: Mapping[str, Encoded]) -> dict[str, Any]:
     return {item_id: decode(items[item_id]) for item_id in wanted if item_id in items}
 
 
 async def _beside_the_loop(
-    decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Mapping[str, bytes]
+    decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Mapping[str, Encoded]
 ) -> dict[str, T]:
     """Decode on a thread what is so large that it would stall the event loop."""
     if len(wanted) > MAX_INLINE_ITEMS or sum(map(_total_bytes, items)) > INLINE_BYTES:
@@ -385,8 +416,8 @@ async def _beside_the_loop(
     return decode_all(wanted, *items)
 
 
-def _total_bytes(items: Mapping[str, bytes]) -> int:
-    return sum(map(len, items.values()))
+def _total_bytes(items: Mapping[str, Encoded]) -> int:
+    return sum(len(item) if isinstance(item, bytes) else len(item.data) for item in items.values())
 
 
 def _is_surely_small(value: Any) -> bool:

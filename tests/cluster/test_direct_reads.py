@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import ray
 
@@ -32,6 +33,22 @@ from seedcore.memory.working_memory import MwManager
 memory = MwManager(sys.argv[1])
 for _ in range(3):
     print("read", memory.get_item("item"))
+print("sees its file:", memory._own_reads.sees_file)
+"""
+ARRAY_LENGTH = 100_000
+ARRAYS = f"""
+import sys
+import numpy as np
+from seedcore.memory.working_memory import MwManager
+memory = MwManager(sys.argv[1])
+for _ in range(3):
+    found = memory.get_item("ours")
+    assert found["name"] == "ours" and np.array_equal(found["array"], np.arange({ARRAY_LENGTH})), found
+    found["array"][:] = 0
+assert np.array_equal(memory.get_global_item("shared"), np.arange({ARRAY_LENGTH}))
+assert np.array_equal(memory.get_item("small"), np.arange(3))
+memory.set_item("theirs", np.arange({ARRAY_LENGTH}) * 2)
+assert np.array_equal(memory.get_item("theirs"), np.arange({ARRAY_LENGTH}) * 2)
 print("sees its file:", memory._own_reads.sees_file)
 """
 
@@ -111,6 +128,47 @@ def test_a_process_without_the_folder_asks_the_actors(
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("read kept") == 3
     assert f"sees its file: {sees_file}" in done.stdout
+
+
+@pytest.mark.parametrize("sees_file", [True, False])
+def test_an_array_is_read_by_whoever_asks(
+    cluster: Cluster, memory: MwManager, tmp_path: Path, settings: Settings, sees_file: bool
+) -> None:
+    """Written by the one process and read by the other, of which one may not see the folder."""
+    elsewhere = {} if sees_file else {"STATE_DIR": str(tmp_path)}
+    ours = {"array": np.arange(ARRAY_LENGTH), "name": "ours"}
+    memory.set_items({"ours": ours, "small": np.arange(3)})
+    memory.set_global_item("shared", np.arange(ARRAY_LENGTH))
+    done = cluster.run("-c", ARRAYS, memory.organ_id, **elsewhere)
+    assert done.returncode == 0, done.stdout
+    assert f"sees its file: {sees_file}" in done.stdout
+    theirs = memory.get_item("theirs")
+    assert np.array_equal(theirs, np.arange(ARRAY_LENGTH) * 2)
+    theirs[0] = 7  # which nobody else sees
+    assert memory.get_item("theirs")[0] == 0
+    folder = settings.state_dir / settings.ray_namespace / "mw.sqlite3-arrays"
+    before = len(list(folder.iterdir()))
+    memory.set_item("ours", "without an array")
+    assert memory.delete_item("theirs")
+    wait_until(lambda: len(list(folder.iterdir())) == before - 2)
+
+
+async def test_coroutines_keep_and_get_arrays(memory: MwManager, item_id: str) -> None:
+    arrays = {f"{item_id}-{number}": np.full(ARRAY_LENGTH, number) for number in range(8)}
+    await asyncio.gather(*(memory.set_item_async(name, array) for name, array in arrays.items()))
+    for _ in range(2):  # the first time each file is checked, on a thread
+        found = await asyncio.gather(*(memory.get_item_async(name) for name in arrays))
+        assert all(map(np.array_equal, found, arrays.values()))
+    assert {name: array[0] for name, array in (await memory.get_items_async(arrays)).items()} == {
+        f"{item_id}-{number}": number for number in range(8)
+    }
+
+
+def test_an_array_outlives_its_writers_and_its_actor(cluster: Cluster, memory: MwManager) -> None:
+    memory.set_item("ours", np.arange(ARRAY_LENGTH))
+    kill_for_good(get_mw_store())
+    bootstrap_actors()
+    assert np.array_equal(memory.get_item("ours"), np.arange(ARRAY_LENGTH))
 
 
 def test_another_file_in_the_place_of_the_store_is_found(

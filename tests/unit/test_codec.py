@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedcore.errors import InvalidValueError
-from seedcore.memory.codec import decode, encode
+from seedcore.memory.codec import WithArrays, aligned, decode, encode, encode_aside
 from seedcore.settings import PROJECT_ROOT
 from tests.unit.deep_values import WRAPPERS, nested
 from tests.unit.values import Color, FrozenPoint, Point, Square, same, values
@@ -139,6 +139,20 @@ def self_referencing_point() -> Point:
 @given(values)
 def test_every_value_comes_back_the_same(value: object) -> None:
     assert same(decode(encode(value)), value)
+
+
+@given(values)
+def test_every_value_comes_back_the_same_with_its_arrays_beside_it(value: object) -> None:
+    data, arrays = encode_aside(value, 1)
+    beside = bytearray()
+    for array in arrays:
+        beside += bytes(aligned(len(beside)) - len(beside)) + array.tobytes()
+    assert same(decode(WithArrays(data, np.frombuffer(beside, np.uint8))), value)
+    if arrays:
+        with pytest.raises(InvalidValueError):
+            decode(data)
+        with pytest.raises(InvalidValueError):
+            decode(WithArrays(data, np.frombuffer(beside[:-1], np.uint8)))
 
 
 @pytest.mark.parametrize(
