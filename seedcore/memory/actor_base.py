@@ -5,14 +5,14 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, TypeVar
 
 from seedcore.errors import ActorFailedError, SeedCoreError, StoreDamagedError, StoreFencedError
 from seedcore.logs import configure_logging
 from seedcore.memory.calls import Answer, Call, pack_answers, unpack_calls
 from seedcore.memory.database import Database
-from seedcore.memory.group_commit import GroupCommit
+from seedcore.memory.group_commit import GroupCommit, Write
 from seedcore.memory.request_log import RequestId, RequestLog
 from seedcore.settings import Settings, load_settings
 
@@ -25,7 +25,12 @@ logger = logging.getLogger(__name__)
 class StoreActor:
     """Base of the actors that own a database. Its settings come from the environment of the node it runs on."""
 
+    # Methods that only write, and what each writes: called with the method's arguments without the request. None where
+    # something else has to be done first.
+    preparations: Mapping[str, Callable[..., Write | None]]
+
     def __init__(self) -> None:
+        self.preparations = {}
         self.settings: Settings = load_settings()
         configure_logging(self.settings)
         self.started_at = time.time()
@@ -44,44 +49,82 @@ class StoreActor:
         calls = unpack_calls(packed)
         if len(calls) == 1:
             return pack_answers([await self._answer(calls[0])])
-        return pack_answers(await asyncio.gather(*map(self._answer, calls)))
+        # Small writes need no task of their own each, which would take longer than the write.
+        answers: dict[int, Answer] = {}
+        writes: dict[int, Write] = {}
+        for position, call in enumerate(calls):
+            try:
+                write = self._prepared(call)
+            except Exception as error:
+                answers[position] = self._failed(call, error)
+            else:
+                if write is not None:
+                    writes[position] = write
+        others = [position for position in range(len(calls)) if position not in answers and position not in writes]
+        written, *answered = await asyncio.gather(
+            self._write_all(list(writes.values())), *(self._answer(calls[position]) for position in others)
+        )
+        answers.update(zip(others, answered, strict=True))
+        for position, result in zip(writes, written, strict=True):
+            failed = isinstance(result, Exception)
+            answers[position] = self._failed(calls[position], result) if failed else Answer(result)
+        return pack_answers(answers[position] for position in range(len(calls)))
+
+    def _prepared(self, call: Call) -> Write | None:
+        """What a call writes, if it is one of `preparations` and can be written at once."""
+        prepare = self.preparations.get(call.method)
+        if prepare is None or call.request is None:
+            return None
+        write = prepare(*call.arguments)
+        return write and self._once(write, call.request)
+
+    async def _write_all(self, writes: list[Write]) -> list[object]:
+        if not writes:
+            return []
+        results = await self._writes.run_all(writes)
+        for result in results:
+            if isinstance(result, LETHAL):
+                self._end(result)
+        return results
 
     async def _answer(self, call: Call) -> Answer:
         request = () if call.request is None else (call.request,)
         try:
             return Answer(await getattr(self, call.method)(*call.arguments, *request))
-        except SeedCoreError as error:
-            return Answer(error=error)
         except Exception as error:
-            logger.exception("%s failed", call.method)
-            return Answer(error=ActorFailedError(f"{call.method} raised {type(error).__name__}: {error}"))
+            return self._failed(call, error)
+
+    @staticmethod
+    def _failed(call: Call, error: Exception) -> Answer:
+        if isinstance(error, SeedCoreError):
+            return Answer(error=error)
+        logger.error("%s failed", call.method, exc_info=error)
+        return Answer(error=ActorFailedError(f"{call.method} raised {type(error).__name__}: {error}"))
 
     def owns(self, database: Database) -> None:
         """Take the database as the one that `write` writes to."""
         self._writes = GroupCommit(database)
-        self._requests = RequestLog(database.now)
+        self._requests = RequestLog(database.now, lambda: database.epoch)
         logger.info("%s owns %s", type(self).__name__, database.path)
 
-    async def write(
-        self,
-        operation: Callable[[sqlite3.Connection], T],
-        request: RequestId | None = None,
-        *,
-        is_small: bool = False,
-    ) -> T:
+    async def write(self, operation: Callable[[sqlite3.Connection], T], request: RequestId | None = None) -> T:
         """Run the operation in the next transaction; the result comes after the commit.
 
         Args:
             operation: what to do with the connection.
             request: whose it is; the operation of one request is done once, however often it comes.
-            is_small: whether it writes some kilobytes at most.
         """
-        try:
-            return await self._writes.run(
-                lambda connection: self._requests.once(connection, request, operation), is_small=is_small
-            )
-        except LETHAL as error:
-            self._end(error)
+        return await self.run(Write(operation), request)  # type: ignore[no-any-return]
+
+    async def run(self, write: Write, request: RequestId | None) -> Any:
+        """`write` for what is prepared."""
+        (result,) = await self._write_all([self._once(write, request)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def _once(self, write: Write, request: RequestId | None) -> Write:
+        return Write(lambda connection: self._requests.once(connection, request, write.operation), write.is_small)
 
     def read(self, operation: Callable[[], T]) -> T:
         """Run what reads from the store."""

@@ -97,6 +97,7 @@ class Database:
         self._after_commit: list[Callable[[], object]] = []
         self._writer: sqlite3.Connection | None = None
         self.identity: tuple[int, int] | None = None  # of the file that this process has written to
+        self.epoch = 0  # changes when this process becomes the writer; others may have written before
         self._reader_in_use = threading.RLock()
         try:
             self._become_writer()
@@ -147,7 +148,7 @@ class Database:
                 "INSERT INTO writer (only_row, epoch) VALUES (1, 1) "
                 "ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1"
             )
-            self._epoch = _read_epoch(writer)
+            self.epoch = _read_epoch(writer)
             clock = StoreClock(writer, self._clocks, self.now() if self._clock else 0.0)
             time_seen = clock.save(writer)
             request_log.forget_dead_clients(writer, clock())
@@ -203,7 +204,7 @@ class Database:
     def _check_fence(self, writer: sqlite3.Connection) -> None:
         if store_files.identity(self.path) != self.identity:
             raise StoreFencedError(f"another file has taken the place of {self.path}; its writer of before must stop")
-        if _read_epoch(writer) != self._epoch:
+        if _read_epoch(writer) != self.epoch:
             raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
 
     @property

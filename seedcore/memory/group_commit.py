@@ -3,8 +3,9 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
 from seedcore.memory.database import Database
@@ -12,21 +13,32 @@ from seedcore.memory.database import Database
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], object]
 
-QUICK_OPERATIONS: Final = 4  # in a transaction on the event loop
+QUICK_OPERATIONS: Final = 64  # in a transaction on the event loop, which takes a millisecond or two then
 QUICK_S: Final = 0.002  # a small operation takes a tenth of it, unless the disk is slow
 
 
-class _Waiting(NamedTuple):
+class Write(NamedTuple):
+    """What is to be written.
+
+    Args:
+        operation: writes it.
+        is_small: whether that are some kilobytes at most.
+    """
+
     operation: Operation
-    is_small: bool
-    answer: asyncio.Future[object]
+    is_small: bool = False
+
+
+class _Waiting(NamedTuple):
+    writes: Sequence[Write]
+    answer: asyncio.Future[list[object]]
 
 
 class GroupCommit:
     """The write queue of one database.
 
     While one transaction commits, the operations that arrive wait, and then share the next transaction. Each caller
-    gets its answer after the commit. If a shared transaction fails, its operations are tried again one by one, so
+    gets its answers after the commit. If a shared transaction fails, its operations are tried again one by one, so
     that one bad write fails alone.
 
     A transaction of small operations runs on the event loop itself while the disk is quick: to hand it to the thread
@@ -49,41 +61,46 @@ class GroupCommit:
 
         Args:
             operation: what to do.
-            is_small: whether it writes some kilobytes at most.
+            is_small: as in `Write`.
 
         Raises:
             StoreUnavailableError: nothing of this operation was kept.
         """
+        (result,) = await self.run_all([Write(operation, is_small)])
+        if isinstance(result, Exception):
+            raise result
+        return result  # type: ignore[return-value]
+
+    async def run_all(self, writes: Sequence[Write]) -> list[object]:
+        """Run several that came together, each as `run` does; the result of each, or the error that it ended with."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[object] = loop.create_future()
-        self._waiting.append(_Waiting(operation, is_small, answer))
+        answer: asyncio.Future[list[object]] = loop.create_future()
+        self._waiting.append(_Waiting(writes, answer))
         if self._drain is None or self._drain.done():
             self._drain = loop.create_task(self._commit_waiting())
-        return await answer  # type: ignore[return-value]
+        return await answer
 
     async def _commit_waiting(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            operations = [waiting.operation for waiting in batch]
-            if self._is_quick(batch):
-                results = self._commit(operations)
+            writes = [write for waiting in batch for write in waiting.writes]
+            operations = [write.operation for write in writes]
+            if self._is_quick(writes):
+                results = iter(self._commit(operations))
             else:
-                results = await loop.run_in_executor(self._thread, self._commit, operations)
-            for waiting, result in zip(batch, results, strict=True):
-                if waiting.answer.cancelled():
-                    continue
-                if isinstance(result, BaseException):
-                    waiting.answer.set_exception(result)
-                else:
-                    waiting.answer.set_result(result)
+                results = iter(await loop.run_in_executor(self._thread, self._commit, operations))
+            for waiting in batch:
+                of_these = list(islice(results, len(waiting.writes)))
+                if not waiting.answer.cancelled():
+                    waiting.answer.set_result(of_these)
 
-    def _is_quick(self, batch: list[_Waiting]) -> bool:
+    def _is_quick(self, writes: Sequence[Write]) -> bool:
         return (
             self._operation_s < QUICK_S
-            and len(batch) <= QUICK_OPERATIONS
+            and len(writes) <= QUICK_OPERATIONS
             and self._database.is_writable
-            and all(waiting.is_small for waiting in batch)
+            and all(write.is_small for write in writes)
         )
 
     def _commit(self, operations: list[Operation]) -> list[object]:

@@ -9,10 +9,10 @@ from seedcore.errors import StoreUnavailableError
 from seedcore.memory import array_files
 from seedcore.memory.actor_base import StoreActor
 from seedcore.memory.codec import Arrays
+from seedcore.memory.group_commit import Write
 from seedcore.memory.item_store import EVERYBODY, ItemStore
 from seedcore.memory.limits import check_keys, check_ttl
 from seedcore.memory.packed_values import Packed, check_packed_sizes, pack_found, unpack_new
-from seedcore.memory.request_log import RequestId
 from seedcore.memory.store_clock import this_boot
 from seedcore.memory.store_reader import StoreLocation
 
@@ -79,38 +79,43 @@ class ItemActor(StoreActor):
             with suppress(StoreUnavailableError):  # reads go on when nothing can be written
                 await self.write(self._store.save_uses)
 
-    async def _set(
-        self, owner: str, items: Mapping[str, Packed], ttl_s: float | None, request: RequestId | None
-    ) -> None:
+    async def _with_files(self, items: Mapping[str, Packed]) -> Mapping[str, Packed]:
+        """The items, with arrays that came beside them in files."""
+        if not have_arrays(items):
+            return items
+        check_packed_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
+        return {
+            item_id: await asyncio.to_thread(self._with_file, *unpack_new(value)) for item_id, value in items.items()
+        }
+
+    def _set(self, owner: str, items: Mapping[str, Packed], ttl_s: float | None) -> Write:
+        """The write of items without arrays beside them."""
         check_keys("item_id", items, self.settings.key_max_length)
         check_packed_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
         ttl_s = check_ttl(ttl_s)
-        values = {item_id: await self._stored(value) for item_id, value in items.items()}
+        values = {item_id: unpack_new(value)[0] for item_id, value in items.items()}
+        for value in values.values():
+            if array_files.is_reference(value):
+                array_files.check_written(self._store.database.path, value)
         is_small = len(values) <= SMALL_ITEMS and sum(map(len, values.values())) <= SMALL_BYTES
-        await self.write(
-            lambda connection: self._store.set_many(connection, owner, values, ttl_s), request, is_small=is_small
-        )
-
-    async def _stored(self, packed: Packed) -> bytes:
-        """The value as the store has it; its arrays are in a file then."""
-        path = self._store.database.path
-        value, arrays = unpack_new(packed)
-        if arrays:
-            return await asyncio.to_thread(self._with_file, value, arrays)
-        if array_files.is_reference(value):
-            array_files.check_written(path, value)
-        return value
+        return Write(lambda connection: self._store.set_many(connection, owner, values, ttl_s), is_small)
 
     def _with_file(self, data: bytes, arrays: Sequence[Arrays]) -> bytes:
+        if not arrays:
+            return data
         database = self._store.database
         with database.explained("write arrays beside"):
             return array_files.reference(
                 array_files.write(database.path, arrays, self.settings.sqlite_synchronous), data
             )
 
-    async def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId | None) -> list[str]:
+    def _delete(self, owner: str, item_ids: Sequence[str]) -> Write:
         wanted = check_keys("item_id", item_ids, self.settings.key_max_length)
-        is_small = len(wanted) <= SMALL_ITEMS
-        return await self.write(
-            lambda connection: self._store.delete_many(connection, owner, wanted), request, is_small=is_small
+        return Write(
+            lambda connection: self._store.delete_many(connection, owner, wanted), is_small=len(wanted) <= SMALL_ITEMS
         )
+
+
+def have_arrays(items: Mapping[str, Packed]) -> bool:
+    """Whether arrays have come beside some of the items, which have to be written to files."""
+    return any(isinstance(value, list) for value in items.values())

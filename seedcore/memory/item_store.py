@@ -1,6 +1,7 @@
 """Items in SQLite: values by owner and item id, with time to live and, for a cache, bounds."""
 
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -183,6 +184,8 @@ class ItemStore:
         with self.database.reading() as connection:
             last_use = connection.execute("SELECT max(used) FROM items WHERE used IS NOT NULL").fetchone()[0]
         self._use = count((last_use or 0) + 1)
+        self._next_expiry = -math.inf  # no item expires before it, in the store's time
+        self._epoch_of_expiry = self.database.epoch
         self._unsaved_uses: dict[tuple[str, str], int] = {}
         self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remover")  # 100 MB take 15 ms
         self._swept_at = -array_files.UNREFERENCED_S
@@ -224,6 +227,8 @@ class ItemStore:
         """Store the values; each replaces what its item held, time to live included."""
         self.delete_expired(connection)
         expires_at = None if ttl_s is None else float(self.database.now() + ttl_s)
+        if expires_at is not None:
+            self.database.after_commit(lambda: self._expect_expiry(min(self._next_expiry, expires_at)))
         connection.executemany(
             "INSERT INTO items (owner, item_id, value, expires_at, used, checksum) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (owner, item_id) DO UPDATE "
@@ -260,13 +265,20 @@ class ItemStore:
 
     def delete_expired(self, connection: sqlite3.Connection) -> None:
         """Delete what has outlived its time; reads never see it anyway. A time that the disk changed does not count."""
+        now = self.database.now()
+        if now < self._next_expiry and self._epoch_of_expiry == self.database.epoch:
+            return
         expired = connection.execute(
-            "DELETE FROM items WHERE expires_at <= ? AND checksum = checksum(owner, item_id, value, expires_at)",
-            (self.database.now(),),
+            "DELETE FROM items WHERE expires_at <= ? AND checksum = checksum(owner, item_id, value, expires_at)", (now,)
         ).rowcount
+        (earliest,) = connection.execute("SELECT min(expires_at) FROM items WHERE expires_at IS NOT NULL").fetchone()
+        self.database.after_commit(partial(self._expect_expiry, math.inf if earliest is None else earliest))
         if expired:
             connection.execute("UPDATE totals SET expirations = expirations + ?", (expired,))
             self._remove_files(connection)
+
+    def _expect_expiry(self, earliest: float) -> None:
+        self._next_expiry, self._epoch_of_expiry = earliest, self.database.epoch
 
     def save_uses(self, connection: sqlite3.Connection) -> None:
         """Write down which items were read since the last time."""

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from seedcore.errors import InvalidValueError
 from seedcore.memory.actor_base import StoreActor
+from seedcore.memory.group_commit import Write
 from seedcore.memory.limits import check_keys
 from seedcore.memory.miss_store import HotItem, MissStore
 from seedcore.memory.request_log import RequestId
+
+SMALL_COUNTERS: Final = 4  # in one write
 
 
 class MissTracker(StoreActor):
@@ -24,11 +28,15 @@ class MissTracker(StoreActor):
             settings.state_dir / store, settings.sqlite_synchronous, settings.miss_tracker_max_items
         )
         self.owns(self._store.database)
+        self.preparations = {"record": self._record}
 
     async def record(self, item_ids: Sequence[str], request: RequestId | None = None) -> None:
         """Count one miss for each id; an id that stands there twice counts twice. Returns when it is durable."""
+        await self.run(self._record(item_ids), request)
+
+    def _record(self, item_ids: Sequence[str]) -> Write:
         misses = Counter(check_keys("item_id", item_ids, self.settings.key_max_length))
-        await self.write(lambda connection: self._store.record(connection, misses), request)
+        return Write(lambda connection: self._store.record(connection, misses), is_small=len(misses) <= SMALL_COUNTERS)
 
     async def top(self, number: int) -> list[HotItem]:
         """The most missed items, most missed first."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from seedcore.memory.item_actor import ItemActor
+from seedcore.memory.group_commit import Write
+from seedcore.memory.item_actor import ItemActor, have_arrays
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_key
 from seedcore.memory.packed_values import Packed
@@ -19,6 +20,7 @@ class MwStore(ItemActor):
     def __init__(self, store: str) -> None:
         super().__init__()
         self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous))
+        self.preparations = {"set_many": self._set_many, "delete_many": self._delete_many}
 
     async def get_many(self, organ_id: str, item_ids: Sequence[str]) -> dict[str, Packed]:
         """The values of those items that the organ has, packed by `packed_values.pack_found`."""
@@ -35,11 +37,19 @@ class MwStore(ItemActor):
             ttl_s: seconds after which they are gone, or None.
             request: repeats of the same one are done once.
         """
-        await self._set(self._organ(organ_id), items, ttl_s, request)
+        organ = self._organ(organ_id)
+        await self.run(self._set(organ, await self._with_files(items), ttl_s), request)
 
     async def delete_many(self, organ_id: str, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
         """Delete items of the organ; returns the ids of those that it had."""
-        return await self._delete(self._organ(organ_id), item_ids, request)
+        deleted: list[str] = await self.run(self._delete_many(organ_id, item_ids), request)
+        return deleted
+
+    def _set_many(self, organ_id: str, items: Mapping[str, Packed], ttl_s: float | None = None) -> Write | None:
+        return None if have_arrays(items) else self._set(self._organ(organ_id), items, ttl_s)
+
+    def _delete_many(self, organ_id: str, item_ids: Sequence[str]) -> Write:
+        return self._delete(self._organ(organ_id), item_ids)
 
     def _organ(self, organ_id: object) -> str:
         return check_key("organ_id", organ_id, self.settings.key_max_length)

@@ -56,6 +56,7 @@ class RequestId(NamedTuple):
 class _Client:
     first_incomplete: int
     last_seen: float  # as it is written down
+    highest: int  # no request with a higher number is in the file
 
 
 class RequestLog:
@@ -64,10 +65,13 @@ class RequestLog:
 
     Args:
         clock: seconds since the epoch; what the life of a client is measured by.
+        epoch: while it is the same, nobody else has written to the file; see `Database.epoch`.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], epoch: Callable[[], int] = lambda: 0) -> None:
         self._clock = clock
+        self._epoch = epoch
+        self._epoch_of_clients = epoch()
         self._clients: dict[bytes, _Client] = {}
 
     def once(
@@ -90,6 +94,8 @@ class RequestLog:
             return operation(connection)
         client_id, number, _, abandoned = request
         client = self._seen(connection, request)
+        may_be_known = number <= client.highest
+        client.highest = max(client.highest, number, *abandoned)
         if number < client.first_incomplete or number in abandoned:
             raise _abandoned(request)
         if abandoned:
@@ -102,13 +108,14 @@ class RequestLog:
                     if given_up >= client.first_incomplete
                 ],
             )
-        known = connection.execute(
-            "SELECT result FROM requests WHERE client_id = ? AND number = ?", (client_id, number)
-        ).fetchone()
-        if known is not None:
-            if known[0] == ABANDONED:
-                raise _abandoned(request)
-            return msgpack.unpackb(known[0])  # type: ignore[no-any-return]
+        if may_be_known:
+            known = connection.execute(
+                "SELECT result FROM requests WHERE client_id = ? AND number = ?", (client_id, number)
+            ).fetchone()
+            if known is not None:
+                if known[0] == ABANDONED:
+                    raise _abandoned(request)
+                return msgpack.unpackb(known[0])  # type: ignore[no-any-return]
         result = operation(connection)
         connection.execute(
             "INSERT INTO requests VALUES (?, ?, ?, ?)",
@@ -118,16 +125,19 @@ class RequestLog:
 
     def _seen(self, connection: sqlite3.Connection, request: RequestId) -> _Client:
         client_id, number, first_incomplete, _ = request
+        if self._epoch() != self._epoch_of_clients:
+            self._epoch_of_clients = self._epoch()
+            self._clients.clear()
         client = self._clients.get(client_id)
         if client is None:
             if len(self._clients) >= MAX_CLIENTS:
                 self._clients.clear()
-            (remembered,) = connection.execute(
-                "SELECT max(first_incomplete) FROM (SELECT first_incomplete FROM clients WHERE client_id = ?1 "
-                "UNION ALL SELECT first_incomplete FROM requests WHERE client_id = ?1)",
+            remembered, highest = connection.execute(
+                "SELECT max(first_incomplete), max(number) FROM (SELECT first_incomplete, 0 AS number FROM clients "
+                "WHERE client_id = ?1 UNION ALL SELECT first_incomplete, number FROM requests WHERE client_id = ?1)",
                 (client_id,),
             ).fetchone()
-            client = self._clients[client_id] = _Client(remembered or 0, -math.inf)
+            client = self._clients[client_id] = _Client(remembered or 0, -math.inf, highest or 0)
         client.first_incomplete = max(client.first_incomplete, first_incomplete)
         now = self._clock()
         if number % TIDY_EVERY == 0 or now - client.last_seen >= SEEN_EVERY_S:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from seedcore.memory.item_actor import ItemActor
+from seedcore.memory.group_commit import Write
+from seedcore.memory.item_actor import ItemActor, have_arrays
 from seedcore.memory.item_store import EVERYBODY, Bounds, ItemStore
 from seedcore.memory.packed_values import Packed, check_packed_sizes
 from seedcore.memory.request_log import RequestId
@@ -22,6 +23,7 @@ class SharedCache(ItemActor):
         super().__init__()
         bounds = Bounds(self.settings.shared_cache_max_items, self.settings.shared_cache_max_bytes)
         self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous, bounds))
+        self.preparations = {"set_many": self._set_many, "delete_many": self._delete_many}
 
     async def get_many(self, item_ids: Sequence[str]) -> dict[str, Packed]:
         """The values of those items that are there, packed by `packed_values.pack_found`; each counts as used now."""
@@ -40,9 +42,20 @@ class SharedCache(ItemActor):
         Raises:
             ValueTooLargeError: a value is larger than the whole cache may be.
         """
-        check_packed_sizes(items, self.settings.shared_cache_max_bytes, "SHARED_CACHE_MAX_BYTES")
-        await self._set(EVERYBODY, items, ttl_s, request)
+        self._check_fit(items)
+        await self.run(self._set(EVERYBODY, await self._with_files(items), ttl_s), request)
 
     async def delete_many(self, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
         """Delete shared items; returns the ids of those that were there."""
-        return await self._delete(EVERYBODY, item_ids, request)
+        deleted: list[str] = await self.run(self._delete_many(item_ids), request)
+        return deleted
+
+    def _set_many(self, items: Mapping[str, Packed], ttl_s: float | None = None) -> Write | None:
+        self._check_fit(items)
+        return None if have_arrays(items) else self._set(EVERYBODY, items, ttl_s)
+
+    def _delete_many(self, item_ids: Sequence[str]) -> Write:
+        return self._delete(EVERYBODY, item_ids)
+
+    def _check_fit(self, items: Mapping[str, Packed]) -> None:
+        check_packed_sizes(items, self.settings.shared_cache_max_bytes, "SHARED_CACHE_MAX_BYTES")

@@ -7,18 +7,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from seedcore.errors import (
+    ActorFailedError,
     InvalidKeyError,
     InvalidTtlError,
     InvalidValueError,
+    RequestAbandonedError,
     StoreUnavailableError,
     ValueTooLargeError,
 )
+from seedcore.memory import array_files
+from seedcore.memory.calls import Call, pack_calls, unpack_answers
+from seedcore.memory.codec import encode_aside
 from seedcore.memory.miss_store import HotItem
 from seedcore.memory.miss_tracker import MissTracker
 from seedcore.memory.mw_store import MwStore
+from seedcore.memory.packed_values import pack_new
 from seedcore.memory.request_log import RequestId
 from seedcore.memory.shared_cache import SharedCache
 from seedcore.settings import PROJECT_ROOT
@@ -171,3 +178,47 @@ async def test_a_repeated_write_is_done_once_also_by_the_successor() -> None:
         await tracker.record(["a"], request(1))
     assert await tracker.top(5) == [HotItem("a", 1, 0)]
     assert await store.get_many("one", ["a"]) == {}
+
+
+async def test_calls_that_travel_together_have_an_answer_each(state_dir: Path) -> None:
+    actor = MwStore("mw.sqlite3")
+    large = encode_aside(np.zeros(50_000), array_files.MIN_BYTES)
+
+    def request(number: int) -> RequestId:
+        return RequestId(b"client", number, 1)
+
+    calls = [
+        Call("set_many", ("one", {"a": b"1"}, None), request(1)),
+        Call("set_many", ("one", {"too long a key": b"2"}, None), request(2)),
+        Call("get_many", ("two", ["a"])),
+        Call("set_many", ("one", {"b": b"3"}, 60), request(3)),
+        Call("set_many", ("one", {"b": b"never"}), request(3)),  # a repetition
+        Call("set_many", ("one", {"array": pack_new(*large)}, None), request(4)),
+        Call("set_many", ("one", {"large": b"x" * 2001}, None), request(5)),
+        Call("delete_many", ("one", ["a", "c"]), request(6)),
+        Call("no_such_method", ()),
+        Call("set_many", ("one", 7, None), request(7)),
+    ]
+    answers = unpack_answers(await actor.perform(pack_calls(calls)))
+    errors = [type(answer.error) for answer in answers]
+    refused = InvalidKeyError, ValueTooLargeError, ValueTooLargeError, ActorFailedError, ActorFailedError
+    assert [errors[1], errors[5], errors[6], errors[8], errors[9]] == [*refused]
+    assert [answers[position].error for position in (0, 2, 3, 4, 7)] == [None] * 5
+    assert answers[2].result == {}
+    assert answers[7].result == ["a"]
+    assert await actor.get_many("one", ["a", "b", "array", "large"]) == {"b": b"3"}
+    assert (await actor.stats())["transactions"] <= 2  # the one of all writes, and that of the statistics
+
+
+async def test_a_write_that_fails_takes_none_of_those_that_travelled_with_it(state_dir: Path) -> None:
+    tracker = MissTracker("misses.sqlite3")
+    await tracker.record(["a"], RequestId(b"client", 2, 2))
+    calls = [
+        Call("record", (["a"],), RequestId(b"other", 1, 1)),
+        Call("record", (["a"],), RequestId(b"client", 1, 1)),  # given up by its client, as its next request told
+        Call("record", (["b"],), RequestId(b"other", 2, 1)),
+    ]
+    first, second, third = unpack_answers(await tracker.perform(pack_calls(calls)))
+    assert [first.error, third.error] == [None, None]
+    assert isinstance(second.error, RequestAbandonedError)
+    assert await tracker.top(5) == [HotItem("a", 2, 0), HotItem("b", 1, 0)]

@@ -331,3 +331,28 @@ def test_a_read_while_uses_are_saved_is_saved_the_next_time(tmp_path: Path) -> N
     put(store, "c")
     assert list(store.get_many("", ["a", "b", "c"])) == ["a", "c"]
     store.database.close()
+
+
+def test_items_that_expired_in_a_transaction_that_failed_go_in_the_next(tmp_path: Path) -> None:
+    now = 100.0
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, clocks=manual_clocks(lambda: now))
+    with store.database.transaction() as connection:
+        store.set_many(connection, "", {"brief": b"value"}, ttl_s=5)
+        store.set_many(connection, "", {"long": b"value"}, ttl_s=10)
+    now = 105.0
+    with pytest.raises(DeliberateError):
+        fail_after_deleting_the_expired(store)
+    assert store.stats()["items"] == 2
+    put(store, "kept")
+    assert store.stats()["items"] == 2
+    now = 110.0
+    put(store, "kept")
+    stats = store.stats()
+    assert (stats["items"], stats["expirations"]) == (1, 2)
+    store.database.close()
+
+
+def fail_after_deleting_the_expired(store: ItemStore) -> None:
+    with store.database.transaction() as connection:
+        store.delete_expired(connection)
+        raise DeliberateError

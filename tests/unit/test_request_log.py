@@ -223,3 +223,15 @@ def test_clients_that_were_not_seen_for_a_week_are_forgotten_when_the_store_open
     with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as database, database.reading() as connection:
         assert connection.execute("SELECT client_id FROM clients").fetchall() == [(b"alive",)]
         assert connection.execute("SELECT client_id FROM requests").fetchall() == [(b"alive",)]
+
+
+def test_what_another_writer_has_done_meanwhile_is_not_done_again(tmp_path: Path) -> None:
+    path, request = tmp_path / "effects.sqlite3", RequestId(b"client", 2, 1)
+    with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as first:
+        log = RequestLog(time.time, lambda: first.epoch)
+        ask(first, log, RequestId(b"client", 1, 1))
+        with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as second:
+            ask(second, RequestLog(time.time, lambda: second.epoch), request, "done by the second")
+        first._writer = None  # as after a time in which the file could not be written
+        assert ask(first, log, request, "done again") == "done by the second"
+        assert effects(first) == [(b"client", 1), (b"client", 2)]
