@@ -43,7 +43,9 @@ def create_app() -> FastAPI:
         lifespan=_lifespan,
     )
     problems.install(app)
-    for router in (health.router, items.organs, items.shared, items.hot):
+    app.include_router(health.router)
+    items.add_keyless_gets(app)
+    for router in (items.organs, items.shared, items.hot):
         app.include_router(router)
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(

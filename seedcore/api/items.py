@@ -6,9 +6,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Query
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 
-from seedcore.api.idempotency import idempotent
+from seedcore.api.idempotency import KeylessRoute, idempotent
 from seedcore.api.json_bodies import JsonRoute
 from seedcore.api.json_values import is_small, to_json_value
 from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
@@ -27,7 +27,33 @@ shared = APIRouter(
 )
 hot = APIRouter(tags=["hot items"])
 
+ITEM: Final = "/{item_id:path}"
+MISSING: Final = object()
 NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "no such item"}}
+
+
+def add_keyless_gets(app: FastAPI) -> None:
+    """Shorter ways to the two gets, for requests without an Idempotency-Key; to be added before the routers.
+
+    They depend on what the application and the two routers depend on, except for the key; not on what `include_router`
+    adds.
+    """
+
+    async def get_organ(request: Request) -> Response:
+        return await get_organ_item(**request.path_params)
+
+    async def get_shared(request: Request) -> Response:
+        return await get_shared_item(**request.path_params)
+
+    for router, get in ((organs, get_organ), (shared, get_shared)):
+        app.router.add_api_route(
+            router.prefix + ITEM,
+            get,
+            methods=["GET"],
+            dependencies=[one for one in router.dependencies if one.dependency is not idempotent],
+            include_in_schema=False,
+            route_class_override=KeylessRoute,
+        )
 
 
 @lru_cache(maxsize=MAX_MANAGERS)
@@ -35,21 +61,20 @@ def _manager(organ_id: str) -> MwManager:
     return MwManager(organ_id)
 
 
-@organs.get("/{item_id:path}", responses=NOT_FOUND)
-async def get_organ_item(organ_id: str, item_id: str) -> ItemOut:
+@organs.get(ITEM, response_model=ItemOut, responses=NOT_FOUND)
+async def get_organ_item(organ_id: str, item_id: str) -> Response:
     """The organ's item, else the shared one; if there is neither, 404, and a miss is counted."""
-    found = await _manager(organ_id).find_items_async([item_id])
-    return await _only(found, item_id)
+    return await _one(item_id, await _manager(organ_id).find_item_async(item_id))
 
 
-@organs.put("/{item_id:path}")
+@organs.put(ITEM)
 async def put_organ_item(organ_id: str, item_id: str, item: ItemIn) -> Kept:
     """Keep a value as the organ's own; answered when it is durable."""
     await _manager(organ_id).set_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@organs.delete("/{item_id:path}", responses=NOT_FOUND)
+@organs.delete(ITEM, responses=NOT_FOUND)
 async def delete_organ_item(organ_id: str, item_id: str) -> Deleted:
     """Delete the organ's item; 404 if it has none."""
     return _deleted(await _manager(organ_id).delete_item_async(item_id), item_id)
@@ -69,20 +94,21 @@ async def query_organ_items(organ_id: str, query: ItemIds) -> ItemsOut:
     return await _many(found, query.item_ids)
 
 
-@shared.get("/{item_id:path}", responses=NOT_FOUND)
-async def get_shared_item(item_id: str) -> ItemOut:
+@shared.get(ITEM, response_model=ItemOut, responses=NOT_FOUND)
+async def get_shared_item(item_id: str) -> Response:
     """The shared item; if there is none, 404, and a miss is counted."""
-    return await _only(_as_shared(await _manager(API_ORGAN).get_global_items_async([item_id])), item_id)
+    value = await _manager(API_ORGAN).get_global_item_async(item_id, MISSING)
+    return await _one(item_id, None if value is MISSING else FoundItem(value, Source.SHARED))
 
 
-@shared.put("/{item_id:path}")
+@shared.put(ITEM)
 async def put_shared_item(item_id: str, item: ItemIn) -> Kept:
     """Keep a value for every organ; answered when it is durable."""
     await _manager(API_ORGAN).set_global_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@shared.delete("/{item_id:path}", responses=NOT_FOUND)
+@shared.delete(ITEM, responses=NOT_FOUND)
 async def delete_shared_item(item_id: str) -> Deleted:
     """Delete the shared item; 404 if there is none."""
     return _deleted(await _manager(API_ORGAN).delete_global_item_async(item_id), item_id)
@@ -115,10 +141,17 @@ def _as_shared(values: Mapping[str, Any]) -> dict[str, FoundItem]:
     return {item_id: FoundItem(value, Source.SHARED) for item_id, value in values.items()}
 
 
-async def _only(found: Mapping[str, FoundItem], item_id: str) -> ItemOut:
-    if item_id not in found:
+async def _one(item_id: str, found: FoundItem | None) -> Response:
+    if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"no item {item_id!r}; the miss was counted")
-    return (await _many(found, [item_id])).items[0]
+    if is_small(found.value):
+        return _json(item_id, found)
+    return await asyncio.to_thread(_json, item_id, found)
+
+
+def _json(item_id: str, found: FoundItem) -> Response:
+    """The item as FastAPI would show it, which would check once more what was made here."""
+    return Response(_item_out(item_id, found).model_dump_json(), media_type="application/json")
 
 
 async def _many(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
@@ -128,10 +161,12 @@ async def _many(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut
 
 
 def _items_out(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
-    items = [
-        ItemOut(item_id=item_id, value=to_json_value(item.value), source=item.source) for item_id, item in found.items()
-    ]
+    items = [_item_out(item_id, item) for item_id, item in found.items()]
     return ItemsOut(items=items, missing=[item_id for item_id in dict.fromkeys(item_ids) if item_id not in found])
+
+
+def _item_out(item_id: str, found: FoundItem) -> ItemOut:
+    return ItemOut(item_id=item_id, value=to_json_value(found.value), source=found.source)
 
 
 def _deleted(existed: bool, item_id: str) -> Deleted:

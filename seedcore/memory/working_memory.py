@@ -131,6 +131,23 @@ class MwManager:
         found = (await self.find_items_async([item_id])).get(item_id)
         return default if found is None else found.value
 
+    def find_item(self, item_id: str) -> FoundItem | None:
+        """`get_item` that also tells where the item was; None after counting a miss."""
+        self._refuse_event_loop("find_item")
+        if self._is_ready_for_reads():
+            data = self._own_reads.peek(self.organ_id, self._key(item_id))
+            if data is not None:
+                return FoundItem(decode(data), Source.ORGAN)
+        return self.find_items([item_id]).get(item_id)
+
+    async def find_item_async(self, item_id: str) -> FoundItem | None:
+        """`find_item` without blocking the event loop."""
+        if self._is_ready_for_reads():
+            data = self._own_reads.peek(self.organ_id, self._key(item_id), INLINE_BYTES)
+            if data is not None:
+                return FoundItem(decode(data), Source.ORGAN)
+        return (await self.find_items_async([item_id])).get(item_id)
+
     def set_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
         """Keep a value as the organ's own.
 

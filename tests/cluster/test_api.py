@@ -96,6 +96,20 @@ async def test_shared_items_are_everybodys(api: httpx.AsyncClient, organ: str, i
     await answered(api.delete(f"/shared-items/{item_id}"), 404)
 
 
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "1"}], ids=["without a key", "with a key"])
+@pytest.mark.parametrize("size", [1, 5_000, 300_000])
+async def test_an_answer_is_compact_json(
+    api: httpx.AsyncClient, organ: str, item_id: str, headers: dict[str, str], size: int
+) -> None:
+    value = {"text": "ü🎭" * size, "numbers": [None, True, 1, 1.5]}
+    for path, source in ((f"{organ}/{item_id}", "organ"), (f"/shared-items/{item_id}", "shared")):
+        await answered(api.put(path, json={"value": value}))
+        answer = await api.get(path, headers=headers)
+        shown = {"item_id": item_id, "value": value, "source": source}
+        assert answer.text == json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+        assert answer.headers["content-type"] == "application/json"
+
+
 async def test_a_missing_item_is_a_404_and_a_miss(api: httpx.AsyncClient, organ: str, item_id: str) -> None:
     for _ in range(60):
         assert item_id in (await answered(api.get(f"{organ}/{item_id}"), 404))["detail"]

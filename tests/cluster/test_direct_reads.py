@@ -12,7 +12,7 @@ import ray
 
 from seedcore.bootstrap import bootstrap_actors, get_mw_store, get_shared_cache
 from seedcore.memory import backups
-from seedcore.memory.working_memory import MwManager
+from seedcore.memory.working_memory import FoundItem, MwManager, Source
 from seedcore.settings import Settings
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good, paused, pid_of
@@ -77,6 +77,7 @@ def test_items_are_read_while_the_actors_are_silent(reading_files: MwManager, it
     memory.set_global_item(f"{item_id}-shared", "shared")
     with paused(get_mw_store()), paused(get_shared_cache()):
         assert memory.get_item(item_id) == "own"
+        assert memory.find_item(item_id) == FoundItem("own", Source.ORGAN)
         assert memory.get_items([item_id, f"{item_id}-shared"]) == {item_id: "own", f"{item_id}-shared": "shared"}
         assert memory.get_global_item(f"{item_id}-shared") == "shared"
 
@@ -90,6 +91,8 @@ async def test_coroutines_read_while_the_actors_are_silent(reading_files: MwMana
     with paused(actor):
         assert await memory.get_item_async(item_id) == large
         assert await memory.get_item_async(f"{item_id}-shared") == "shared"
+        assert await memory.find_item_async(item_id) == FoundItem(large, Source.ORGAN)
+        assert await memory.find_item_async(f"{item_id}-shared") == FoundItem("shared", Source.SHARED)
         assert await memory.get_items_async([item_id]) == {item_id: large}
         assert await memory.get_global_item_async(f"{item_id}-shared") == "shared"
 

@@ -23,7 +23,7 @@ from seedcore.errors import (
     SeedCoreError,
     ValueTooLargeError,
 )
-from seedcore.memory.working_memory import MwManager, Source
+from seedcore.memory.working_memory import FoundItem, MwManager, Source
 from seedcore.settings import Settings
 from tests.cluster.processes import paused
 from tests.waiting import wait_until
@@ -107,8 +107,10 @@ def test_a_get_looks_into_the_organs_items_then_the_shared_ones(
     assert organ.get_global_item(item_id) == "everybody's"
     found = organ.find_items([item_id])
     assert (found[item_id].value, found[item_id].source) == ("mine", Source.ORGAN)
+    assert organ.find_item(item_id) == found[item_id]
     assert organ.delete_item(item_id)
     assert organ.find_items([item_id])[item_id].source == Source.SHARED
+    assert organ.find_item(item_id) == FoundItem("everybody's", Source.SHARED)
 
 
 def test_a_get_that_finds_nothing_returns_the_default_and_counts_a_miss(organ: Any, item_id: str) -> None:
@@ -116,8 +118,9 @@ def test_a_get_that_finds_nothing_returns_the_default_and_counts_a_miss(organ: A
     for _ in range(50):
         assert organ.get_item(item_id, default) is default
     assert organ.get_global_item(item_id, "default") == "default"
+    assert organ.find_item(item_id) is None
     hot = {hot.item_id: hot for hot in organ.get_hot_items(1000)}
-    assert hot[item_id].misses - hot[item_id].overcount <= 51 <= hot[item_id].misses
+    assert hot[item_id].misses - hot[item_id].overcount <= 52 <= hot[item_id].misses
 
 
 def test_a_hit_counts_no_miss(organ: Any, item_id: str) -> None:
@@ -281,7 +284,7 @@ async def test_concurrent_writes_share_transactions(memory: MwManager, item_id: 
     assert await memory.get_items_async(keys) == dict(zip(keys, keys, strict=True))
 
 
-@pytest.mark.parametrize("call", ["get_item", "delete_item", "get_items", "get_hot_items", "connect"])
+@pytest.mark.parametrize("call", ["get_item", "find_item", "delete_item", "get_items", "get_hot_items", "connect"])
 async def test_a_blocking_method_on_an_event_loop_is_refused(memory: MwManager, call: str) -> None:
     arguments = {"get_items": (["item"],), "get_hot_items": (3,), "connect": ()}.get(call, ("item",))
     with pytest.raises(BlockingCallError, match="_async"):

@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, HTTPException, Request
 
 from seedcore import errors
-from seedcore.api import problems
+from seedcore.api import idempotency, items, problems
 from seedcore.api.app import create_app
 from seedcore.settings import load_settings
 from seedcore.singletons import singletons
@@ -299,6 +299,47 @@ async def test_bad_keys_and_numbers_are_refused(
     content = None if body is None else json.dumps(body)
     answer = await api.request(method, path, content=content, headers=JSON)
     assert_problem(answer, 422, *words)
+
+
+# An Idempotency-Key, without which a get takes a shorter way
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+@pytest.mark.parametrize(
+    "path",
+    ["/organs/agent/items/", f"/organs/{LONG}/items/plan", f"/organs/agent/items/{LONG}", f"/shared-items/{LONG}"],
+)
+async def test_a_get_is_answered_as_well_without_a_key(api: httpx.AsyncClient, method: str, path: str) -> None:
+    with_key, without = [await api.request(method, path, headers=headers) for headers in ({"Idempotency-Key": "1"}, {})]
+    assert with_key.status_code in (405, 422)
+    assert (without.status_code, without.headers, without.content) == (
+        with_key.status_code,
+        with_key.headers,
+        with_key.content,
+    )
+
+
+@pytest.mark.parametrize("path", [ITEM, "/shared-items/plan"])
+@pytest.mark.parametrize("key", ["", "x" * (idempotency.MAX_LENGTH + 1)], ids=["empty", "too long"])
+async def test_a_key_that_is_none_is_refused(api: httpx.AsyncClient, path: str, key: str) -> None:
+    answer = await api.get(path, headers={"idempotency-KEY": key})
+    assert_problem(answer, 422, "header.Idempotency-Key")
+
+
+@pytest.mark.parametrize("place", ["application", "router"])
+async def test_the_shorter_way_depends_on_what_the_others_do(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    async def refuse(request: Request) -> None:
+        raise HTTPException(HTTPStatus.FORBIDDEN, f"not for {request.url.path}")
+
+    if place == "router":
+        for router in (items.organs, items.shared):
+            monkeypatch.setattr(router, "dependencies", [*router.dependencies, Depends(refuse)])
+    app = FastAPI(dependencies=[Depends(refuse)] if place == "application" else [])
+    problems.install(app)
+    items.add_keyless_gets(app)
+    async with client_of(app) as client:
+        for path in (ITEM, "/shared-items/plan"):
+            assert_problem(await client.get(path), 403, f"not for {path}")
 
 
 async def test_too_large_a_value_is_refused_by_its_knob(api: httpx.AsyncClient, knobs: SetKnobs) -> None:
