@@ -11,9 +11,10 @@ from typing import Final
 
 from rich.progress import Progress
 
+from scripts.bench.bootstraps import FEW, MANY, bootstraps, living_work, new_work
 from scripts.bench.many_clients import CLIENTS, HTTP_WORK, clients_at_once, http
 from scripts.bench.measure import Timing, in_turns
-from scripts.bench.peers import start_dict_actor
+from scripts.bench.peers import start_dict_actors
 from scripts.bench.works import WORKS, Systems
 from seedcore.cluster import connect
 from seedcore.settings import load_settings
@@ -22,6 +23,7 @@ from seedcore.singletons import STATE_SHARE
 SECONDS: Final = 5.0  # for each system in each work
 QUICK_SECONDS: Final = 0.6
 ROUNDS: Final = 5
+BOOTSTRAP_ROUNDS: Final = 2
 HTTP_SECONDS: Final = 5.0  # wrk measures whole seconds
 
 
@@ -29,7 +31,8 @@ def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tu
     """Each work's name and its timing on each system."""
     settings = load_settings()
     connect(settings, quiet=True)
-    systems = Systems(settings, redis_port, start_dict_actor({settings.state_resource: STATE_SHARE}), folder, is_quick)
+    (actor,) = start_dict_actors(1, {settings.state_resource: STATE_SHARE})
+    systems = Systems(settings, redis_port, actor, folder, is_quick)
     systems.start()
     seconds = QUICK_SECONDS if is_quick else SECONDS
     with Progress() as progress:
@@ -46,6 +49,12 @@ def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tu
                 continue
             task = progress.add_task(name, total=1)
             yield name, measure()
+            progress.advance(task)
+        for number in () if is_quick else (FEW, MANY):
+            if only not in living_work(number):
+                continue
+            task = progress.add_task(new_work(number), total=1)
+            yield from bootstraps(settings, number, BOOTSTRAP_ROUNDS).items()
             progress.advance(task)
 
 

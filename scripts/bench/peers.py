@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from scripts.ports import LOOPBACK, free_port
 from scripts.runtime import StackError
 
+BARE_RAY: Final = "bare Ray"
 START_DEADLINE_S: Final = 20.0
 POLL_S: Final = 0.05
 
@@ -33,12 +34,12 @@ class DictActor:
         self._items[item_id] = value
 
 
-def start_dict_actor(resources: dict[str, float]) -> Any:
-    """One that lives where the singletons live."""
+def start_dict_actors(number: int, resources: dict[str, float]) -> list[Any]:
+    """Some that live where the singletons live."""
     remote_class: Any = ray.remote(DictActor)
-    actor = remote_class.options(num_cpus=0, resources=resources).remote()
-    ray.get(actor.__ray_ready__.remote())
-    return actor
+    actors = [remote_class.options(num_cpus=0, resources=resources).remote() for _ in range(number)]
+    ray.get([actor.__ray_ready__.remote() for actor in actors])
+    return actors
 
 
 @contextmanager

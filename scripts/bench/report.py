@@ -17,9 +17,11 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
+from scripts.bench import bootstraps
 from scripts.bench.many_clients import EMPTY_ROUTE, HTTP_WORK
 from scripts.bench.measure import Timing
-from scripts.bench.stack_times import BARE_RAY, CPU, IMAGE, MEMORY, RESTART, SAVE, START
+from scripts.bench.peers import BARE_RAY
+from scripts.bench.stack_times import CPU, IMAGE, MEMORY, RESTART, SAVE, START
 from scripts.bench.works import BARE_ACTOR, REDIS, SEEDCORE
 
 Results = Mapping[str, Mapping[str, Timing]]
@@ -102,6 +104,15 @@ TARGETS: Final = (
         "restart of the API: time over bare Ray's and the import",
         lambda results: results[RESTART][SEEDCORE].p50_s / results[RESTART][BARE_RAY].p50_s,
         1.2,
+        at_least=False,
+    ),
+    Target(
+        "bootstrap of 100 singletons: time over that of 3",
+        lambda results: (
+            results[bootstraps.new_work(bootstraps.MANY)][SEEDCORE].p50_s
+            / results[bootstraps.new_work(bootstraps.FEW)][SEEDCORE].p50_s
+        ),
+        3,
         at_least=False,
     ),
 )

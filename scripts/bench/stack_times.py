@@ -19,13 +19,13 @@ from rich.progress import Progress
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from scripts.bench.measure import Timing
+from scripts.bench.peers import BARE_RAY
 from scripts.bench.works import SEEDCORE
 from scripts.checkout import copy_checkout
 from scripts.ports import LOOPBACK, free_port
 from scripts.runtime import API, StackError
 from seedcore.settings import PROJECT_ROOT
 
-BARE_RAY: Final = "bare Ray"
 PROJECT: Final = "seedcore-bench"
 ROUNDS: Final = 3
 POLL_S: Final = 0.02

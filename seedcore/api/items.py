@@ -10,8 +10,9 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 
 from seedcore.api.idempotency import KeylessRoute, idempotent
 from seedcore.api.json_bodies import JsonRoute
-from seedcore.api.json_values import is_small, to_json_value
+from seedcore.api.json_values import to_json_value
 from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
+from seedcore.memory.small_values import is_small
 from seedcore.memory.working_memory import FoundItem, MwManager, Source
 
 MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand

@@ -5,35 +5,10 @@ import dataclasses
 import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import numpy as np
-
-MAX_SMALL_PARTS: Final = 200
-MAX_SMALL_LENGTH: Final = 4096  # of a string or of bytes
-
-
-def is_small(value: Any) -> bool:
-    """Whether a value becomes JSON in a moment, so that a thread would only cost time."""
-    waiting = [value]
-    parts = 1
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict | list | tuple | set | frozenset):
-            parts += len(part)
-            if parts > MAX_SMALL_PARTS:
-                return False
-            waiting.extend(part)
-            if isinstance(part, dict):
-                waiting.extend(part.values())
-        elif not (_is_short(part) or isinstance(part, int | float | None)):
-            return False
-    return True
-
-
-def _is_short(value: Any) -> bool:
-    return isinstance(value, str | bytes) and len(value) <= MAX_SMALL_LENGTH
 
 
 def to_json_value(value: Any) -> Any:

@@ -20,6 +20,7 @@ from seedcore.memory.item_store import EVERYBODY
 from seedcore.memory.limits import check_key, check_keys, check_ttl
 from seedcore.memory.miss_store import HotItem
 from seedcore.memory.packed_values import Packed, check_packed_sizes, pack_new, unpack_new
+from seedcore.memory.small_values import is_small
 from seedcore.settings import load_settings
 
 T = TypeVar("T")
@@ -368,7 +369,7 @@ class MwManager:
         return encoded
 
     async def _encode_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
-        if isinstance(items, Mapping) and len(items) == 1 and all(map(_is_surely_small, items.values())):
+        if isinstance(items, Mapping) and len(items) == 1 and all(map(_is_quickly_encoded, items.values())):
             return self._encode(items)
         return await asyncio.to_thread(self._encode, items)
 
@@ -437,9 +438,5 @@ def _total_bytes(items: Mapping[str, Encoded]) -> int:
     return sum(len(item) if isinstance(item, bytes) else len(item.data) for item in items.values())
 
 
-def _is_surely_small(value: Any) -> bool:
-    if value is None or isinstance(value, bool | int | float):
-        return True
-    if isinstance(value, str | bytes):
-        return len(value) <= INLINE_BYTES
-    return isinstance(value, np.ndarray) and value.nbytes <= INLINE_BYTES
+def _is_quickly_encoded(value: Any) -> bool:
+    return value.nbytes <= INLINE_BYTES if isinstance(value, np.ndarray) else is_small(value)
