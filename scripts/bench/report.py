@@ -27,7 +27,7 @@ from scripts.bench.works import BARE_ACTOR, REDIS, SEEDCORE
 Results = Mapping[str, Mapping[str, Timing]]
 Figures = Mapping[str, float]
 
-TARGET_HEADINGS: Final = ("target", "limit", "measured", "reached")
+TARGET_HEADINGS: Final = ("target", "limit", "measured", "reached", "why not")
 HEADINGS: Final = ("work", "system", "p50", "p99", "per second", "times as fast as SeedCore")
 
 
@@ -40,12 +40,14 @@ class Target:
         figure: the ratio, from the results.
         limit: that it is held to.
         at_least: whether the limit is the lowest figure, else it is the highest.
+        why_not: what the limit is, where it is not reached.
     """
 
     name: str
     figure: Callable[[Results], float]
     limit: float
     at_least: bool = True
+    why_not: str = ""
 
     def is_met(self, results: Results) -> bool:
         """Whether the figure is on the right side of the limit."""
@@ -114,6 +116,7 @@ TARGETS: Final = (
         ),
         3,
         at_least=False,
+        why_not="each actor is a Python process of its own; bare Ray takes as long, see its line",
     ),
 )
 MOST: Final = {MEMORY: 1.2 * 1024, CPU: 5.0, IMAGE: 420.0}  # of the figures
@@ -144,14 +147,14 @@ def target_rows(results: Results, figures: Figures) -> list[tuple[str, ...]]:
         except KeyError:
             continue
         bound = f"{'at least' if target.at_least else 'at most'} {target.limit:g}"
-        found.append((target.name, bound, f"{figure:.2f}", _reached(target.is_met(results))))
+        found.append((target.name, bound, f"{figure:.2f}", *_reached(target.is_met(results), target.why_not)))
     for name, figure in figures.items():
-        found.append((name, f"at most {MOST[name]:g}", f"{figure:.1f}", _reached(figure <= MOST[name])))
+        found.append((name, f"at most {MOST[name]:g}", f"{figure:.1f}", *_reached(figure <= MOST[name], "")))
     return found
 
 
-def _reached(is_met: bool) -> str:
-    return "met" if is_met else "not met"
+def _reached(is_met: bool, why_not: str) -> tuple[str, str]:
+    return ("met", "") if is_met else ("not met", why_not)
 
 
 def show(console: Console, results: Results, figures: Figures) -> None:
