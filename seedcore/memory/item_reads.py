@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Final
 from seedcore.actor_client import INLINE_BYTES, ActorClient
 from seedcore.errors import StoreUnavailableError
 from seedcore.memory.array_files import Encoded
+from seedcore.memory.gathered_reads import GatheredReads
 from seedcore.memory.item_store import MAX_VALUE_BYTES
 from seedcore.memory.packed_values import Packed, unpack_found
 from seedcore.memory.read_report import ReadReport
@@ -40,6 +42,7 @@ class ItemReads:
         self._reader: StoreReader | None = None
         self._locate_at = 0.0  # on the monotonic clock
         self._report = ReadReport(client)
+        self._of_thread = threading.local()
 
     def get_many(self, owner: str, item_ids: Sequence[str]) -> dict[str, Encoded]:
         """The encoded values of those items that exist and have not expired.
@@ -87,6 +90,35 @@ class ItemReads:
         if value is not None:
             self._report.add_hit(item_id)
         return value
+
+    async def peek_async(self, owner: str, item_id: str) -> Encoded | None:
+        """`peek` of what can be read on the event loop itself; reads of one turn of the loop are done together."""
+        if self._reader is None:
+            return None
+        return await self._gathered().read(owner, item_id)
+
+    def _gathered(self) -> GatheredReads:
+        """Of the loop that runs on this thread."""
+        loop = asyncio.get_running_loop()
+        gathered: GatheredReads | None = getattr(self._of_thread, "gathered", None)
+        if gathered is None or gathered.loop is not loop:
+            gathered = self._of_thread.gathered = GatheredReads(loop, self._peek_inline, self._peek_many_inline)
+        return gathered
+
+    def _peek_inline(self, owner: str, item_id: str) -> Encoded | None:
+        return self.peek(owner, item_id, INLINE_BYTES)
+
+    def _peek_many_inline(self, owner: str, item_ids: Sequence[str]) -> dict[str, Encoded]:
+        reader = self._reader
+        if reader is None:
+            return {}
+        try:
+            found = reader.get_small(owner, item_ids, INLINE_BYTES)
+        except StoreUnavailableError as error:
+            self._lose(error)
+            return {}
+        self._report.add(found, 0)  # what is not found is asked for again, and counted then
+        return found
 
     async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> dict[str, Encoded]:
         """`get_many` without blocking the event loop."""

@@ -110,7 +110,7 @@ def read_items(
     item_ids: Sequence[str],
     clock: Callable[[], float],
     max_bytes: int = MAX_VALUE_BYTES,
-) -> dict[str, bytes] | None:
+) -> tuple[dict[str, bytes], bool]:
     """The values of those items that exist and have not expired.
 
     Args:
@@ -122,24 +122,26 @@ def read_items(
         max_bytes: of a value.
 
     Returns:
-        The values by item id, or None if one of them has more bytes than `max_bytes`.
+        The values by item id without those that have more bytes than `max_bytes`, and whether there are such.
 
     Raises:
         ItemDamagedError: one of them is not as it was written.
     """
     found = {}
+    is_one_too_large = False
     for start in range(0, len(item_ids), ITEMS_PER_QUERY):
         some = item_ids[start : start + ITEMS_PER_QUERY]
         # All rows at once: a query that is not read to its end keeps its snapshot, and later reads would see that.
         rows = connection.execute(_many_items(len(some)), (max_bytes, owner, *some)).fetchall()
         for item_id, value, expires_at, kept in rows:
             if value is None:
-                return None
+                is_one_too_large = True
+                continue
             if checksum(owner, item_id, value, expires_at) != kept:
                 raise _damaged(item_id, path)
             if expires_at is None or expires_at > clock():
                 found[item_id] = value
-    return {item_id: found[item_id] for item_id in item_ids if item_id in found}
+    return {item_id: found[item_id] for item_id in item_ids if item_id in found}, is_one_too_large
 
 
 @cache
@@ -211,7 +213,7 @@ class ItemStore:
             ItemDamagedError: one of them is not as it was written.
         """
         with self.database.reading() as connection:
-            found = read_items(connection, self.database.path, owner, list(item_ids), self.database.now) or {}
+            found, _ = read_items(connection, self.database.path, owner, list(item_ids), self.database.now)
         if self._bounds:
             self.note_uses(owner, found)
         return found

@@ -47,23 +47,30 @@ class ReadReport:
             found: the ids of the items that were found.
             misses: how many were not.
         """
-        for item_id in found:
-            self.add_hit(item_id)
+        item_ids = list(found)
         with self._lock:
+            self._hits += len(item_ids)
             self._misses += misses
-        self._wake()
+            if self.names_items:
+                for item_id in item_ids:
+                    self._name(item_id)
+        if not self._is_woken:
+            self._wake()
 
     def add_hit(self, item_id: str) -> None:
         """Note that an item was found."""
         with self._lock:
             self._hits += 1
             if self.names_items:
-                self._items.pop(item_id, None)
-                self._items[item_id] = None
-                if len(self._items) > MAX_ITEMS:
-                    del self._items[next(iter(self._items))]
+                self._name(item_id)
         if not self._is_woken:
             self._wake()
+
+    def _name(self, item_id: str) -> None:
+        self._items.pop(item_id, None)
+        self._items[item_id] = None
+        if len(self._items) > MAX_ITEMS:
+            del self._items[next(iter(self._items))]
 
     def _wake(self) -> None:
         self._is_woken = True

@@ -19,10 +19,6 @@ BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that re
 CACHE_KIB: Final = 16 * 1024  # page cache of each thread's connection; SQLite empties it after each write
 
 
-class _TooMuchToReadError(Exception):
-    """Raised in here for more than the caller allows."""
-
-
 class StoreLocation(NamedTuple):
     """What tells a store from every other one, in any process of the machine.
 
@@ -99,27 +95,33 @@ class StoreReader:
             StoreUnavailableError: the file cannot be read now, another one has taken its place, or an item in it is
                 damaged. Its writer knows more.
         """
+        found, is_one_too_large = self._load(owner, item_ids, max_bytes)
+        return None if is_one_too_large else found
+
+    def get_small(self, owner: str, item_ids: Sequence[str], max_bytes: int) -> dict[str, Encoded]:
+        """`get_many` without the items of which more bytes than `max_bytes` must be read."""
+        found, _ = self._load(owner, item_ids, max_bytes)
+        return found
+
+    def _load(self, owner: str, item_ids: Sequence[str], max_bytes: int) -> tuple[dict[str, Encoded], bool]:
+        is_one_too_large = False
+
+        def read() -> dict[str, bytes]:
+            nonlocal is_one_too_large
+            connection, clock = self._connection()
+            connection.execute("BEGIN")  # one snapshot, and its locks are taken once
+            try:
+                found, is_one_too_large = read_items(connection, self.path, owner, item_ids, clock, max_bytes)
+            finally:
+                connection.execute("COMMIT")
+            quick = {item_id: value for item_id, value in found.items() if _is_quick(value, max_bytes)}
+            is_one_too_large |= len(quick) < len(found)
+            return quick
+
         try:
-            return array_files.load(self.path, lambda: self._read(owner, item_ids, max_bytes))
-        except _TooMuchToReadError:
-            return None
+            return array_files.load(self.path, read), is_one_too_large
         except (sqlite3.Error, OSError, ItemDamagedError) as error:
             raise self._unreadable(error) from error
-
-    def _read(self, owner: str, item_ids: Sequence[str], max_bytes: int) -> dict[str, bytes]:
-        connection, clock = self._connection()
-        connection.execute("BEGIN")  # one snapshot, and its locks are taken once
-        try:
-            found = read_items(connection, self.path, owner, item_ids, clock, max_bytes)
-        finally:
-            connection.execute("COMMIT")
-        if found is None or not all(
-            array_files.value_bytes(value) <= max_bytes or array_files.is_quick(value)
-            for value in found.values()
-            if array_files.is_reference(value)
-        ):
-            raise _TooMuchToReadError
-        return found
 
     def _unreadable(self, error: Exception) -> StoreUnavailableError:
         self._of_thread.__dict__.clear()  # the next read opens the file anew
@@ -141,3 +143,10 @@ class StoreReader:
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             opened = self._of_thread.opened = (connection, StoreClock(connection, MACHINE_CLOCKS))
         return opened
+
+
+def _is_quick(value: bytes, max_bytes: int) -> bool:
+    """Whether no more bytes than that must be read to have the arrays of a value, if it refers to any."""
+    if not array_files.is_reference(value):
+        return True
+    return array_files.value_bytes(value) <= max_bytes or array_files.is_quick(value)

@@ -126,7 +126,7 @@ class MwManager:
 
     async def get_item_async(self, item_id: str, default: Any = None) -> Any:
         """`get_item` without blocking the event loop."""
-        data = self._own_reads.peek(self.organ_id, self._key(item_id), INLINE_BYTES)
+        data = await self._own_reads.peek_async(self.organ_id, self._key(item_id))
         if data is not None:
             return decode(data)
         found = (await self.find_items_async([item_id])).get(item_id)
@@ -144,7 +144,7 @@ class MwManager:
     async def find_item_async(self, item_id: str) -> FoundItem | None:
         """`find_item` without blocking the event loop."""
         if self._is_ready_for_reads():
-            data = self._own_reads.peek(self.organ_id, self._key(item_id), INLINE_BYTES)
+            data = await self._own_reads.peek_async(self.organ_id, self._key(item_id))
             if data is not None:
                 return FoundItem(decode(data), Source.ORGAN)
         return (await self.find_items_async([item_id])).get(item_id)
@@ -191,7 +191,7 @@ class MwManager:
 
     async def get_global_item_async(self, item_id: str, default: Any = None) -> Any:
         """`get_global_item` without blocking the event loop."""
-        data = self._shared_reads.peek(EVERYBODY, self._key(item_id), INLINE_BYTES)
+        data = await self._shared_reads.peek_async(EVERYBODY, self._key(item_id))
         if data is not None:
             return decode(data)
         return (await self.get_global_items_async([item_id])).get(item_id, default)
