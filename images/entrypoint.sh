@@ -17,6 +17,24 @@ export RAY_DISABLE_DOCKER_CPU_WARNING=1
 # and that is a singleton. Embedded there is no limit but the machine's, where the kernel acts much too late.
 [[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
 
+# What Ray does again and again though nothing happens: less often, in milliseconds, with Ray's default beside it.
+export RAY_event_stats=0                                     # 1: times each of its own events, for its debug files
+export RAY_kill_idle_workers_interval_ms=1000                # 200
+export RAY_raylet_check_gc_period_milliseconds=1000          # 100
+export RAY_object_manager_timer_freq_ms=1000                 # 100: looks for transfers to try again after 10 s
+export RAY_object_manager_rpc_threads_num=1                  # 2, of each of three kinds; each looks four times a second
+export RAY_local_fs_monitor_interval_ms=1000                 # 100: is there space to spill objects to
+export RAY_io_context_monitor_probe_interval_ms=10000        # 1000: does each of its own threads still answer
+export RAY_gcs_pull_resource_loads_period_milliseconds=10000 # 1000: for the autoscaler, which does not run
+export RAY_report_worker_backlog_interval_ms=10000           # 1000: likewise
+export RAY_metrics_report_interval_ms=60000                  # 10000: Ray's own metrics, for a Prometheus
+export REPORTER_UPDATE_INTERVAL_MS=10000                     # 5000: CPU and memory of the processes, on the dashboard
+export METRICS_RECORD_INTERVAL_S=60                          # 5 s: CPU and memory of the dashboard, for a Prometheus
+export SCAN_EVENT_DIR_INTERVAL_SECONDS=10                    # 2 s: events of Ray's, on the dashboard
+# The log monitor lists all log files ten times a second until there are so many. A new worker's first line may come
+# this much later.
+export RAY_LOG_MONITOR_MANY_FILES_THRESHOLD=0 LOG_NAME_UPDATE_INTERVAL_S=0.5
+
 if [[ $RAY_AUTH_MODE == disabled ]]; then
     unset RAY_AUTH_TOKEN_PATH # Ray turns authentication on where it finds a token
 fi
