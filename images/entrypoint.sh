@@ -157,7 +157,7 @@ worker() {
 
 api() {
     # h11 refuses endless headers; httptools, which uvicorn prefers, keeps them all: 64 MiB of them take 1.3 GiB.
-    local server=(uvicorn seedcore.api.app:app --host "$listen" --port "$API_PORT" --log-level "${LOG_LEVEL,,}"
+    local server=(uvicorn seedcore.api.server:app --host "$listen" --port "$API_PORT" --log-level "${LOG_LEVEL,,}"
         --no-access-log --no-server-header --timeout-graceful-shutdown 5 --http h11)
     case ${API_RELOAD,,} in # what pydantic takes for true
         1 | t | true | y | yes | on) server+=(--reload --reload-dir seedcore) ;;
