@@ -9,7 +9,7 @@ set -euo pipefail
 host=${1:?usage: healthcheck.sh HOST PORT PATH [REST_S]} port=${2:?} path=${3:?} rest_s=${4:-}
 timeout_s=4
 wait_s=10
-was_healthy=/tmp/healthy # a container that starts has an empty /tmp
+was_healthy=${TMPDIR:-/tmp}/healthy # a container that starts has an empty /tmp
 
 ask() {
     local status answer
