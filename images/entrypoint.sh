@@ -13,6 +13,28 @@ export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # a node with singletons never ge
 export RAY_ROTATION_MAX_BYTES=8388608          # Ray's own log files; its default is 512 MiB each, here they are in memory
 export RAY_ROTATION_BACKUP_COUNT=2
 export RAY_DISABLE_DOCKER_CPU_WARNING=1
+# In a container the kernel ends what eats the memory. Ray's own monitor would end the process that got a task last,
+# and that is a singleton. Embedded there is no limit but the machine's, where the kernel acts much too late.
+[[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
+
+# What Ray does again and again though nothing happens: less often, in milliseconds, with Ray's default beside it.
+export RAY_event_stats=0                                     # 1: times each of its own events, for its debug files
+export RAY_kill_idle_workers_interval_ms=1000                # 200
+export RAY_raylet_check_gc_period_milliseconds=1000          # 100
+export RAY_object_manager_timer_freq_ms=1000                 # 100: looks for transfers to try again after 10 s
+export RAY_object_manager_rpc_threads_num=1                  # 2, of each of three kinds; each looks four times a second
+export RAY_local_fs_monitor_interval_ms=1000                 # 100: is there space to spill objects to
+export RAY_io_context_monitor_probe_interval_ms=10000        # 1000: does each of its own threads still answer
+export RAY_gcs_pull_resource_loads_period_milliseconds=10000 # 1000: for the autoscaler, which does not run
+export RAY_report_worker_backlog_interval_ms=10000           # 1000: likewise
+export RAY_metrics_report_interval_ms=60000                  # 10000: Ray's own metrics, for a Prometheus
+export REPORTER_UPDATE_INTERVAL_MS=10000                     # 5000: CPU and memory of the processes, on the dashboard
+export METRICS_RECORD_INTERVAL_S=60                          # 5 s: CPU and memory of the dashboard, for a Prometheus
+export SCAN_EVENT_DIR_INTERVAL_SECONDS=10                    # 2 s: events of Ray's, on the dashboard
+# The log monitor lists all log files ten times a second until there are so many. A new worker's first line may come
+# this much later.
+export RAY_LOG_MONITOR_MANY_FILES_THRESHOLD=0 LOG_NAME_UPDATE_INTERVAL_S=0.5
+
 if [[ $RAY_AUTH_MODE == disabled ]]; then
     unset RAY_AUTH_TOKEN_PATH # Ray turns authentication on where it finds a token
 fi
@@ -49,6 +71,49 @@ run_until_stopped() {
     exit $((code ? code : 1))
 }
 
+# Process ids of the children of the container's init: this script, and what `ray start` has left running.
+children_of_init() {
+    local stat
+    for stat in /proc/[0-9]*/stat; do
+        read -r stat <"$stat" || continue
+        [[ ${stat##*) } != ?' 1 '* ]] || echo "${stat%% *}"
+    done 2>/dev/null
+}
+
+# A Ray node with these arguments of `ray start`, and with the command, if there is one, that follows after `--`. Ends
+# when any of its processes ends, or this script is told to stop.
+run_node() {
+    local flags=() pid raylet="" server="" stopping=""
+    while (($#)) && [[ $1 != -- ]]; do
+        flags+=("$1")
+        shift
+    done
+    # Embedded, `ray start` stays and ends all of the node when this script is killed, as the end of a container does.
+    [[ $RUNTIME != local ]] || run_until_stopped ray start --block "${flags[@]}"
+
+    ray start "${flags[@]}" >/dev/null # without --block, for which 80 MiB of Python would stay
+    for pid in $(children_of_init); do
+        ((pid != $$)) || continue
+        [[ $(<"/proc/$pid/comm") != raylet ]] || raylet=$pid
+        tail --pid="$pid" -f /dev/null & # a job that ends when the process does
+    done
+    trap 'stopping=1; [[ -z $server ]] || kill -TERM "$server" 2>/dev/null || true' TERM INT
+    if (($#)); then
+        shift
+        "$@" &
+        server=$!
+    fi
+    wait -n || true # whichever dies, the container ends and is started again
+    if [[ -n $stopping ]]; then
+        [[ -z $server ]] || wait "$server" || true
+        kill -TERM "$raylet" # leaves the cluster in order, so that nobody waits for its heartbeat
+        tail --pid="$raylet" -f /dev/null
+        exit 0
+    fi
+    echo "one of the processes of this node ended by itself" >&2
+    exit 1
+}
+
 # The control plane outlives a restart of this container, and starts afresh in a new one: so one folder per container.
 keep_only() {
     local keep=$1 sibling
@@ -72,8 +137,11 @@ head() {
     # that 15 s. A paused or cut-off node is dead after five timeouts of 10 s, as before.
     export RAY_health_check_period_ms=1000
     export RAY_gcs_storage=rocksdb RAY_gcs_storage_path=$gcs_dir
+    # No task runs here, so there is no output to send to drivers; but embedded, that of the workers is in the same folder.
+    [[ $RUNTIME == local ]] || ray_flags+=(--include-log-monitor=false)
+    # No monitor: that is the autoscaler, and there are no machines to start.
     # No CPUs: neither work nor a singleton runs next to the control plane.
-    run_until_stopped ray start --head --block --num-cpus=0 "${ray_flags[@]}" --temp-dir="$ray_dir" \
+    run_node --head --num-cpus=0 --no-monitor "${ray_flags[@]}" --temp-dir="$ray_dir" \
         --port="${RAY_ADDRESS##*:}" --ray-client-server-port="$RAY_CLIENT_PORT" \
         --dashboard-host="$listen" --dashboard-port="$DASHBOARD_PORT" --dashboard-agent-listen-port="$RAY_AGENT_PORT"
 }
@@ -81,32 +149,15 @@ head() {
 worker() {
     # Embedded, the head's log monitor reads the same folder, and every line would come twice.
     [[ $RUNTIME != local ]] || ray_flags+=(--include-log-monitor=false)
-    # In a container the kernel ends what eats the memory. Ray's own monitor would end the process that got a task last,
-    # and that is a singleton. Embedded there is no limit but the machine's, where the kernel acts much too late.
-    [[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
     # The custom resource stands for the state volume: a singleton asks for a little of it and so lands here.
-    run_until_stopped ray start --address="$RAY_ADDRESS" --block --num-cpus="$RAY_WORKER_CPUS" "${ray_flags[@]}" \
+    run_node --address="$RAY_ADDRESS" --num-cpus="$RAY_WORKER_CPUS" "${ray_flags[@]}" \
         --resources="{\"$STATE_RESOURCE\": 1000}" \
         --dashboard-agent-listen-port="$((RAY_AGENT_PORT + ${RAY_WORKER_NUMBER:-0}))"
 }
 
-raylet_pid() {
-    local comm
-    for comm in /proc/[0-9]*/comm; do
-        if [[ $(<"$comm") == raylet ]]; then
-            comm=${comm#/proc/}
-            echo "${comm%/comm}"
-            return
-        fi
-    done 2>/dev/null
-    echo "ray start left no raylet" >&2
-    return 1
-}
-
 api() {
-    local uvicorn raylet stopping=""
     # h11 refuses endless headers; httptools, which uvicorn prefers, keeps them all: 64 MiB of them take 1.3 GiB.
-    local server=(uvicorn seedcore.api.app:app --host "$listen" --port "$API_PORT" --log-level "${LOG_LEVEL,,}"
+    local server=(uvicorn seedcore.api.server:app --host "$listen" --port "$API_PORT" --log-level "${LOG_LEVEL,,}"
         --no-access-log --no-server-header --timeout-graceful-shutdown 5 --http h11)
     case ${API_RELOAD,,} in # what pydantic takes for true
         1 | t | true | y | yes | on) server+=(--reload --reload-dir seedcore) ;;
@@ -116,22 +167,8 @@ api() {
     [[ $RUNTIME != local ]] || run_until_stopped "${server[@]}"
 
     # No log monitor: no task runs on this node, so there is no output to send to drivers.
-    ray start --address="$RAY_ADDRESS" --num-cpus=0 "${ray_flags[@]}" --include-log-monitor=false \
-        --dashboard-agent-listen-port="$RAY_AGENT_PORT" >/dev/null
-    raylet=$(raylet_pid)
-    trap 'stopping=1; kill -TERM "$uvicorn" 2>/dev/null || true' TERM INT
-    "${server[@]}" &
-    uvicorn=$!
-    tail --pid="$raylet" -f /dev/null & # a job that ends when the raylet does
-    wait -n || true                     # whichever dies, the container ends and is started again
-    if [[ -n $stopping ]]; then
-        wait "$uvicorn" || true
-        kill -TERM "$raylet" # leaves the cluster in order, so that nobody waits for its heartbeat
-        tail --pid="$raylet" -f /dev/null
-        exit 0
-    fi
-    echo "uvicorn or the raylet ended by itself" >&2
-    exit 1
+    run_node --address="$RAY_ADDRESS" --num-cpus=0 "${ray_flags[@]}" --include-log-monitor=false \
+        --dashboard-agent-listen-port="$RAY_AGENT_PORT" -- "${server[@]}"
 }
 
 case $role in

@@ -1,4 +1,4 @@
-"""The FastAPI application; `uvicorn seedcore.api.app:app` serves it."""
+"""The FastAPI application; server.py is what uvicorn loads."""
 
 import asyncio
 import logging

@@ -35,6 +35,28 @@ def in_container(container: Container, *command: str) -> str:
     return str(output.decode())
 
 
+KILL_RAY_CLIENT = """
+import psutil
+
+for process in psutil.process_iter(["cmdline", "ppid"]):
+    if "ray.util.client.server" in (process.info["cmdline"] or ()) and process.info["ppid"] == 1:
+        process.kill()
+"""
+TASK_THAT_PRINTS = """
+import sys, time
+import ray
+
+ray.init(sys.argv[1], namespace="seedcore-dev")
+
+@ray.remote
+def task():
+    print("printed by", "a task")
+
+ray.get(task.remote())
+time.sleep(3)
+"""
+
+
 @pytest.mark.parametrize("service", LONG_RUNNING)
 def test_healthy_and_not_root(engine: docker.DockerClient, docker_stack: Project, service: str) -> None:
     container = only(engine, docker_stack, service)
@@ -71,6 +93,33 @@ def test_no_secret_in_image_or_environment(engine: docker.DockerClient, docker_s
 def test_monitor_works_in_the_container(engine: docker.DockerClient, docker_stack: Project, service: str) -> None:
     output = in_container(only(engine, docker_stack, service), "python", "-m", "scripts.monitor_actors")
     assert "🎭 MwStore: ✅ Running" in output
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://ray-head:10001"])
+def test_what_a_task_prints_reaches_its_driver(
+    engine: docker.DockerClient, docker_stack: Project, address: str
+) -> None:
+    api = only(engine, docker_stack, "seedcore-api")
+    assert "printed by a task" in in_container(api, "python", "-c", TASK_THAT_PRINTS, address)
+
+
+def test_nothing_runs_that_nobody_needs(engine: docker.DockerClient, docker_stack: Project) -> None:
+    head, worker, api = (_commands(only(engine, docker_stack, service)) for service in LONG_RUNNING)
+    assert not any("ray start" in command for command in (*head, *worker, *api))
+    assert not any("monitor.py" in command for command in (*head, *api))  # the autoscaler's and the log monitor
+    assert sum("log_monitor.py" in command for command in worker) == 1
+    dashboard = {name.split()[0] for name in head if name.startswith("ray-dashboard-")}
+    assert {"ray-dashboard-NodeHead-0", "ray-dashboard-JobHead-0", "ray-dashboard-StateHead-0"} <= dashboard
+    assert not dashboard & {"ray-dashboard-DataHead-0", "ray-dashboard-TrainHead-0"}
+
+
+def test_a_node_ends_with_any_of_its_processes(engine: docker.DockerClient, docker_stack: Project) -> None:
+    head = only(engine, docker_stack, "ray-head")
+    before = head.attrs["RestartCount"]
+    in_container(head, "python", "-c", KILL_RAY_CLIENT)
+    wait_until(lambda: _reloaded(head)["RestartCount"] == before + 1)
+    wait_until(lambda: _health(head) == "healthy")
+    docker_stack.wait_until_ready()
 
 
 def test_compose_up_by_hand(docker_stack: Project) -> None:
@@ -137,5 +186,13 @@ def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
 
 
 def _health(container: Container) -> str:
+    return str(_reloaded(container)["State"]["Health"]["Status"])
+
+
+def _reloaded(container: Container) -> Any:
     container.reload()
-    return str(container.attrs["State"]["Health"]["Status"])
+    return container.attrs
+
+
+def _commands(container: Container) -> list[str]:
+    return [process[-1] for process in container.top(ps_args="-eo pid,args")["Processes"]]

@@ -94,6 +94,7 @@ def test_one_namespace_and_one_environment(config: Any) -> None:
 def test_long_running_services_are_watched_and_stop_in_time(config: Any, service: str) -> None:
     options = config["services"][service]
     assert options["healthcheck"]["test"][:2] == ["CMD", "images/healthcheck.sh"]
+    assert options["healthcheck"]["test"][5] == "30"  # else each check, one a second, costs 0.1 s of CPU
     assert options["restart"] == "unless-stopped"
     assert options["init"] is True
     assert options["stop_grace_period"] == "20s"

@@ -65,7 +65,7 @@ def test_ps_and_logs_name_every_service(stack: Project) -> None:
         assert service in services
     assert "What to do" not in services
     assert "Bootstrapped actors" in stack.make("logs", "S=bootstrap", "FOLLOW=0")
-    # The health check asks every second; its lines would drown all others.
+    # The health check asks all the time; its lines would drown all others.
     assert "GET /readyz" not in stack.make("logs", "S=seedcore-api", "FOLLOW=0")
 
 
