@@ -23,7 +23,7 @@ from seedcore.singletons import STATE_SHARE
 SECONDS: Final = 5.0  # for each system in each work
 QUICK_SECONDS: Final = 0.6
 ROUNDS: Final = 5
-BOOTSTRAP_ROUNDS: Final = 2
+BOOTSTRAPS: Final = ((FEW, 3), (MANY, 1))  # singletons and rounds
 HTTP_SECONDS: Final = 5.0  # wrk measures whole seconds
 
 
@@ -50,11 +50,11 @@ def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tu
             task = progress.add_task(name, total=1)
             yield name, measure()
             progress.advance(task)
-        for number in () if is_quick else (FEW, MANY):
+        for number, rounds in () if is_quick else BOOTSTRAPS:
             if only not in living_work(number):
                 continue
             task = progress.add_task(new_work(number), total=1)
-            yield from bootstraps(settings, number, BOOTSTRAP_ROUNDS).items()
+            yield from bootstraps(settings, number, rounds).items()
             progress.advance(task)
 
 
