@@ -34,7 +34,7 @@ REFERENCE: Final = re.compile(rb"\xc1([0-9a-f]{32})([0-9]{16})([0-9a-f]{16})")
 REFERENCE_BYTES: Final = 65
 NAME: Final = re.compile(r"[0-9a-f]{32}")
 # The same in SQL, of a column or of `old.value` and the like; see `str.format`.
-SQL_IS_REFERENCE: Final = "(substr({0}, 1, 1) = x'c1' AND length({0}) > 65)"
+SQL_IS_REFERENCE: Final = "({0} >= x'c1' AND {0} < x'c2' AND length({0}) > 65)"
 SQL_NAME: Final = "substr({0}, 2, 32)"
 SQL_BYTES: Final = f"(length({{0}}) + iif({SQL_IS_REFERENCE}, CAST(substr({{0}}, 34, 16) AS INTEGER), 0))"
 

@@ -52,20 +52,19 @@ class WithArrays(NamedTuple):
     arrays: Arrays
 
 
-@dataclasses.dataclass
-class _Aside:
+class _Aside(NamedTuple):
     """Arrays that are left out of the bytes, in the order of their places."""
 
     min_bytes: int
-    arrays: list[Arrays] = dataclasses.field(default_factory=list)
-    end: int = 0
+    arrays: list[Arrays]
 
     def put(self, array: Arrays) -> int:
         """The place of one more array."""
-        place = aligned(self.end)
+        end = 0
+        for before in self.arrays:
+            end = aligned(end) + before.nbytes
         self.arrays.append(array)
-        self.end = place + array.nbytes
-        return place
+        return aligned(end)
 
 
 class _Ext(IntEnum):
@@ -113,8 +112,8 @@ def encode_aside(value: Any, min_bytes: int) -> tuple[bytes, list[Arrays]]:
     Raises:
         InvalidValueError: as `encode`.
     """
-    aside = _Aside(min_bytes)
-    return _encode(value, aside), aside.arrays
+    arrays: list[Arrays] = []
+    return _encode(value, _Aside(min_bytes, arrays)), arrays
 
 
 def aligned(place: int) -> int:

@@ -12,7 +12,7 @@ from seedcore.memory.codec import Arrays
 from seedcore.memory.group_commit import Write
 from seedcore.memory.item_store import EVERYBODY, ItemStore
 from seedcore.memory.limits import check_keys, check_ttl
-from seedcore.memory.packed_values import Packed, check_packed_sizes, pack_found, unpack_new
+from seedcore.memory.packed_values import Packed, are_bytes, check_packed_sizes, pack_found, unpack_new
 from seedcore.memory.store_clock import this_boot
 from seedcore.memory.store_reader import StoreLocation
 
@@ -79,24 +79,23 @@ class ItemActor(StoreActor):
             with suppress(StoreUnavailableError):  # reads go on when nothing can be written
                 await self.write(self._store.save_uses)
 
-    async def _with_files(self, items: Mapping[str, Packed]) -> Mapping[str, Packed]:
+    async def _with_files(self, items: Mapping[str, Packed]) -> Mapping[str, bytes]:
         """The items, with arrays that came beside them in files."""
-        if not have_arrays(items):
+        if are_bytes(items):
             return items
         check_packed_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
         return {
             item_id: await asyncio.to_thread(self._with_file, *unpack_new(value)) for item_id, value in items.items()
         }
 
-    def _set(self, owner: str, items: Mapping[str, Packed], ttl_s: float | None) -> Write:
+    def _set(self, owner: str, items: Mapping[str, bytes], ttl_s: float | None) -> Write:
         """The write of items without arrays beside them."""
         check_keys("item_id", items, self.settings.key_max_length)
         check_packed_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
         ttl_s = check_ttl(ttl_s)
-        values = {item_id: unpack_new(value)[0] for item_id, value in items.items()}
-        for value in values.values():
-            if array_files.is_reference(value):
-                array_files.check_written(self._store.database.path, value)
+        values: dict[str, bytes] = dict(items)
+        for value in filter(array_files.is_reference, values.values()):
+            array_files.check_written(self._store.database.path, value)
         is_small = len(values) <= SMALL_ITEMS and sum(map(len, values.values())) <= SMALL_BYTES
         return Write(lambda connection: self._store.set_many(connection, owner, values, ttl_s), is_small)
 
@@ -114,8 +113,3 @@ class ItemActor(StoreActor):
         return Write(
             lambda connection: self._store.delete_many(connection, owner, wanted), is_small=len(wanted) <= SMALL_ITEMS
         )
-
-
-def have_arrays(items: Mapping[str, Packed]) -> bool:
-    """Whether arrays have come beside some of the items, which have to be written to files."""
-    return any(isinstance(value, list) for value in items.values())

@@ -58,7 +58,9 @@ ARRAY_FILES: Final = (
     "DROP TRIGGER items_deleted",
     f"""CREATE TRIGGER items_inserted AFTER INSERT ON items BEGIN
            UPDATE totals SET items = items + 1, bytes = bytes + {SQL_BYTES.format("new.value")}; END""",
-    f"""CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items BEGIN
+    # Not where the size stays, which saves a page of each such write.
+    f"""CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items
+           WHEN {SQL_BYTES.format("new.value")} != {SQL_BYTES.format("old.value")} BEGIN
            UPDATE totals SET bytes = bytes + {SQL_BYTES.format("new.value")} - {SQL_BYTES.format("old.value")}; END""",
     f"""CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
            UPDATE totals SET items = items - 1, bytes = bytes - {SQL_BYTES.format("old.value")}; END""",

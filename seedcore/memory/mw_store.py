@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from seedcore.memory.group_commit import Write
-from seedcore.memory.item_actor import ItemActor, have_arrays
+from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_key
-from seedcore.memory.packed_values import Packed
+from seedcore.memory.packed_values import Packed, are_bytes
 from seedcore.memory.request_log import RequestId
 
 
@@ -46,7 +46,7 @@ class MwStore(ItemActor):
         return deleted
 
     def _set_many(self, organ_id: str, items: Mapping[str, Packed], ttl_s: float | None = None) -> Write | None:
-        return None if have_arrays(items) else self._set(self._organ(organ_id), items, ttl_s)
+        return self._set(self._organ(organ_id), items, ttl_s) if are_bytes(items) else None
 
     def _delete_many(self, organ_id: str, item_ids: Sequence[str]) -> Write:
         return self._delete(self._organ(organ_id), item_ids)

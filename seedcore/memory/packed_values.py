@@ -1,7 +1,7 @@
 """How the values of items travel between a client and an actor: as bytes, or beside the bytes of their large arrays."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -35,7 +35,18 @@ def unpack_found(packed: Packed) -> Encoded:
 
 def check_packed_sizes(items: Mapping[str, Packed], max_bytes: int, knob: str) -> None:
     """`limits.check_sizes` of values to keep."""
-    check_sizes({item_id: _bytes_of(packed) for item_id, packed in items.items()}, max_bytes, knob)
+    # Of a million small values none is looked at twice.
+    sizes = {
+        item_id: _bytes_of(packed)
+        for item_id, packed in items.items()
+        if isinstance(packed, list) or len(packed) > max_bytes or array_files.is_reference(packed)
+    }
+    check_sizes(sizes, max_bytes, knob)
+
+
+def are_bytes(items: Mapping[str, Packed]) -> TypeGuard[Mapping[str, bytes]]:
+    """Whether no large arrays are beside any of the values."""
+    return not any(isinstance(packed, list) for packed in items.values())
 
 
 def _bytes_of(packed: Packed) -> int:

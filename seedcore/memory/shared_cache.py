@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from seedcore.memory.group_commit import Write
-from seedcore.memory.item_actor import ItemActor, have_arrays
+from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import EVERYBODY, Bounds, ItemStore
-from seedcore.memory.packed_values import Packed, check_packed_sizes
+from seedcore.memory.packed_values import Packed, are_bytes, check_packed_sizes
 from seedcore.memory.request_log import RequestId
 
 
@@ -52,7 +52,7 @@ class SharedCache(ItemActor):
 
     def _set_many(self, items: Mapping[str, Packed], ttl_s: float | None = None) -> Write | None:
         self._check_fit(items)
-        return None if have_arrays(items) else self._set(EVERYBODY, items, ttl_s)
+        return self._set(EVERYBODY, items, ttl_s) if are_bytes(items) else None
 
     def _delete_many(self, item_ids: Sequence[str]) -> Write:
         return self._delete(EVERYBODY, item_ids)

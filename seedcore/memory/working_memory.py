@@ -19,7 +19,7 @@ from seedcore.memory.item_reads import MAX_INLINE_ITEMS, ItemReads, item_reads
 from seedcore.memory.item_store import EVERYBODY
 from seedcore.memory.limits import check_key, check_keys, check_ttl
 from seedcore.memory.miss_store import HotItem
-from seedcore.memory.packed_values import Packed, check_packed_sizes, pack_new, unpack_new
+from seedcore.memory.packed_values import Packed, are_bytes, check_packed_sizes, pack_new, unpack_new
 from seedcore.memory.small_values import is_small
 from seedcore.settings import load_settings
 
@@ -377,7 +377,7 @@ class MwManager:
         """The values with their large arrays in files, if this process can write them beside the store; else the actor
         does, and has the better message if it cannot either.
         """
-        if not any(isinstance(value, list) for value in encoded.values()):
+        if are_bytes(encoded):
             return encoded
         store = reads.find_file()
         if store is None:
@@ -394,9 +394,9 @@ class MwManager:
         return array_files.reference(array_files.write(store, arrays, self._settings.sqlite_synchronous), data)
 
     async def _with_files_async(self, reads: ItemReads, encoded: Mapping[str, Packed]) -> Mapping[str, Packed]:
-        if any(isinstance(value, list) for value in encoded.values()):
-            return await asyncio.to_thread(self._with_files, reads, encoded)
-        return encoded
+        if are_bytes(encoded):
+            return encoded
+        return await asyncio.to_thread(self._with_files, reads, encoded)
 
     @staticmethod
     def _refuse_event_loop(method: str) -> None:
