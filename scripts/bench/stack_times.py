@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -243,16 +244,21 @@ def _idle(containers: list[str]) -> dict[str, float]:
     before = [_stats(container) for container in containers]
     time.sleep(IDLE_S)
     after = [_stats(container) for container in containers]
-    used = sum(map(_cpu_seconds, after)) - sum(map(_cpu_seconds, before))
-    return {MEMORY: sum(map(_memory_mib, after)), CPU: used / IDLE_S * 100}
+    return {MEMORY: sum(map(_memory_mib, after)), CPU: sum(map(_cores, before, after)) * 100}
 
 
 def _stats(container: str) -> Any:
     return docker.from_env().containers.get(container).stats(stream=False)
 
 
-def _cpu_seconds(stats: Any) -> float:
-    return float(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+def _cores(before: Any, after: Any) -> float:
+    """Used between two readings, by their own clock: the engine takes a second or two for each."""
+    used_s = (after["cpu_stats"]["cpu_usage"]["total_usage"] - before["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+    return float(used_s / (_read_at(after) - _read_at(before)).total_seconds())
+
+
+def _read_at(stats: Any) -> datetime:
+    return datetime.fromisoformat(stats["read"])
 
 
 def _memory_mib(stats: Any) -> float:
