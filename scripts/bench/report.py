@@ -120,6 +120,10 @@ TARGETS: Final = (
     ),
 )
 MOST: Final = {MEMORY: 1.2 * 1024, CPU: 5.0, IMAGE: 420.0}  # of the figures
+WHY_NOT: Final = {
+    CPU: "each process with Ray's core in it looks for signals 100 times a second, which is fixed, and has gRPC threads "
+    "that look 4 times a second: three actors, nodes and agents and the GCS take 6 % before any dashboard",
+}
 
 
 def rows(results: Results) -> list[tuple[str, ...]]:
@@ -149,7 +153,9 @@ def target_rows(results: Results, figures: Figures) -> list[tuple[str, ...]]:
         bound = f"{'at least' if target.at_least else 'at most'} {target.limit:g}"
         found.append((target.name, bound, f"{figure:.2f}", *_reached(target.is_met(results), target.why_not)))
     for name, figure in figures.items():
-        found.append((name, f"at most {MOST[name]:g}", f"{figure:.1f}", *_reached(figure <= MOST[name], "")))
+        found.append(
+            (name, f"at most {MOST[name]:g}", f"{figure:.1f}", *_reached(figure <= MOST[name], WHY_NOT.get(name, "")))
+        )
     return found
 
 
