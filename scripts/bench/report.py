@@ -121,8 +121,8 @@ TARGETS: Final = (
 )
 MOST: Final = {MEMORY: 1.2 * 1024, CPU: 5.0, IMAGE: 420.0}  # of the figures
 WHY_NOT: Final = {
-    CPU: "each process with Ray's core in it looks for signals 100 times a second, which is fixed, and has gRPC threads "
-    "that look 4 times a second: three actors, nodes and agents and the GCS take 6 % before any dashboard",
+    CPU: "each process with Ray's core in it looks for signals 100 times a second, and has gRPC threads that look 4 "
+    "times a second; no setting changes that. Three actors, nodes and agents and the GCS take 6 % before any dashboard",
 }
 
 
