@@ -12,6 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+import xxhash
+
 from seedcore.errors import ItemDamagedError
 from seedcore.memory import array_files, store_files
 from seedcore.memory.array_files import SQL_BYTES, SQL_IS_REFERENCE, SQL_NAME
@@ -28,6 +30,11 @@ MAX_VALUE_BYTES: Final = 2**31  # more than SQLite can hold in one
 # Where only the length is asked for, SQLite does not read the value.
 VALUE: Final = "CASE WHEN length(value) <= ?1 THEN value END"
 ONE_ITEM: Final = f"SELECT {VALUE}, expires_at, checksum FROM items WHERE owner = ?2 AND item_id = ?3"
+ONE_ITEM_AT: Final = f"{ONE_ITEM} AND rowid = ?4"
+SET_ITEM: Final = """
+    INSERT INTO items (rowid, owner, item_id, value, expires_at, used, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (owner, item_id) DO UPDATE SET
+    value = excluded.value, expires_at = excluded.expires_at, used = excluded.used, checksum = excluded.checksum"""
 MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
 
 # `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
@@ -86,6 +93,15 @@ class Bounds:
     max_bytes: int
 
 
+def likely_row_id(owner: str, item_id: str) -> int:
+    """Where an item is in the table, unless another item was there first, or the file is of an older version.
+
+    To look there takes one search, as long for a million items as for a thousand. By the index it takes two, and with a
+    million items each reads a page from the file. Positive, and so small that SQLite finds free numbers above it.
+    """
+    return (xxhash.xxh3_64_intdigest(f"{owner}\0{item_id}".encode()) >> 2) + 1
+
+
 def read_item(
     connection: sqlite3.Connection,
     path: Path,
@@ -95,7 +111,9 @@ def read_item(
     max_bytes: int = MAX_VALUE_BYTES,
 ) -> bytes | None:
     """`read_items` for one item, in half the time; None also for a value that has more bytes."""
-    row = connection.execute(ONE_ITEM, (max_bytes, owner, item_id)).fetchone()
+    row = connection.execute(ONE_ITEM_AT, (max_bytes, owner, item_id, likely_row_id(owner, item_id))).fetchone()
+    if row is None:
+        row = connection.execute(ONE_ITEM, (max_bytes, owner, item_id)).fetchone()
     if row is None or row[0] is None:
         return None
     value: bytes = row[0]
@@ -233,23 +251,22 @@ class ItemStore:
         expires_at = None if ttl_s is None else float(self.database.now() + ttl_s)
         if expires_at is not None:
             self.database.after_commit(lambda: self._expect_expiry(min(self._next_expiry, expires_at)))
-        connection.executemany(
-            "INSERT INTO items (owner, item_id, value, expires_at, used, checksum) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (owner, item_id) DO UPDATE "
-            "SET value = excluded.value, expires_at = excluded.expires_at, used = excluded.used, "
-            "checksum = excluded.checksum",
+        rows = [
             (
-                (
-                    owner,
-                    item_id,
-                    value,
-                    expires_at,
-                    self._next_use(),
-                    checksum(owner, item_id, value, expires_at),
-                )
-                for item_id, value in items.items()
-            ),
-        )
+                likely_row_id(owner, item_id),
+                owner,
+                item_id,
+                value,
+                expires_at,
+                self._next_use(),
+                checksum(owner, item_id, value, expires_at),
+            )
+            for item_id, value in items.items()
+        ]
+        try:
+            connection.executemany(SET_ITEM, rows)
+        except sqlite3.IntegrityError:  # another item is where one of these should be
+            connection.executemany(SET_ITEM, [(None, *row[1:]) for row in rows])
         self._evict(connection)
         if any(map(array_files.is_reference, items.values())):
             self._has_files = True

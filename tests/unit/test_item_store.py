@@ -10,8 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from seedcore.memory import item_store
 from seedcore.memory.item_store import MAX_UNSAVED_USES, Bounds, ItemStore
 from seedcore.memory.store_clock import MachineClocks
+from seedcore.memory.store_reader import StoreReader
 from seedcore.settings import Synchronous
 
 OWNERS = ("", "organ")
@@ -356,3 +358,35 @@ def fail_after_deleting_the_expired(store: ItemStore) -> None:
     with store.database.transaction() as connection:
         store.delete_expired(connection)
         raise DeliberateError
+
+
+def test_items_whose_likely_rows_are_the_same_are_all_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_store, "likely_row_id", lambda owner, item_id: 7)
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL)
+    assert store.database.identity
+    reader = StoreReader(store.database.path, store.database.identity)
+    with store.database.transaction() as connection:
+        store.set_many(connection, "organ", {"a": b"1", "b": b"2"}, None)
+    with store.database.transaction() as connection:
+        store.set_many(connection, "", {"a": b"3"}, None)
+    with store.database.transaction() as connection:
+        store.set_many(connection, "organ", {"b": b"4"}, None)
+    assert [reader.get("organ", "a"), reader.get("organ", "b"), reader.get("", "a")] == [b"1", b"4", b"3"]
+    with store.database.transaction() as connection:
+        assert store.delete_many(connection, "organ", ["a"]) == ["a"]
+    assert [reader.get("organ", "a"), reader.get("organ", "b"), reader.get("", "a")] == [None, b"4", b"3"]
+    assert store.stats()["items"] == 2
+
+
+def test_items_of_a_file_from_before_likely_rows_are_found(tmp_path: Path) -> None:
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL)
+    with store.database.transaction() as connection:
+        store.set_many(connection, "organ", {"a": b"1", "b": b"2"}, None)
+        connection.execute("UPDATE items SET rowid = 1 WHERE item_id = 'a'")
+    assert store.database.identity
+    reader = StoreReader(store.database.path, store.database.identity)
+    assert [reader.get("organ", "a"), reader.get("organ", "b")] == [b"1", b"2"]
+    with store.database.transaction() as connection:
+        store.set_many(connection, "organ", {"a": b"3"}, None)
+    assert reader.get("organ", "a") == b"3"
+    assert store.stats()["items"] == 2
