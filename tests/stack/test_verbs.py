@@ -2,6 +2,8 @@
 
 import json
 import re
+from contextlib import closing
+from http.client import HTTPConnection
 
 import httpx
 import pytest
@@ -25,6 +27,17 @@ def test_up_again_changes_nothing_and_prints_the_urls(stack: Project) -> None:
     assert f"http://127.0.0.1:{stack.dashboard_port}" in output
     assert "Next: " in output
     assert stack.actors() == before
+
+
+def test_the_api_keeps_an_idle_connection_longer_than_its_clients_do(stack: Project) -> None:
+    client_closes_after_s = httpx.Limits().keepalive_expiry
+    assert client_closes_after_s
+    with closing(HTTPConnection("127.0.0.1", stack.api_port)) as connection:
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().read()
+        connection.sock.settimeout(2 * client_closes_after_s)
+        with pytest.raises(TimeoutError):  # at once and b"", if the API closed it
+            connection.sock.recv(1)
 
 
 def test_verify_holds(stack: Project) -> None:
