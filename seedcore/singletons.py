@@ -13,7 +13,7 @@ from seedcore.memory.shared_cache import SharedCache
 from seedcore.settings import Settings
 
 STATE_SHARE: Final = 0.001  # of the state resource; small, since it pins actors to nodes and does not ration them
-MAX_CONCURRENCY: Final = 10_000  # calls that an async actor holds at a time; Ray's default of 1,000 stalls the rest
+THREADS: Final = 64  # of an actor with a store; as many calls can wait for the disk, and then share a transaction
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def singletons(settings: Settings) -> tuple[Singleton, ...]:
 def _with_store(name: str, actor_class: type, settings: Settings) -> Singleton:
     # A file for each name in each namespace: two singletons that wrote to one would fence each other off for ever.
     store = f"{settings.ray_namespace}/{name}.sqlite3"
-    return Singleton(name, actor_class, {"store": store}, {"max_concurrency": MAX_CONCURRENCY})
+    return Singleton(name, actor_class, {"store": store}, {"max_concurrency": THREADS})
 
 
 def actor_options(row: Singleton, settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What every actor of the working memory does at its birth, and how it writes."""
 
-import asyncio
 import logging
 import os
 import sqlite3
@@ -12,7 +11,7 @@ from seedcore.errors import ActorFailedError, SeedCoreError, StoreDamagedError, 
 from seedcore.logs import configure_logging
 from seedcore.memory.calls import Answer, Call, pack_answers, unpack_calls
 from seedcore.memory.database import Database
-from seedcore.memory.group_commit import GroupCommit, Write
+from seedcore.memory.group_commit import GroupCommit, Operation
 from seedcore.memory.request_log import RequestId, RequestLog
 from seedcore.settings import Settings, load_settings
 
@@ -23,11 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class StoreActor:
-    """Base of the actors that own a database. Its settings come from the environment of the node it runs on."""
+    """Base of the actors that own a database. Its settings come from the environment of the node it runs on.
+
+    Ray calls it on many threads at once. An actor with an event loop takes half as long again for each call.
+    """
 
     # Methods that only write, and what each writes: called with the method's arguments without the request. None where
     # something else has to be done first.
-    preparations: Mapping[str, Callable[..., Write | None]]
+    preparations: Mapping[str, Callable[..., Operation | None]]
 
     def __init__(self) -> None:
         self.preparations = {}
@@ -37,7 +39,7 @@ class StoreActor:
         self._writes: GroupCommit
         self._requests: RequestLog
 
-    async def perform(self, packed: list[Any]) -> list[Any]:
+    def perform(self, packed: list[Any]) -> list[Any]:
         """Do calls of this actor's methods, all at once; each has its own answer, as if it had come by itself.
 
         Args:
@@ -47,11 +49,8 @@ class StoreActor:
             what `unpack_answers` takes.
         """
         calls = unpack_calls(packed)
-        if len(calls) == 1:
-            return pack_answers([await self._answer(calls[0])])
-        # Small writes need no task of their own each, which would take longer than the write.
         answers: dict[int, Answer] = {}
-        writes: dict[int, Write] = {}
+        writes: dict[int, Operation] = {}
         for position, call in enumerate(calls):
             try:
                 write = self._prepared(call)
@@ -60,17 +59,17 @@ class StoreActor:
             else:
                 if write is not None:
                     writes[position] = write
-        others = [position for position in range(len(calls)) if position not in answers and position not in writes]
-        written, *answered = await asyncio.gather(
-            self._write_all(list(writes.values())), *(self._answer(calls[position]) for position in others)
-        )
-        answers.update(zip(others, answered, strict=True))
-        for position, result in zip(writes, written, strict=True):
-            failed = isinstance(result, Exception)
-            answers[position] = self._failed(calls[position], result) if failed else Answer(result)
+        for position, result in zip(writes, self._write_all(list(writes.values())), strict=True):
+            if isinstance(result, Exception):
+                answers[position] = self._failed(calls[position], result)
+            else:
+                answers[position] = Answer(result)
+        for position, call in enumerate(calls):
+            if position not in answers:
+                answers[position] = self._answer(call)
         return pack_answers(answers[position] for position in range(len(calls)))
 
-    def _prepared(self, call: Call) -> Write | None:
+    def _prepared(self, call: Call) -> Operation | None:
         """What a call writes, if it is one of `preparations` and can be written at once."""
         prepare = self.preparations.get(call.method)
         if prepare is None or call.request is None:
@@ -78,19 +77,19 @@ class StoreActor:
         write = prepare(*call.arguments)
         return write and self._once(write, call.request)
 
-    async def _write_all(self, writes: list[Write]) -> list[object]:
+    def _write_all(self, writes: list[Operation]) -> list[object]:
         if not writes:
             return []
-        results = await self._writes.run_all(writes)
+        results = self._writes.run_all(writes)
         for result in results:
             if isinstance(result, LETHAL):
                 self._end(result)
         return results
 
-    async def _answer(self, call: Call) -> Answer:
+    def _answer(self, call: Call) -> Answer:
         request = () if call.request is None else (call.request,)
         try:
-            return Answer(await getattr(self, call.method)(*call.arguments, *request))
+            return Answer(getattr(self, call.method)(*call.arguments, *request))
         except Exception as error:
             return self._failed(call, error)
 
@@ -107,24 +106,20 @@ class StoreActor:
         self._requests = RequestLog(database.now, lambda: database.epoch)
         logger.info("%s owns %s", type(self).__name__, database.path)
 
-    async def write(self, operation: Callable[[sqlite3.Connection], T], request: RequestId | None = None) -> T:
+    def write(self, operation: Callable[[sqlite3.Connection], T], request: RequestId | None = None) -> T:
         """Run the operation in the next transaction; the result comes after the commit.
 
         Args:
             operation: what to do with the connection.
             request: whose it is; the operation of one request is done once, however often it comes.
         """
-        return await self.run(Write(operation), request)  # type: ignore[no-any-return]
-
-    async def run(self, write: Write, request: RequestId | None) -> Any:
-        """`write` for what is prepared."""
-        (result,) = await self._write_all([self._once(write, request)])
+        (result,) = self._write_all([self._once(operation, request)])
         if isinstance(result, Exception):
             raise result
-        return result
+        return result  # type: ignore[return-value]
 
-    def _once(self, write: Write, request: RequestId | None) -> Write:
-        return Write(lambda connection: self._requests.once(connection, request, write.operation), write.is_small)
+    def _once(self, operation: Operation, request: RequestId | None) -> Operation:
+        return lambda connection: self._requests.once(connection, request, operation)
 
     def read(self, operation: Callable[[], T]) -> T:
         """Run what reads from the store."""

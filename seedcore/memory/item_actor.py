@@ -1,23 +1,20 @@
 """The actor side of an item store: hits, misses and group commit around it."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from sqlite3 import Connection
 
 from seedcore.errors import StoreUnavailableError
 from seedcore.memory import array_files
 from seedcore.memory.actor_base import StoreActor
 from seedcore.memory.codec import Arrays
-from seedcore.memory.group_commit import Write
+from seedcore.memory.group_commit import Operation
 from seedcore.memory.item_store import EVERYBODY, ItemStore
 from seedcore.memory.limits import check_keys, check_ttl
 from seedcore.memory.packed_values import Packed, are_bytes, check_packed_sizes, pack_found, unpack_new
 from seedcore.memory.store_clock import this_boot
 from seedcore.memory.store_reader import StoreLocation
-
-SMALL_ITEMS: Final = 4  # in one write
-SMALL_BYTES: Final = 16 * 1024  # in one write
 
 
 class ItemActor(StoreActor):
@@ -27,6 +24,7 @@ class ItemActor(StoreActor):
         super().__init__()
         self.hits = 0
         self.misses = 0
+        self._counting = threading.Lock()
         self._store: ItemStore
 
     def keeps(self, store: ItemStore) -> None:
@@ -34,13 +32,13 @@ class ItemActor(StoreActor):
         self._store = store
         self.owns(store.database)
 
-    async def stats(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         """Items and bytes now, evictions and expirations ever, hits and misses since this process took over."""
         with suppress(StoreUnavailableError):  # of a store that can only be read now
-            await self.write(self._store.delete_expired)
+            self.write(self._store.delete_expired)
         return {**self.read(self._store.stats), "hits": self.hits, "misses": self.misses, **self.process_stats()}
 
-    async def location(self) -> StoreLocation | None:
+    def location(self) -> StoreLocation | None:
         """Where the store is, for processes that see its file and can read it; None while it cannot be written."""
         database = self._store.database
         if database.identity is None:
@@ -48,7 +46,7 @@ class ItemActor(StoreActor):
         file = str(database.path.relative_to(self.settings.state_dir))
         return StoreLocation(file, this_boot(), *database.identity, self._store.is_bounded)
 
-    async def note_reads(self, item_ids: Sequence[str], hits: int, misses: int) -> None:
+    def note_reads(self, item_ids: Sequence[str], hits: int, misses: int) -> None:
         """Count what another process has read from the store's file.
 
         Args:
@@ -56,39 +54,40 @@ class ItemActor(StoreActor):
             hits: how many items were found.
             misses: how many were not.
         """
-        self.hits += hits
-        self.misses += misses
+        self._count(hits, misses)
         self._store.note_uses(EVERYBODY, item_ids)
-        await self._save_uses_if_many()
+        self._save_uses_if_many()
 
-    async def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, Packed]:
+    def _get(self, owner: str, item_ids: Sequence[str]) -> dict[str, Packed]:
         wanted = dict.fromkeys(check_keys("item_id", item_ids, self.settings.key_max_length))
         found = self.read(lambda: self._load(owner, wanted))
-        self.hits += len(found)
-        self.misses += len(wanted) - len(found)
-        await self._save_uses_if_many()
+        self._count(len(found), len(wanted) - len(found))
+        self._save_uses_if_many()
         return {item_id: pack_found(value) for item_id, value in found.items()}
+
+    def _count(self, hits: int, misses: int) -> None:
+        with self._counting:
+            self.hits += hits
+            self.misses += misses
 
     def _load(self, owner: str, wanted: Mapping[str, None]) -> dict[str, array_files.Encoded]:
         database = self._store.database
         with database.explained("read"):
             return array_files.load(database.path, lambda: self._store.get_many(owner, wanted))
 
-    async def _save_uses_if_many(self) -> None:
+    def _save_uses_if_many(self) -> None:
         if self._store.has_unsaved_uses:
             with suppress(StoreUnavailableError):  # reads go on when nothing can be written
-                await self.write(self._store.save_uses)
+                self.write(self._store.save_uses)
 
-    async def _with_files(self, items: Mapping[str, Packed]) -> Mapping[str, bytes]:
+    def _with_files(self, items: Mapping[str, Packed]) -> Mapping[str, bytes]:
         """The items, with arrays that came beside them in files."""
         if are_bytes(items):
             return items
         check_packed_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
-        return {
-            item_id: await asyncio.to_thread(self._with_file, *unpack_new(value)) for item_id, value in items.items()
-        }
+        return {item_id: self._with_file(*unpack_new(value)) for item_id, value in items.items()}
 
-    def _set(self, owner: str, items: Mapping[str, bytes], ttl_s: float | None) -> Write:
+    def _set(self, owner: str, items: Mapping[str, bytes], ttl_s: float | None) -> Operation:
         """The write of items without arrays beside them."""
         check_keys("item_id", items, self.settings.key_max_length)
         check_packed_sizes(items, self.settings.value_max_bytes, "VALUE_MAX_BYTES")
@@ -96,8 +95,7 @@ class ItemActor(StoreActor):
         values: dict[str, bytes] = dict(items)
         for value in filter(array_files.is_reference, values.values()):
             array_files.check_written(self._store.database.path, value)
-        is_small = len(values) <= SMALL_ITEMS and sum(map(len, values.values())) <= SMALL_BYTES
-        return Write(lambda connection: self._store.set_many(connection, owner, values, ttl_s), is_small)
+        return lambda connection: self._store.set_many(connection, owner, values, ttl_s)
 
     def _with_file(self, data: bytes, arrays: Sequence[Arrays]) -> bytes:
         if not arrays:
@@ -108,8 +106,6 @@ class ItemActor(StoreActor):
                 array_files.write(database.path, arrays, self.settings.sqlite_synchronous), data
             )
 
-    def _delete(self, owner: str, item_ids: Sequence[str]) -> Write:
+    def _delete(self, owner: str, item_ids: Sequence[str]) -> Callable[[Connection], list[str]]:
         wanted = check_keys("item_id", item_ids, self.settings.key_max_length)
-        return Write(
-            lambda connection: self._store.delete_many(connection, owner, wanted), is_small=len(wanted) <= SMALL_ITEMS
-        )
+        return lambda connection: self._store.delete_many(connection, owner, wanted)

@@ -2,16 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
 
 from seedcore.errors import InvalidValueError
 from seedcore.memory.actor_base import StoreActor
-from seedcore.memory.group_commit import Write
+from seedcore.memory.group_commit import Operation
 from seedcore.memory.limits import check_keys
 from seedcore.memory.miss_store import HotItem, MissStore
 from seedcore.memory.request_log import RequestId
-
-SMALL_COUNTERS: Final = 4  # in one write
 
 
 class MissTracker(StoreActor):
@@ -30,21 +27,21 @@ class MissTracker(StoreActor):
         self.owns(self._store.database)
         self.preparations = {"record": self._record}
 
-    async def record(self, item_ids: Sequence[str], request: RequestId | None = None) -> None:
+    def record(self, item_ids: Sequence[str], request: RequestId | None = None) -> None:
         """Count one miss for each id; an id that stands there twice counts twice. Returns when it is durable."""
-        await self.run(self._record(item_ids), request)
+        self.write(self._record(item_ids), request)
 
-    def _record(self, item_ids: Sequence[str]) -> Write:
+    def _record(self, item_ids: Sequence[str]) -> Operation:
         misses = Counter(check_keys("item_id", item_ids, self.settings.key_max_length))
-        return Write(lambda connection: self._store.record(connection, misses), is_small=len(misses) <= SMALL_COUNTERS)
+        return lambda connection: self._store.record(connection, misses)
 
-    async def top(self, number: int) -> list[HotItem]:
+    def top(self, number: int) -> list[HotItem]:
         """The most missed items, most missed first."""
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise InvalidValueError(f"the number of hot items must be a whole number from 0 on: {number!r}")
         wanted = min(number, self.settings.miss_tracker_max_items)
         return self.read(lambda: self._store.top(wanted))
 
-    async def stats(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         """Items counted now, misses ever, and counters that were taken over by other items."""
         return {**self.read(self._store.stats), **self.process_stats()}

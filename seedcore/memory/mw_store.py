@@ -1,8 +1,9 @@
 """The actor `mw`: what each organ remembers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from sqlite3 import Connection
 
-from seedcore.memory.group_commit import Write
+from seedcore.memory.group_commit import Operation
 from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import ItemStore
 from seedcore.memory.limits import check_key
@@ -22,11 +23,11 @@ class MwStore(ItemActor):
         self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous))
         self.preparations = {"set_many": self._set_many, "delete_many": self._delete_many}
 
-    async def get_many(self, organ_id: str, item_ids: Sequence[str]) -> dict[str, Packed]:
+    def get_many(self, organ_id: str, item_ids: Sequence[str]) -> dict[str, Packed]:
         """The values of those items that the organ has, packed by `packed_values.pack_found`."""
-        return await self._get(self._organ(organ_id), item_ids)
+        return self._get(self._organ(organ_id), item_ids)
 
-    async def set_many(
+    def set_many(
         self, organ_id: str, items: Mapping[str, Packed], ttl_s: float | None = None, request: RequestId | None = None
     ) -> None:
         """Store items of the organ; returns when they are durable.
@@ -38,17 +39,16 @@ class MwStore(ItemActor):
             request: repeats of the same one are done once.
         """
         organ = self._organ(organ_id)
-        await self.run(self._set(organ, await self._with_files(items), ttl_s), request)
+        self.write(self._set(organ, self._with_files(items), ttl_s), request)
 
-    async def delete_many(self, organ_id: str, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
+    def delete_many(self, organ_id: str, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
         """Delete items of the organ; returns the ids of those that it had."""
-        deleted: list[str] = await self.run(self._delete_many(organ_id, item_ids), request)
-        return deleted
+        return self.write(self._delete_many(organ_id, item_ids), request)
 
-    def _set_many(self, organ_id: str, items: Mapping[str, Packed], ttl_s: float | None = None) -> Write | None:
+    def _set_many(self, organ_id: str, items: Mapping[str, Packed], ttl_s: float | None = None) -> Operation | None:
         return self._set(self._organ(organ_id), items, ttl_s) if are_bytes(items) else None
 
-    def _delete_many(self, organ_id: str, item_ids: Sequence[str]) -> Write:
+    def _delete_many(self, organ_id: str, item_ids: Sequence[str]) -> Callable[[Connection], list[str]]:
         return self._delete(self._organ(organ_id), item_ids)
 
     def _organ(self, organ_id: object) -> str:

@@ -1,8 +1,9 @@
 """The actor `shared_cache`: items that every organ sees, within bounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from sqlite3 import Connection
 
-from seedcore.memory.group_commit import Write
+from seedcore.memory.group_commit import Operation
 from seedcore.memory.item_actor import ItemActor
 from seedcore.memory.item_store import EVERYBODY, Bounds, ItemStore
 from seedcore.memory.packed_values import Packed, are_bytes, check_packed_sizes
@@ -25,11 +26,11 @@ class SharedCache(ItemActor):
         self.keeps(ItemStore(self.settings.state_dir / store, self.settings.sqlite_synchronous, bounds))
         self.preparations = {"set_many": self._set_many, "delete_many": self._delete_many}
 
-    async def get_many(self, item_ids: Sequence[str]) -> dict[str, Packed]:
+    def get_many(self, item_ids: Sequence[str]) -> dict[str, Packed]:
         """The values of those items that are there, packed by `packed_values.pack_found`; each counts as used now."""
-        return await self._get(EVERYBODY, item_ids)
+        return self._get(EVERYBODY, item_ids)
 
-    async def set_many(
+    def set_many(
         self, items: Mapping[str, Packed], ttl_s: float | None = None, request: RequestId | None = None
     ) -> None:
         """Store shared items; returns when they are durable. Evicts the least recently used beyond the bounds.
@@ -43,18 +44,17 @@ class SharedCache(ItemActor):
             ValueTooLargeError: a value is larger than the whole cache may be.
         """
         self._check_fit(items)
-        await self.run(self._set(EVERYBODY, await self._with_files(items), ttl_s), request)
+        self.write(self._set(EVERYBODY, self._with_files(items), ttl_s), request)
 
-    async def delete_many(self, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
+    def delete_many(self, item_ids: Sequence[str], request: RequestId | None = None) -> list[str]:
         """Delete shared items; returns the ids of those that were there."""
-        deleted: list[str] = await self.run(self._delete_many(item_ids), request)
-        return deleted
+        return self.write(self._delete_many(item_ids), request)
 
-    def _set_many(self, items: Mapping[str, Packed], ttl_s: float | None = None) -> Write | None:
+    def _set_many(self, items: Mapping[str, Packed], ttl_s: float | None = None) -> Operation | None:
         self._check_fit(items)
         return self._set(EVERYBODY, items, ttl_s) if are_bytes(items) else None
 
-    def _delete_many(self, item_ids: Sequence[str]) -> Write:
+    def _delete_many(self, item_ids: Sequence[str]) -> Callable[[Connection], list[str]]:
         return self._delete(EVERYBODY, item_ids)
 
     def _check_fit(self, items: Mapping[str, Packed]) -> None:

@@ -3,7 +3,6 @@
 python -m tests.unit.damaged_actor FILE
 """
 
-import asyncio
 import os
 import sqlite3
 import sys
@@ -16,18 +15,18 @@ PAGE = 4096
 ITEMS = {str(number): bytes(1000) for number in range(200)}
 
 
-async def main(path: Path) -> None:
+def main(path: Path) -> None:
     actor = MwStore(path.name)
-    await actor.set_many("agent", ITEMS)
+    actor.set_many("agent", ITEMS)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with closing(os.fdopen(os.open(path, os.O_RDWR), "r+b")) as file:
         file.seek(20 * PAGE)
         file.write(b"\xff" * 10 * PAGE)
     print("damaged", flush=True)  # noqa: T201
-    await actor.get_many("agent", list(ITEMS))
+    actor.get_many("agent", list(ITEMS))
     print("answered", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

@@ -3,22 +3,20 @@
 python -m tests.unit.fenced_actor
 """
 
-import asyncio
-
 from seedcore.memory.mw_store import MwStore
 
 
-async def main() -> None:
+def main() -> None:
     paused = MwStore("mw.sqlite3")
-    await paused.set_many("agent", {"before": b"1"})
+    paused.set_many("agent", {"before": b"1"})
     successor = MwStore("mw.sqlite3")
-    await successor.set_many("agent", {"after": b"2"})
+    successor.set_many("agent", {"after": b"2"})
     print("fenced", flush=True)  # noqa: T201
     try:
-        await paused.set_many("agent", {"late": b"3"})
+        paused.set_many("agent", {"late": b"3"})
     finally:
         print("answered, be it with an error", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

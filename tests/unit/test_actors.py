@@ -1,9 +1,9 @@
 """The actors' classes, which are plain classes, in this process."""
 
-import asyncio
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ from seedcore.memory.packed_values import pack_new
 from seedcore.memory.request_log import RequestId
 from seedcore.memory.shared_cache import SharedCache
 from seedcore.settings import PROJECT_ROOT
+from seedcore.singletons import THREADS
 from tests.unit.conftest import SetKnobs
+from tests.waiting import wait_until
 
 DEADLINE_S = 60
 
@@ -48,52 +50,52 @@ def state_dir(knobs: SetKnobs, tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_organs_have_items_of_their_own() -> None:
+def test_organs_have_items_of_their_own() -> None:
     store = MwStore("ns/mw.sqlite3")
-    await store.set_many("one", {"a": b"1", "b": b"2"})
-    await store.set_many("two", {"a": b"3"})
-    assert await store.get_many("one", ["b", "a", "c"]) == {"a": b"1", "b": b"2"}
-    assert await store.delete_many("one", ["a", "c"]) == ["a"]
-    assert await store.get_many("one", ["a", "b"]) == {"b": b"2"}
-    assert await store.get_many("two", ["a"]) == {"a": b"3"}
+    store.set_many("one", {"a": b"1", "b": b"2"})
+    store.set_many("two", {"a": b"3"})
+    assert store.get_many("one", ["b", "a", "c"]) == {"a": b"1", "b": b"2"}
+    assert store.delete_many("one", ["a", "c"]) == ["a"]
+    assert store.get_many("one", ["a", "b"]) == {"b": b"2"}
+    assert store.get_many("two", ["a"]) == {"a": b"3"}
 
 
-async def test_what_an_actor_has_answered_its_successor_knows() -> None:
-    await MwStore("mw.sqlite3").set_many("one", {"a": b"1"})
-    await SharedCache("shared.sqlite3").set_many({"a": b"2"})
-    await MissTracker("misses.sqlite3").record(["a", "a", "b"])
-    assert await MwStore("mw.sqlite3").get_many("one", ["a"]) == {"a": b"1"}
-    assert await SharedCache("shared.sqlite3").get_many(["a"]) == {"a": b"2"}
-    assert await MissTracker("misses.sqlite3").top(5) == [HotItem("a", 2, 0), HotItem("b", 1, 0)]
+def test_what_an_actor_has_answered_its_successor_knows() -> None:
+    MwStore("mw.sqlite3").set_many("one", {"a": b"1"})
+    SharedCache("shared.sqlite3").set_many({"a": b"2"})
+    MissTracker("misses.sqlite3").record(["a", "a", "b"])
+    assert MwStore("mw.sqlite3").get_many("one", ["a"]) == {"a": b"1"}
+    assert SharedCache("shared.sqlite3").get_many(["a"]) == {"a": b"2"}
+    assert MissTracker("misses.sqlite3").top(5) == [HotItem("a", 2, 0), HotItem("b", 1, 0)]
 
 
-async def test_the_cache_drops_the_least_recently_used() -> None:
+def test_the_cache_drops_the_least_recently_used() -> None:
     cache = SharedCache("shared.sqlite3")
-    await cache.set_many({"a": b"1", "b": b"2"})
-    await cache.get_many(["a"])
-    await cache.set_many({"c": b"3"})
-    assert await cache.get_many(["a", "b", "c"]) == {"a": b"1", "c": b"3"}
-    assert (await cache.stats())["evictions"] == 1
+    cache.set_many({"a": b"1", "b": b"2"})
+    cache.get_many(["a"])
+    cache.set_many({"c": b"3"})
+    assert cache.get_many(["a", "b", "c"]) == {"a": b"1", "c": b"3"}
+    assert (cache.stats())["evictions"] == 1
 
 
-async def test_statistics_count_items_hits_and_misses() -> None:
+def test_statistics_count_items_hits_and_misses() -> None:
     store = MwStore("mw.sqlite3")
-    await store.set_many("one", {"a": b"123", "b": b""})
-    await store.get_many("one", ["a", "b", "c", "c"])
-    stats = await store.stats()
+    store.set_many("one", {"a": b"123", "b": b""})
+    store.get_many("one", ["a", "b", "c", "c"])
+    stats = store.stats()
     assert (stats["items"], stats["bytes"], stats["hits"], stats["misses"]) == (2, 3, 2, 1)
     tracker = MissTracker("misses.sqlite3")
-    await tracker.record(["a", "b", "c"])
-    stats = await tracker.stats()
+    tracker.record(["a", "b", "c"])
+    stats = tracker.stats()
     assert (stats["items"], stats["misses"], stats["evictions"]) == (2, 3, 1)
 
 
-async def test_an_item_expires_and_is_counted() -> None:
+def test_an_item_expires_and_is_counted() -> None:
     store = MwStore("mw.sqlite3")
-    await store.set_many("one", {"short": b"1"}, ttl_s=1e-9)
-    await store.set_many("one", {"long": b"2"}, ttl_s=3600)
-    assert await store.get_many("one", ["short", "long"]) == {"long": b"2"}
-    stats = await store.stats()
+    store.set_many("one", {"short": b"1"}, ttl_s=1e-9)
+    store.set_many("one", {"long": b"2"}, ttl_s=3600)
+    assert store.get_many("one", ["short", "long"]) == {"long": b"2"}
+    stats = store.stats()
     assert (stats["items"], stats["expirations"]) == (1, 1)
 
 
@@ -108,37 +110,43 @@ async def test_an_item_expires_and_is_counted() -> None:
         ("one", {"a": b"1", "large": bytes(2001)}, None, ValueTooLargeError),
     ],
 )
-async def test_a_bad_write_keeps_nothing_and_the_good_ones_beside_it_are_kept(
+def test_a_bad_write_keeps_nothing_and_the_good_ones_beside_it_are_kept(
     organ_id: Any, items: dict[str, bytes], ttl_s: float | None, error: type[Exception]
 ) -> None:
     store = MwStore("mw.sqlite3")
-    good, bad = await asyncio.gather(
-        store.set_many("one", {"good": b"kept"}), store.set_many(organ_id, items, ttl_s), return_exceptions=True
-    )
-    assert good is None
-    assert isinstance(bad, error)
-    assert await store.get_many("one", ["good", "a", "large"]) == {"good": b"kept"}
+    calls = [
+        Call("set_many", ("one", {"good": b"kept"}), RequestId(b"client", 1, 1)),
+        Call("set_many", (organ_id, items, ttl_s), RequestId(b"client", 2, 1)),
+    ]
+    good, bad = unpack_answers(store.perform(pack_calls(calls)))
+    assert good.error is None
+    assert isinstance(bad.error, error)
+    assert store.get_many("one", ["good", "a", "large"]) == {"good": b"kept"}
 
 
-async def test_a_value_larger_than_the_whole_cache_is_refused_and_evicts_nothing() -> None:
+def test_a_value_larger_than_the_whole_cache_is_refused_and_evicts_nothing() -> None:
     cache = SharedCache("shared.sqlite3")
-    await cache.set_many({"a": b"1"})
+    cache.set_many({"a": b"1"})
     with pytest.raises(ValueTooLargeError, match="SHARED_CACHE_MAX_BYTES allows 1500"):
-        await cache.set_many({"b": bytes(1501)})
-    assert await cache.get_many(["a", "b"]) == {"a": b"1"}
+        cache.set_many({"b": bytes(1501)})
+    assert cache.get_many(["a", "b"]) == {"a": b"1"}
 
 
 @pytest.mark.parametrize("number", [-1, 1.5, "5", None, True])
-async def test_a_number_of_hot_items_that_is_none_is_refused(number: Any) -> None:
+def test_a_number_of_hot_items_that_is_none_is_refused(number: Any) -> None:
     with pytest.raises(InvalidValueError, match="hot items"):
-        await MissTracker("misses.sqlite3").top(number)
+        MissTracker("misses.sqlite3").top(number)
 
 
-async def test_many_writes_at_once_share_transactions_and_are_all_kept() -> None:
+def test_many_writes_at_once_share_transactions_and_are_all_kept() -> None:
     store = MwStore("mw.sqlite3")
-    await asyncio.gather(*(store.set_many("one", {str(number): b"1"}) for number in range(200)))
-    assert len(await store.get_many("one", [str(number) for number in range(200)])) == 200
-    assert (await store.stats())["transactions"] < 100
+    with ThreadPoolExecutor(THREADS) as threads, store._writes._turn:  # so that all come while another one commits
+        written = [threads.submit(store.set_many, "one", {str(number): b"1"}) for number in range(200)]
+        wait_until(lambda: len(store._writes._waiting) == THREADS)
+    for one in written:
+        one.result()
+    assert len(store.get_many("one", [str(number) for number in range(200)])) == 200
+    assert (store.stats())["transactions"] < 100
 
 
 def test_an_actor_whose_store_cannot_be_opened_is_not_born(state_dir: Path) -> None:
@@ -147,8 +155,8 @@ def test_an_actor_whose_store_cannot_be_opened_is_not_born(state_dir: Path) -> N
         MwStore("mw.sqlite3")
 
 
-async def test_a_fenced_actor_ends_its_process_instead_of_answering(state_dir: Path) -> None:
-    done = subprocess.run(  # noqa: ASYNC221 - nothing else runs on this loop
+def test_a_fenced_actor_ends_its_process_instead_of_answering(state_dir: Path) -> None:
+    done = subprocess.run(
         [sys.executable, "-m", "tests.unit.fenced_actor"],
         cwd=PROJECT_ROOT,
         env={**os.environ, "STATE_DIR": str(state_dir)},
@@ -160,27 +168,27 @@ async def test_a_fenced_actor_ends_its_process_instead_of_answering(state_dir: P
     assert done.returncode == 1
     assert done.stdout.split() == ["fenced"]
     assert str(state_dir / "mw.sqlite3") in done.stderr
-    kept = await MwStore("mw.sqlite3").get_many("agent", ["before", "after", "late"])
+    kept = MwStore("mw.sqlite3").get_many("agent", ["before", "after", "late"])
     assert kept == {"before": b"1", "after": b"2"}
 
 
-async def test_a_repeated_write_is_done_once_also_by_the_successor() -> None:
+def test_a_repeated_write_is_done_once_also_by_the_successor() -> None:
     def request(number: int) -> RequestId:
         return RequestId(b"client", number, 1)
 
     for _ in range(3):  # each in the place of the one before
         store, tracker = MwStore("mw.sqlite3"), MissTracker("misses.sqlite3")
         cache = SharedCache("shared.sqlite3")
-        await store.set_many("one", {"a": b"1"}, None, request(1))
-        assert await store.delete_many("one", ["a", "b"], request(2)) == ["a"]
-        await cache.set_many({"a": b"1"}, request=request(1))
-        assert await cache.delete_many(["a", "b"], request(2)) == ["a"]
-        await tracker.record(["a"], request(1))
-    assert await tracker.top(5) == [HotItem("a", 1, 0)]
-    assert await store.get_many("one", ["a"]) == {}
+        store.set_many("one", {"a": b"1"}, None, request(1))
+        assert store.delete_many("one", ["a", "b"], request(2)) == ["a"]
+        cache.set_many({"a": b"1"}, request=request(1))
+        assert cache.delete_many(["a", "b"], request(2)) == ["a"]
+        tracker.record(["a"], request(1))
+    assert tracker.top(5) == [HotItem("a", 1, 0)]
+    assert store.get_many("one", ["a"]) == {}
 
 
-async def test_calls_that_travel_together_have_an_answer_each(state_dir: Path) -> None:
+def test_calls_that_travel_together_have_an_answer_each(state_dir: Path) -> None:
     actor = MwStore("mw.sqlite3")
     large = encode_aside(np.zeros(50_000), array_files.MIN_BYTES)
 
@@ -199,26 +207,26 @@ async def test_calls_that_travel_together_have_an_answer_each(state_dir: Path) -
         Call("no_such_method", ()),
         Call("set_many", ("one", 7, None), request(7)),
     ]
-    answers = unpack_answers(await actor.perform(pack_calls(calls)))
+    answers = unpack_answers(actor.perform(pack_calls(calls)))
     errors = [type(answer.error) for answer in answers]
     refused = InvalidKeyError, ValueTooLargeError, ValueTooLargeError, ActorFailedError, ActorFailedError
     assert [errors[1], errors[5], errors[6], errors[8], errors[9]] == [*refused]
     assert [answers[position].error for position in (0, 2, 3, 4, 7)] == [None] * 5
     assert answers[2].result == {}
     assert answers[7].result == ["a"]
-    assert await actor.get_many("one", ["a", "b", "array", "large"]) == {"b": b"3"}
-    assert (await actor.stats())["transactions"] <= 2  # the one of all writes, and that of the statistics
+    assert actor.get_many("one", ["a", "b", "array", "large"]) == {"b": b"3"}
+    assert (actor.stats())["transactions"] <= 2  # the one of all writes, and that of the statistics
 
 
-async def test_a_write_that_fails_takes_none_of_those_that_travelled_with_it(state_dir: Path) -> None:
+def test_a_write_that_fails_takes_none_of_those_that_travelled_with_it(state_dir: Path) -> None:
     tracker = MissTracker("misses.sqlite3")
-    await tracker.record(["a"], RequestId(b"client", 2, 2))
+    tracker.record(["a"], RequestId(b"client", 2, 2))
     calls = [
         Call("record", (["a"],), RequestId(b"other", 1, 1)),
         Call("record", (["a"],), RequestId(b"client", 1, 1)),  # given up by its client, as its next request told
         Call("record", (["b"],), RequestId(b"other", 2, 1)),
     ]
-    first, second, third = unpack_answers(await tracker.perform(pack_calls(calls)))
+    first, second, third = unpack_answers(tracker.perform(pack_calls(calls)))
     assert [first.error, third.error] == [None, None]
     assert isinstance(second.error, RequestAbandonedError)
-    assert await tracker.top(5) == [HotItem("a", 2, 0), HotItem("b", 1, 0)]
+    assert tracker.top(5) == [HotItem("a", 2, 0), HotItem("b", 1, 0)]

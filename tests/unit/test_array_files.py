@@ -317,27 +317,27 @@ def test_arrays_outlive_a_salvage(path: Path) -> None:
     salvaged.database.close()
 
 
-async def test_an_actor_writes_the_file_for_who_cannot(knobs: SetKnobs, tmp_path: Path) -> None:
+def test_an_actor_writes_the_file_for_who_cannot(knobs: SetKnobs, tmp_path: Path) -> None:
     knobs(STATE_DIR=str(tmp_path), LOG_LEVEL="ERROR")
     actor = MwStore("mw.sqlite3")
     packed = pack_new(*encode_aside({"array": numbers(1)}, array_files.MIN_BYTES))
-    await actor.set_many(ORGAN, {"item": packed})
+    actor.set_many(ORGAN, {"item": packed})
     assert len(files(tmp_path / "mw.sqlite3")) == 1
-    found = await actor.get_many(ORGAN, ["item"])
+    found = actor.get_many(ORGAN, ["item"])
     array = decode(unpack_found(found["item"]))["array"]
     assert np.array_equal(array, numbers(1))
     array[0] = 2  # a copy of its own
 
 
-async def test_an_actor_refuses_a_reference_to_a_file_that_is_not_there(knobs: SetKnobs, tmp_path: Path) -> None:
+def test_an_actor_refuses_a_reference_to_a_file_that_is_not_there(knobs: SetKnobs, tmp_path: Path) -> None:
     knobs(STATE_DIR=str(tmp_path), LOG_LEVEL="ERROR")
     actor = MwStore("mw.sqlite3")
     file = array_files.ArrayFile("0" * 32, 10, "0" * 16)
     with pytest.raises(StoreUnavailableError, match="set the value once more"):
-        await actor.set_many(ORGAN, {"item": array_files.reference(file, b"x")})
+        actor.set_many(ORGAN, {"item": array_files.reference(file, b"x")})
     with pytest.raises(InvalidValueError, match="is none"):
-        await actor.set_many(ORGAN, {"item": array_files.MARK + b"../" * 30})
-    assert await actor.get_many(ORGAN, ["item"]) == {}
+        actor.set_many(ORGAN, {"item": array_files.MARK + b"../" * 30})
+    assert actor.get_many(ORGAN, ["item"]) == {}
 
 
 @pytest.mark.parametrize("synchronous", Synchronous)
