@@ -159,11 +159,13 @@ api() {
     # h11 refuses endless headers; httptools, which uvicorn prefers, keeps them all: 64 MiB of them take 1.3 GiB.
     # The client is to close an idle connection first: uvicorn's 5 s are httpx's as well, and then its next request may
     # meet the end of the connection.
-    local server=(uvicorn seedcore.api.server:app --host "$listen" --port "$API_PORT" --log-level "${LOG_LEVEL,,}"
-        --no-access-log --no-server-header --timeout-graceful-shutdown 5 --timeout-keep-alive 75 --http h11)
+    local program=(uvicorn)
     case ${API_RELOAD,,} in # what pydantic takes for true
-        1 | t | true | y | yes | on) server+=(--reload --reload-dir seedcore) ;;
+        1 | t | true | y | yes | on) program=(python3 -m seedcore.api.reloader --reload-dir seedcore) ;;
     esac
+    local server=("${program[@]}" seedcore.api.server:app --host "$listen" --port "$API_PORT"
+        --log-level "${LOG_LEVEL,,}" --no-access-log --no-server-header --timeout-graceful-shutdown 5
+        --timeout-keep-alive 75 --http h11)
 
     # Embedded, the API is a driver on the head's node: a driver needs some node on its machine.
     [[ $RUNTIME != local ]] || run_until_stopped "${server[@]}"

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from scripts.bench.bootstraps import FEW, MANY, bootstraps, living_work, new_work
 from scripts.bench.many_clients import CLIENTS, HTTP_WORK, clients_at_once, http
 from scripts.bench.measure import Timing, in_turns
-from scripts.bench.peers import start_dict_actors
+from scripts.bench.peers import SerialDictActor, start_dict_actors
 from scripts.bench.works import WORKS, Systems
 from seedcore.cluster import connect
 from seedcore.settings import load_settings
@@ -31,8 +31,10 @@ def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tu
     """Each work's name and its timing on each system."""
     settings = load_settings()
     connect(settings, quiet=True)
-    (actor,) = start_dict_actors(1, {settings.state_resource: STATE_SHARE})
-    systems = Systems(settings, redis_port, actor, folder, is_quick)
+    resources = {settings.state_resource: STATE_SHARE}
+    (actor,) = start_dict_actors(1, resources)
+    (serial_actor,) = start_dict_actors(1, resources, SerialDictActor)
+    systems = Systems(settings, redis_port, actor, serial_actor, folder, is_quick)
     systems.start()
     seconds = QUICK_SECONDS if is_quick else SECONDS
     with Progress() as progress:

@@ -19,8 +19,23 @@ START_DEADLINE_S: Final = 20.0
 POLL_S: Final = 0.05
 
 
+class SerialDictActor:
+    """The least that an actor can be: it does one call at a time."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, Any] = {}
+
+    def get(self, item_id: str) -> Any:
+        """The item, or None."""
+        return self._items.get(item_id)
+
+    def set(self, item_id: str, value: Any) -> None:
+        """Keep the item, in memory."""
+        self._items[item_id] = value
+
+
 class DictActor:
-    """The least that an actor can be."""
+    """The least that an actor can be which does many calls at a time, as a shared one has to."""
 
     def __init__(self) -> None:
         self._items: dict[str, Any] = {}
@@ -34,9 +49,9 @@ class DictActor:
         self._items[item_id] = value
 
 
-def start_dict_actors(number: int, resources: dict[str, float]) -> list[Any]:
+def start_dict_actors(number: int, resources: dict[str, float], actor_class: type = DictActor) -> list[Any]:
     """Some that live where the singletons live."""
-    remote_class: Any = ray.remote(DictActor)
+    remote_class: Any = ray.remote(actor_class)
     actors = [remote_class.options(num_cpus=0, resources=resources).remote() for _ in range(number)]
     ray.get([actor.__ray_ready__.remote() for actor in actors])
     return actors

@@ -25,6 +25,7 @@ BY_ACTOR: Final = "SeedCore, without the volume"
 REDIS: Final = "Redis"
 DISKCACHE: Final = "diskcache"
 BARE_ACTOR: Final = "bare Ray actor"
+SERIAL_ACTOR: Final = "bare Ray actor, one call at a time"
 
 ORGAN: Final = "bench"
 SMALL: Final = {"name": "a small item", "number": 42}
@@ -41,11 +42,14 @@ class Systems:
         settings: of our stack.
         redis_port: of Redis.
         actor: a `peers.DictActor`.
+        serial_actor: a `peers.SerialDictActor`.
         folder: for diskcache.
         is_quick: smaller sizes, for a first look.
     """
 
-    def __init__(self, settings: Settings, redis_port: int, actor: Any, folder: Path, is_quick: bool) -> None:
+    def __init__(
+        self, settings: Settings, redis_port: int, actor: Any, serial_actor: Any, folder: Path, is_quick: bool
+    ) -> None:
         self.settings = settings
         self.is_quick = is_quick
         self.memory = MwManager(ORGAN)
@@ -53,6 +57,7 @@ class Systems:
         self.redis = redis.Redis(port=redis_port)
         self.redis_port = redis_port
         self.actor = actor
+        self.serial_actor = serial_actor
         self.cache = diskcache.Cache(str(folder))
         self.loop = asyncio.new_event_loop()
         self.redis_async = redis.asyncio.Redis(port=redis_port)
@@ -99,13 +104,14 @@ def _get_hit(systems: Systems) -> dict[str, Operation]:
     systems.memory.set_item("item", SMALL)
     systems.redis.set("item", systems.data)
     systems.cache.set("item", systems.data)
-    ray.get(systems.actor.set.remote("item", systems.data))
+    ray.get([actor.set.remote("item", systems.data) for actor in (systems.actor, systems.serial_actor)])
     return {
         SEEDCORE: lambda: systems.memory.get_item("item"),
         BY_ACTOR: lambda: systems.mw.call("get_many", ORGAN, ["item"]),
         REDIS: lambda: systems.redis.get("item"),
         DISKCACHE: lambda: systems.cache.get("item"),
         BARE_ACTOR: lambda: ray.get(systems.actor.get.remote("item")),
+        SERIAL_ACTOR: lambda: ray.get(systems.serial_actor.get.remote("item")),
     }
 
 
@@ -124,6 +130,7 @@ def _set_one(systems: Systems) -> dict[str, Operation]:
         REDIS: lambda: systems.redis.set("item", systems.data),
         DISKCACHE: lambda: systems.cache.set("item", systems.data),
         BARE_ACTOR: lambda: ray.get(systems.actor.set.remote("item", systems.data)),
+        SERIAL_ACTOR: lambda: ray.get(systems.serial_actor.set.remote("item", systems.data)),
     }
 
 

@@ -1,0 +1,16 @@
+"""What the API takes from others, to be imported ahead. None of it starts a thread or reads a setting by that."""
+
+# ruff: noqa: F401 - they are there to be found in sys.modules
+import sqlite3
+
+import fastapi.openapi.docs
+import grpc.aio
+import numpy.typing
+import pydantic_settings
+import pythonjsonlogger.json
+import ray.util.scheduling_strategies
+import ray.util.state
+import tenacity
+import uvicorn.lifespan.on
+import uvicorn.protocols.http.h11_impl
+import xxhash
