@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any, Final
 
@@ -97,16 +97,19 @@ class ActorClient:
             (answer,) = await self._send([call])
             return _result(answer)
         try:
-            async with asyncio.timeout(self._settings.call_deadline_s):
-                return _result(await self._gathered().call(call))
+            answer = await self._gathered().call(call)
         except TimeoutError as error:
             raise await asyncio.wrap_future(in_thread(lambda: self._silent(call.method))) from error
+        return _result(answer)
 
     def _gathered(self) -> GatheredCalls:
         """Of the loop that runs on this thread."""
         loop = asyncio.get_running_loop()
         if getattr(self._of_thread, "loop", None) is not loop:
-            self._of_thread.loop, self._of_thread.gathered = loop, GatheredCalls(self._send)
+            self._of_thread.loop, self._of_thread.gathered = (
+                loop,
+                GatheredCalls(self._send, self._settings.call_deadline_s),
+            )
         gathered: GatheredCalls = self._of_thread.gathered
         return gathered
 
@@ -189,10 +192,11 @@ def _bytes_in(arguments: Iterable[object]) -> int:
     """Bytes, roughly, in arguments that are items or ids; others are small."""
     size = 0
     for argument in arguments:
-        if isinstance(argument, Mapping):
-            # A list has large arrays in it.
-            size += sum(len(value) if isinstance(value, bytes) else INLINE_BYTES for value in argument.values())
-        if isinstance(argument, Mapping | list):
+        if isinstance(argument, dict):
+            size += ELEMENT_BYTES * len(argument)
+            for value in argument.values():
+                size += len(value) if isinstance(value, bytes) else INLINE_BYTES  # a list has large arrays in it
+        elif isinstance(argument, list):
             size += ELEMENT_BYTES * len(argument)
     return size
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 MAX_SMALL_PARTS: Final = 200
 MAX_SMALL_LENGTH: Final = 4096  # of a string or of bytes
+USUAL_SCALARS: Final = frozenset({type(None), bool, int, float})  # quicker to look up
 SCALARS: Final = (type(None), int, float, complex, date, time, timedelta, Decimal, UUID)
 
 
@@ -16,17 +17,18 @@ def is_small(value: Any) -> bool:
     parts = 1
     while waiting:
         part = waiting.pop()
-        if isinstance(part, dict | list | tuple | set | frozenset):
+        if type(part) in USUAL_SCALARS:
+            continue
+        if isinstance(part, str | bytes):
+            if len(part) > MAX_SMALL_LENGTH:
+                return False
+        elif isinstance(part, dict | list | tuple | set | frozenset):
             parts += len(part)
             if parts > MAX_SMALL_PARTS:
                 return False
             waiting.extend(part)
             if isinstance(part, dict):
                 waiting.extend(part.values())
-        elif not (_is_short(part) or isinstance(part, SCALARS)):
+        elif not isinstance(part, SCALARS):
             return False
     return True
-
-
-def _is_short(value: Any) -> bool:
-    return isinstance(value, str | bytes) and len(value) <= MAX_SMALL_LENGTH

@@ -6,6 +6,8 @@ from seedcore.errors import InvalidKeyError
 from seedcore.gathered_calls import MAX_CALLS, MAX_UNDER_WAY, GatheredCalls
 from seedcore.memory.calls import Answer, Call
 
+DEADLINE_S = 60.0
+
 
 class Recorder:
     """Answers each call with its arguments, once it may."""
@@ -40,14 +42,14 @@ def names(recorder: Recorder) -> list[list[str]]:
 async def test_calls_of_one_turn_travel_together() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
-    tasks = await under_way(GatheredCalls(recorder), "a", "b", "c")
+    tasks = await under_way(GatheredCalls(recorder, DEADLINE_S), "a", "b", "c")
     assert await asyncio.gather(*tasks) == [Answer((0,)), Answer((1,)), Answer((2,))]
     assert names(recorder) == [["a", "b", "c"]]
 
 
 async def test_calls_wait_for_those_under_way_and_then_travel_together() -> None:
     recorder = Recorder()
-    gathered = GatheredCalls(recorder)
+    gathered = GatheredCalls(recorder, DEADLINE_S)
     tasks = []
     for number in range(MAX_UNDER_WAY + 3):
         tasks += await under_way(gathered, f"{number}")
@@ -61,7 +63,7 @@ async def test_calls_wait_for_those_under_way_and_then_travel_together() -> None
 async def test_each_call_has_its_own_answer_and_its_own_error() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
-    tasks = await under_way(GatheredCalls(recorder), "works", "fails", "works")
+    tasks = await under_way(GatheredCalls(recorder, DEADLINE_S), "works", "fails", "works")
     first, second, third = await asyncio.gather(*tasks)
     assert (first, third) == (Answer((0,)), Answer((2,)))
     assert isinstance(second.error, InvalidKeyError)
@@ -72,14 +74,14 @@ async def test_what_goes_wrong_on_the_way_reaches_all(error: type[BaseException]
     async def send(calls: list[Call]) -> list[Answer]:
         raise error
 
-    tasks = await under_way(GatheredCalls(send), "a", "b")
+    tasks = await under_way(GatheredCalls(send, DEADLINE_S), "a", "b")
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(one) for one in found] == [error, error]
 
 
 async def test_a_call_that_was_given_up_before_it_was_sent_is_never_sent() -> None:
     recorder = Recorder()
-    gathered = GatheredCalls(recorder)
+    gathered = GatheredCalls(recorder, DEADLINE_S)
     tasks = [task for number in range(MAX_UNDER_WAY) for task in await under_way(gathered, f"{number}")]
     given_up, kept = await under_way(gathered, "given up", "kept")
     given_up.cancel()
@@ -91,7 +93,7 @@ async def test_a_call_that_was_given_up_before_it_was_sent_is_never_sent() -> No
 
 async def test_a_call_that_was_given_up_on_its_way_takes_nothing_from_the_others() -> None:
     recorder = Recorder()
-    given_up, kept = await under_way(GatheredCalls(recorder), "given up", "kept")
+    given_up, kept = await under_way(GatheredCalls(recorder, DEADLINE_S), "given up", "kept")
     given_up.cancel()
     recorder.may_answer.set()
     assert await kept == Answer((1,))
@@ -100,5 +102,18 @@ async def test_a_call_that_was_given_up_on_its_way_takes_nothing_from_the_others
 async def test_not_more_than_so_many_travel_together() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
-    await asyncio.gather(*await under_way(GatheredCalls(recorder), *["call"] * (2 * MAX_CALLS + 1)))
+    await asyncio.gather(*await under_way(GatheredCalls(recorder, DEADLINE_S), *["call"] * (2 * MAX_CALLS + 1)))
     assert sorted(map(len, recorder.sent)) == [1, MAX_CALLS, MAX_CALLS]
+
+
+async def test_calls_without_an_answer_within_the_deadline_end_and_those_that_waited_are_never_sent() -> None:
+    recorder = Recorder()
+    gathered = GatheredCalls(recorder, deadline_s=0.05)
+    tasks = []
+    for number in range(MAX_UNDER_WAY + 2):
+        tasks += await under_way(gathered, f"{number}")
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), DEADLINE_S)
+    assert [type(result) for result in results] == [TimeoutError] * len(tasks)
+    recorder.may_answer.set()
+    await asyncio.gather(*await under_way(gathered, "later"))
+    assert names(recorder) == [*([f"{number}"] for number in range(MAX_UNDER_WAY)), ["later"]]
