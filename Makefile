@@ -77,8 +77,8 @@ lint: .venv/installed ## check format, types and shell scripts
 	$(PYTHON) -m mypy
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 
-lock: .venv/installed ## write the lock files anew after pyproject.toml changed
-	@scripts/lock.sh
+lock: .venv/installed ## write the lock files anew after pyproject.toml changed; UPGRADE=1 takes the newest versions
+	@scripts/lock.sh $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -2,6 +2,7 @@
 
 import re
 import stat
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,29 @@ def test_the_build_context_leaves_out_all_that_is_not_named() -> None:
 @pytest.mark.parametrize("private", [".secrets/", ".local/", ".venv/"])
 def test_git_ignores_what_is_private(private: str) -> None:
     assert private in read(".gitignore").splitlines()
+
+
+def test_git_keeps_text_only() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    for name in filter(None, tracked.stdout.split("\0")):
+        assert (PROJECT_ROOT / name).read_text() is not None, name
+
+
+# What others find
+
+
+def test_the_package_has_a_licence_and_types() -> None:
+    project: Any = tomllib.loads(read("pyproject.toml"))
+    assert [project["project"]["license"], project["project"]["license-files"]] == ["Apache-2.0", ["LICENSE"]]
+    assert "Apache License" in read("LICENSE")
+    assert project["tool"]["setuptools"]["package-data"] == {"seedcore": ["py.typed"]}
+    assert read("seedcore/py.typed") == ""
+
+
+def test_the_workflow_runs_what_ci_runs_everywhere() -> None:
+    assert "- run: sudo --preserve-env=PATH .ci/run\n" in read(".github/workflows/ci.yml")
 
 
 # The services and the verbs
