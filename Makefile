@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart bootstrap verify monitor backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
+.PHONY: up down clean restart reload-actors bootstrap verify monitor backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -25,6 +25,9 @@ clean: .venv/bin/python ## stop the stack and delete all items, after asking; YE
 
 restart: .venv/installed ## restart the API with the code on disk and wait until it is ready
 	$(STACK) restart
+
+reload-actors: .venv/installed ## restart the actors that run older code than is on the disk; ARGS=--all every one
+	$(STACK) reload-actors $(ARGS)
 
 bootstrap: .venv/installed ## create the singleton actors that are missing
 	$(STACK) bootstrap

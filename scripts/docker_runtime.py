@@ -72,7 +72,7 @@ class DockerRuntime:
 
     def run_module(self, service: str, module: str, arguments: list[str]) -> int:
         """Run it in the running container."""
-        return self._compose("exec", "-T", service, "python3", "-m", module, *arguments)
+        return self._compose("exec", "-T", service, "python3", "-m", "scripts.run_module", module, *arguments)
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it in a worker container of its own, which has the volume."""

@@ -135,7 +135,7 @@ class LocalRuntime:
 
     def run_module(self, service: str, module: str, arguments: list[str]) -> int:
         """Run it on this machine, with the stack's settings; all services have the same here."""
-        return self._run_python(module, arguments)
+        return self._run_python("scripts.run_module", [module, *arguments])
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it on this machine."""

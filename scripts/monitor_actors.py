@@ -13,7 +13,7 @@ from seedcore.cluster import connect
 from seedcore.errors import SeedCoreError
 from seedcore.logs import configure_logging
 from seedcore.settings import Settings, SettingsError, load_settings
-from seedcore.status import ActorStatus, singleton_statuses
+from seedcore.status import ActorStatus, singleton_statuses, staleness
 
 WATCH_INTERVAL_S: Final = 2.0
 CLEAR_SCREEN: Final = "\033[2J\033[H"
@@ -40,11 +40,13 @@ def details(status: ActorStatus) -> str:
         f"pid {process.pid}",
         f"up {timedelta(seconds=round(process.uptime_s))}",
         f"restarts {'unknown' if status.restarts is None else status.restarts}",
+        f"code {'unknown' if process.code is None else process.code.running}",
     ]
     for name, value in (status.stats or {}).items():
         if name != "started_at":
             facts.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
     facts += [status.reason] if status.reason else []
+    facts += [f"⚠️ {staleness(process)}: `make reload-actors`"] if process.is_stale else []
     return f"{status.name}: " + ", ".join(facts)
 
 

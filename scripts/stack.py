@@ -90,6 +90,13 @@ def restart(settings: Settings, arguments: Arguments) -> int:
     return next_step("`make verify`; the actors were not restarted and remember everything")
 
 
+def reload_actors(settings: Settings, arguments: Arguments) -> int:
+    """Restart the singletons that run older code than is on the disk."""
+    if running(settings).run_module(HEAD, "scripts.reload_actors", arguments.rest):
+        raise StackError("see above. `make monitor` shows what runs now.")
+    return next_step("`make monitor` shows which code each actor runs")
+
+
 def bootstrap(settings: Settings, arguments: Arguments) -> int:
     """Create the singletons that are missing."""
     code = running(settings).bootstrap()
@@ -156,7 +163,7 @@ def restore(settings: Settings, arguments: Arguments) -> int:
     if code:
         raise StackError("what was not replaced, as it says above, is as it was.")
     # An actor reads its store's file until it is told to open it anew.
-    if runtime.is_up() and runtime.run_module(HEAD, "scripts.restart_actors", []):
+    if runtime.is_up() and runtime.run_module(HEAD, "scripts.reload_actors", ["--all"]):
         raise StackError("the items are restored, but the actors were not restarted: `make down`, then `make up`.")
     print("the items that were there before are set aside in the state folder, as *.before-restore-*")
     return next_step("`make monitor` shows how many items there are now")
@@ -229,13 +236,21 @@ def rotate_token(settings: Settings, arguments: Arguments) -> int:
     return next_step("the items are kept; the dashboard asks for the new token, which `make token` shows")
 
 
+def verb_of(function: Verb) -> str:
+    """What a user types for it."""
+    return function.__name__.replace("_", "-")
+
+
 VERBS: Final[tuple[Verb, ...]] = (
-    up, down, clean, restart, bootstrap, verify, monitor, backup, restore, logs, ps, shell, scale, token,
-    rotate_token,
+    up, down, clean, restart, reload_actors, bootstrap, verify, monitor, backup, restore, logs, ps, shell, scale,
+    token, rotate_token,
 )  # fmt: skip
 
 
-ALONE: Final = frozenset({up, down, clean, restart, restore, scale, rotate_token})  # those that start or stop something
+PASS_ON: Final = frozenset(map(verb_of, (verify, monitor, reload_actors)))  # their arguments, to what they run
+ALONE: Final = frozenset(
+    {up, down, clean, restart, reload_actors, restore, scale, rotate_token}
+)  # those that start or stop something
 
 
 @contextmanager
@@ -272,11 +287,6 @@ def next_step(text: str) -> int:
     return 0
 
 
-def verb_of(function: Verb) -> str:
-    """What a user types for it."""
-    return function.__name__.replace("_", "-")
-
-
 def check_env_file() -> None:
     """Make sure that `.env` is there; Compose could not start without it."""
     if not (PROJECT_ROOT / ".env").is_file():
@@ -284,7 +294,7 @@ def check_env_file() -> None:
 
 
 def parse(argv: list[str]) -> Arguments:
-    """The verb and its arguments; what `verify` and `monitor` do not know here is handed on to them."""
+    """The verb and its arguments; what those of `PASS_ON` do not know here is handed on."""
     parser = argparse.ArgumentParser(prog="python -m scripts.stack", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     commands = {}
@@ -300,7 +310,7 @@ def parse(argv: list[str]) -> Arguments:
     commands["logs"].add_argument("--follow", choices=("0", "1"), help="1 goes on showing what comes, 0 does not")
     commands["scale"].add_argument("workers", help="number of ray-worker nodes")
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.verb not in ("verify", "monitor"):
+    if rest and arguments.verb not in PASS_ON:
         parser.error(f"unknown arguments for {arguments.verb}: {' '.join(rest)}")
     arguments.rest = rest
     return arguments

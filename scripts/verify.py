@@ -23,7 +23,7 @@ from seedcore.logs import configure_logging
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, SettingsError, load_settings
 from seedcore.singletons import singletons
-from seedcore.status import singleton_statuses
+from seedcore.status import singleton_statuses, staleness
 
 TASK_TIMEOUT_S: Final = 60.0  # a first task waits for a worker process to import what it needs
 HTTP_TIMEOUT_S: Final = 30.0
@@ -59,6 +59,7 @@ class Verify:
             Check("same Ray and Python on every node", self.same_versions),
             Check("all singletons are named in the namespace", self.all_named),
             Check("every singleton answers", self.all_answer),
+            Check("every singleton runs the code on the disk", self.all_current),
             Check("a task on a worker reads what the API wrote", self.task_reads_what_api_wrote),
             Check("an item goes through the API and back through MwManager", self.round_trip),
             Check("a second bootstrap creates nothing", self.second_bootstrap),
@@ -114,6 +115,14 @@ class Verify:
                 "; ".join(silent) + ". `make monitor` shows more, `make bootstrap` creates what is missing."
             )
         return ", ".join(f"{status.name} pid {status.process.pid}" for status in statuses if status.process)
+
+    def all_current(self) -> str:
+        """No singleton runs older code than is on the disk."""
+        processes = {status.name: status.process for status in singleton_statuses(self._settings) if status.process}
+        stale = [f"{name} {staleness(process)}" for name, process in processes.items() if process.is_stale]
+        if stale:
+            raise CheckError("; ".join(stale) + ". `make reload-actors` restarts it on the new code, items kept.")
+        return ", ".join(f"{name} {process.code.running}" for name, process in processes.items() if process.code)
 
     def task_reads_what_api_wrote(self) -> str:
         """A Ray task on a node with CPUs reads an item that the API wrote."""

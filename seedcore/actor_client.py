@@ -139,7 +139,7 @@ class ActorClient:
         except AttributeError:
             raise ActorUnavailableError(
                 f"actor '{self.name}' in namespace '{self._settings.ray_namespace}' runs older code than this process, "
-                "which cannot talk to it. `python -m scripts.restart_actors` in `make shell` gives it the code on disk"
+                "which cannot talk to it. `make reload-actors` gives it the code on the disk"
             ) from None
         return perform.remote(pack_calls(calls))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import psutil
 import ray
 
+from seedcore.code_version import CodeVersion, process_code
+
 
 @dataclass(frozen=True)
 class ActorProcess:
@@ -18,6 +20,7 @@ class ActorProcess:
         pid: process id inside the node's container.
         uptime_s: seconds since the process was started.
         has_stats: whether the actor has a method `stats()`.
+        code: which source it runs; None of an actor from before there was this.
     """
 
     actor_id: str
@@ -26,6 +29,12 @@ class ActorProcess:
     pid: int
     uptime_s: float
     has_stats: bool
+    code: CodeVersion | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a new process would run other code."""
+        return self.code is None or self.code.is_stale
 
 
 def describe_process(actor: object) -> ActorProcess:
@@ -39,4 +48,5 @@ def describe_process(actor: object) -> ActorProcess:
         pid=process.pid,
         uptime_s=time.time() - process.create_time(),
         has_stats=callable(getattr(actor, "stats", None)),
+        code=process_code.version(),
     )

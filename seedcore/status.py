@@ -84,6 +84,12 @@ def singleton_statuses(
     return [_with_restarts(status, restarts) for status in statuses]
 
 
+def staleness(process: ActorProcess) -> str:
+    """What is to be said of an actor that runs other code than the disk has."""
+    changed = "" if process.code is None else f" ({', '.join(process.code.changed)} changed)"
+    return f"runs older code than is on the disk{changed}"
+
+
 def _why_not_connected(settings: Settings) -> str:
     try:
         probe_head(settings)

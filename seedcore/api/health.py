@@ -6,8 +6,9 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from seedcore.api.json_values import to_json_value
-from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, Readiness
+from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, Code, Readiness
 from seedcore.cluster import in_thread
+from seedcore.code_version import CodeVersion, process_code
 from seedcore.settings import load_settings
 from seedcore.status import ActorStatus, singleton_statuses
 
@@ -35,7 +36,12 @@ async def readyz(response: Response) -> Readiness:
 async def actors() -> Actors:
     """Each singleton: where it lives, since when, how often it was restarted, and its statistics."""
     statuses = await _statuses(detailed=True)
-    return Actors(namespace=load_settings().ray_namespace, actors=[_actor_out(status) for status in statuses])
+    code = await asyncio.to_thread(process_code.version)
+    return Actors(
+        namespace=load_settings().ray_namespace,
+        code=_code_out(code),
+        actors=[_actor_out(status) for status in statuses],
+    )
 
 
 async def _statuses(*, detailed: bool) -> list[ActorStatus]:
@@ -54,5 +60,10 @@ def _actor_out(status: ActorStatus) -> ActorOut:
         pid=process.pid if process else None,
         uptime_s=process.uptime_s if process else None,
         restarts=status.restarts,
+        code=_code_out(process.code) if process and process.code else None,
         stats=to_json_value(status.stats),
     )
+
+
+def _code_out(code: CodeVersion) -> Code:
+    return Code(running=code.running, on_disk=code.on_disk, stale=code.is_stale, changed=code.changed)

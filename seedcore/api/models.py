@@ -139,6 +139,15 @@ class Readiness(_Strict):
     actors: dict[str, ActorReadiness]
 
 
+class Code(_Strict):
+    """Which source a process runs."""
+
+    running: str
+    on_disk: str
+    stale: bool
+    changed: tuple[str, ...]
+
+
 class ActorOut(_Strict):
     """One singleton, as it is now."""
 
@@ -151,11 +160,13 @@ class ActorOut(_Strict):
     pid: int | None
     uptime_s: float | None
     restarts: int | None
+    code: Code | None
     stats: dict[str, Any] | None
 
 
 class Actors(_Strict):
-    """All singletons of the namespace."""
+    """All singletons of the namespace, and the code of the API itself."""
 
     namespace: str
+    code: Code
     actors: list[ActorOut]

@@ -1,20 +1,77 @@
-"""uvicorn, loading changed code in processes that have the libraries already: `python -m seedcore.api.reloader`.
+"""uvicorn, loading changed code without a gap: `python -m seedcore.api.reloader`, with uvicorn's options.
 
-Takes uvicorn's options. A process that runs nothing else has imported the libraries, and each new one is forked from
-it: so saved code is live in half a second, instead of two.
+A process that runs nothing else has imported the libraries, and each new one is forked from it: so saved code is live
+in half a second, instead of two. The old process ends when the new one serves, and goes on serving if it does not.
 """
 
+import importlib
+import logging
 import multiprocessing
 import sys
-from typing import Any
+from functools import partial
+from multiprocessing.synchronize import Event
+from socket import socket
+from typing import Any, Final
 
+import uvicorn
 import uvicorn._subprocess
-from uvicorn.main import main
+from uvicorn.supervisors.watchfilesreload import WatchFilesReload
 
-LIBRARIES = "seedcore.api.libraries"
+logger = logging.getLogger("uvicorn.error")
+
+LIBRARIES: Final = "seedcore.api.libraries"
+POLL_S: Final = 0.02
+
+processes: Any = multiprocessing.get_context("forkserver")
+
+
+class _Server(uvicorn.Server):
+    """Tells when it serves."""
+
+    def __init__(self, config: uvicorn.Config, is_serving: Event) -> None:
+        super().__init__(config)
+        self._is_serving = is_serving
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._is_serving.set()
+
+
+def _serve(config: uvicorn.Config, is_serving: Event, sockets: list[socket]) -> None:
+    _Server(config, is_serving).run(sockets=sockets)
+
+
+class GaplessReload(WatchFilesReload):
+    """uvicorn's reloader, which otherwise ends the old process before it knows whether the new one starts."""
+
+    process: Any  # the one that serves
+
+    def restart(self) -> None:
+        """Start the new process; once it serves, end the old one."""
+        is_serving = processes.Event()
+        successor = uvicorn._subprocess.get_subprocess(
+            config=self.config, target=partial(_serve, self.config, is_serving), sockets=self.sockets
+        )
+        successor.start()
+        while successor.is_alive() and not is_serving.wait(POLL_S):
+            if self.should_exit.is_set():
+                break
+        if is_serving.is_set():
+            self.process.terminate()
+            self.process.join()
+            self.process = successor
+            return
+        successor.terminate()
+        successor.join()
+        if self.process.is_alive():
+            logger.error("The changed code does not start, as it says above. The code from before goes on serving.")
+
 
 if __name__ == "__main__":
-    processes: Any = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([LIBRARIES])
-    uvicorn._subprocess.spawn = processes  # where uvicorn takes its processes from; there is no option for it
-    main(["--reload", *sys.argv[1:]])
+    # uvicorn has no option for either.
+    uvicorn._subprocess.spawn = processes
+    command_line: Any = importlib.import_module("uvicorn.main")  # `uvicorn.main` is the command in it
+    command_line.ChangeReload = GaplessReload
+    command_line.main(["--reload", *sys.argv[1:]])

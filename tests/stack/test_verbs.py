@@ -2,8 +2,10 @@
 
 import json
 import re
+import threading
 from contextlib import closing
 from http.client import HTTPConnection
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
+MW_STORE = "seedcore/memory/mw_store.py"
 STATUS_LINES = [
     "📊 Singleton Actors Status:",
     "🎭 MissTracker: ✅ Running",
@@ -43,7 +46,7 @@ def test_the_api_keeps_an_idle_connection_longer_than_its_clients_do(stack: Proj
 def test_verify_holds(stack: Project) -> None:
     output = stack.make("verify")
     assert "❌" not in output
-    assert len(re.findall("^✅", output, re.MULTILINE)) == 8
+    assert len(re.findall("^✅", output, re.MULTILINE)) == 9
     assert "Ray Client lists the actors" in output
 
 
@@ -152,6 +155,64 @@ def test_the_readmes_own_actor(stack: Project) -> None:
     assert "❌" not in stack.make("verify")
 
 
+def test_changed_code_of_an_actor_is_noticed_and_reloaded_without_a_failed_request(stack: Project) -> None:
+    stack.put("reload", "kept", {"from": "before"})
+    before = stack.actors()
+    _add_to_mw_store(
+        stack, '    def stats(self) -> dict[str, float]:\n        return {**super().stats(), "reloaded": 1.0}\n'
+    )
+    wait_until(lambda: _code(stack, "mw")["stale"] and not stack.api.get("/actors").json()["code"]["stale"])
+    assert _code(stack, "mw")["changed"] == ["seedcore.memory.mw_store"]
+    assert not _code(stack, "miss_tracker")["stale"]
+    refused = stack.run("make", "verify")
+    assert refused.returncode != 0
+    for said in (refused.stdout, stack.make("monitor")):
+        assert "runs older code than is on the disk (seedcore.memory.mw_store changed)" in said
+        assert "make reload-actors" in said
+
+    with Load(stack) as load:
+        output = stack.make("reload-actors")
+    assert load.failed == []
+    assert load.succeeded > 20
+    assert re.findall(r"✅ (\w+): pid", output) == ["mw"]
+    after = stack.actors()
+    assert after.pop("mw") != before.pop("mw")
+    assert after == before
+    assert stack.get("reload", "kept") == {"from": "before"}
+    assert next(a for a in stack.api.get("/actors").json()["actors"] if a["name"] == "mw")["stats"]["reloaded"] == 1
+    assert "❌" not in stack.make("verify")
+    assert "every singleton runs the code on the disk" in stack.make("reload-actors")
+
+
+def test_broken_code_takes_nothing_down(stack: Project) -> None:
+    stack.put("broken", "kept", 1)
+    before = stack.actors()
+    good = _add_to_mw_store(stack, "    def broken(:\n")
+    for verb in ("reload-actors", "monitor"):
+        refused = stack.run("make", verb)
+        assert refused.returncode != 0
+        assert re.search(r"seedcore/memory/mw_store.py, line \d+: invalid syntax", refused.stdout)
+        assert "Traceback" not in refused.stdout
+    assert stack.actors() == before
+    stack.put("broken", "later", 2)
+
+    (stack.folder / MW_STORE).write_text(
+        good.replace(
+            "        super().__init__()\n", "        super().__init__()\n        raise ValueError('not today')\n", 1
+        )
+    )
+    refused = stack.run("make", "reload-actors")
+    assert refused.returncode != 0
+    assert "nothing was restarted, the old code goes on serving. mw: ValueError: not today" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert stack.actors() == before
+    assert [stack.get("broken", "kept"), stack.get("broken", "later")] == [1, 2]
+
+    (stack.folder / MW_STORE).write_text(good)
+    wait_until(lambda: not _code(stack, "mw")["stale"])
+    assert "❌" not in stack.make("verify")
+
+
 def test_clean_asks_first(stack: Project) -> None:
     stack.put("clean", "item", 1)
     refused = stack.run("make", "clean")
@@ -198,6 +259,50 @@ def test_down_and_up_keep_the_items(stack: Project) -> None:
     assert stack.get("down", "item") == [1, 2.5, None, "Grüße"]
     assert stack.api.get("/shared-items/down").json()["value"] == "shared"
     assert "❌" not in stack.make("verify")
+
+
+class Load:
+    """Writes and reads through the API, one request after the other."""
+
+    def __init__(self, stack: Project) -> None:
+        self._stack = stack
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.failed: list[str] = []
+        self.succeeded = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self._stack.api.base_url, timeout=60) as client:
+            while not self._stop.is_set():
+                try:
+                    path = "/organs/load/items/item"
+                    client.put(path, json={"value": self.succeeded}).raise_for_status()
+                    if (read := client.get(path).raise_for_status().json()["value"]) != self.succeeded:
+                        self.failed.append(f"wrote {self.succeeded}, read {read}")
+                    self.succeeded += 1
+                except httpx.HTTPError as error:
+                    self.failed.append(repr(error))
+
+
+def _code(stack: Project, name: str) -> dict[str, Any]:
+    actors = stack.api.get("/actors").json()["actors"]
+    code: dict[str, Any] = next(actor for actor in actors if actor["name"] == name)["code"]
+    return code
+
+
+def _add_to_mw_store(stack: Project, code: str) -> str:
+    """Add to the end of the class; what was there before."""
+    good = (stack.folder / MW_STORE).read_text()
+    (stack.folder / MW_STORE).write_text(f"{good}\n{code}")
+    return good
 
 
 def _change(stack: Project, old: str, new: str) -> None:

@@ -77,6 +77,7 @@ def test_the_ground_floor_imports_nothing_of_ours(module: str) -> None:
 def test_cluster_stands_on_settings_and_errors_only() -> None:
     assert all_imports("seedcore.cluster") <= {
         "seedcore",
+        "seedcore.code_version",
         "seedcore.settings",
         "seedcore.errors",
         "seedcore.ray_polling",

@@ -1,0 +1,79 @@
+"""Tries whether a singleton can be born from the code on the disk: `python -m scripts.actor_trial NAME FOLDER`.
+
+In a process of its own, with copies of the stores that the singleton opens, so that whatever goes wrong does not touch
+the living one. Prints why it cannot, and then ends with 1.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from scripts.run_module import PROJECT_ROOT, where
+
+DEADLINE_S: Final = 60.0
+SPACE_FACTOR: Final = 2  # as often as a store's size must be free, or it is not copied
+
+
+def why_not(name: str, state_dir: Path) -> str:
+    """Why the singleton cannot be born from the code on this node's disk; empty if it can.
+
+    Args:
+        name: of the singleton.
+        state_dir: where its store is; the copy is made there as well.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".trial-", dir=state_dir) as folder:
+            done = subprocess.run(
+                [sys.executable, "-m", "scripts.actor_trial", name, folder],
+                cwd=PROJECT_ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=DEADLINE_S,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        return f"its constructor does not return within {DEADLINE_S:g} s"
+    if done.returncode == 0:
+        return ""
+    return done.stdout.strip() or f"its process ended with exit code {done.returncode}"
+
+
+def _try(name: str, folder: Path) -> None:
+    # Late, since what is tried may be broken.
+    from seedcore.memory import backups
+    from seedcore.settings import load_settings
+    from seedcore.singletons import singletons
+
+    settings = load_settings()
+    row = next((row for row in singletons(settings) if row.name == name), None)
+    if row is None:
+        return  # its row was removed; it lives on until it is killed
+    for argument in row.arguments.values():
+        store = settings.state_dir / str(argument)
+        has_room = shutil.disk_usage(folder).free > SPACE_FACTOR * store.stat().st_size if store.is_file() else False
+        if has_room:  # else it is born with an empty one
+            backups.backup(store, folder / str(argument))
+    # What is printed is why it cannot be born.
+    os.environ.update(STATE_DIR=str(folder), LOG_LEVEL="ERROR")
+    load_settings.cache_clear()
+    row.actor_class(**row.arguments)
+
+
+def main(argv: list[str]) -> int:
+    """Try one singleton."""
+    name, folder = argv
+    try:
+        _try(name, Path(folder))
+    except BaseException as error:
+        print(where(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

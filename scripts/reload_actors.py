@@ -1,0 +1,126 @@
+"""Gives singletons a new process, which runs the code on the disk and reads its store anew.
+
+    python -m scripts.reload_actors          those that run older code
+    python -m scripts.reload_actors --all    every one
+
+Nothing is restarted unless all of them can be born from the code on the disk.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from typing import Any, Final
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from scripts.actor_trial import DEADLINE_S, why_not
+from seedcore.actor_process import ActorProcess, describe_process
+from seedcore.bootstrap import bootstrap_actors
+from seedcore.cluster import connect, first_reason
+from seedcore.errors import SeedCoreError
+from seedcore.logs import configure_logging
+from seedcore.settings import Settings, SettingsError, load_settings
+
+POLL_S: Final = 0.05
+TASK_DEADLINE_S: Final = DEADLINE_S + 60.0  # a first task waits for a worker process to import what it needs
+
+
+class ReloadError(Exception):
+    """Raised when an actor cannot run the code on the disk; the message says why and what runs now."""
+
+
+def reload_actors(settings: Settings, *, everything: bool) -> list[str]:
+    """Restart the singletons that run older code than is on the disk, one after the other; create missing ones.
+
+    Calls that are under way are repeated by Ray on the new process, so they wait but do not fail. An actor whose
+    constructor now takes other arguments is created anew: Ray would restart it with the old ones.
+
+    Args:
+        settings: where they live.
+        everything: restart also those that run the code on the disk.
+
+    Returns:
+        a line about each that was restarted.
+
+    Raises:
+        BootstrapError: one is missing and cannot be created.
+        ReloadError: one cannot be born from the code on the disk. Nothing was restarted.
+    """
+    handles: dict[str, Any] = bootstrap_actors(settings)
+    before = {name: _describe(handle, settings) for name, handle in handles.items()}
+    stale = [name for name, process in before.items() if everything or process.is_stale]
+    _try_all({name: before[name] for name in stale}, settings)
+    return [_restart(name, handles[name], before[name], settings) for name in stale]
+
+
+def _try_all(processes: dict[str, ActorProcess], settings: Settings) -> None:
+    """Try each on the node where it lives."""
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(why_not)
+    trials = {
+        name: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(process.node_id, soft=False)).remote(
+            name, settings.state_dir
+        )
+        for name, process in processes.items()
+    }
+    reasons = {name: ray.get(trial, timeout=TASK_DEADLINE_S) for name, trial in trials.items()}
+    failed = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+    if failed:
+        raise ReloadError("nothing was restarted, the old code goes on serving. " + "; ".join(failed))
+
+
+def _restart(name: str, handle: Any, before: ActorProcess, settings: Settings) -> str:
+    began = time.monotonic()
+    ray.kill(handle, no_restart=False)  # returns before the old process is gone
+    try:
+        after = _wait_for_another(handle, before, settings)
+    except ActorDiedError:  # Ray has the constructor's old arguments
+        after = _describe(bootstrap_actors(settings)[name], settings)
+    code = after.code.running if after.code else "unknown"
+    return f"✅ {name}: pid {before.pid} → {after.pid}, code {code} ({time.monotonic() - began:.1f} s)"
+
+
+def _wait_for_another(handle: Any, before: ActorProcess, settings: Settings) -> ActorProcess:
+    found: ActorProcess = Retrying(
+        retry=retry_if_result(lambda now: now.pid == before.pid),
+        stop=stop_after_delay(settings.bootstrap_deadline_s),
+        wait=wait_fixed(POLL_S),
+    )(_describe, handle, settings)
+    return found
+
+
+def _describe(handle: Any, settings: Settings) -> ActorProcess:
+    found: ActorProcess = ray.get(handle.__ray_call__.remote(describe_process), timeout=settings.bootstrap_deadline_s)
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Reload them, and say on standard error why if that fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.reload_actors",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--all", action="store_true", help="also those that run the code on the disk already")
+    arguments = parser.parse_args(argv)
+    try:
+        settings = load_settings()
+        configure_logging(settings)
+        logging.getLogger().setLevel(logging.ERROR)  # what is printed here says it all
+        connect(settings, quiet=True)
+        lines = reload_actors(settings, everything=arguments.all)
+    except (SeedCoreError, SettingsError, ReloadError) as error:
+        print(f"reload failed: {error}", file=sys.stderr)
+        return 1
+    except (RayError, RetryError) as error:
+        print(f"an actor did not come up again: {first_reason(error)}. See `make monitor`.", file=sys.stderr)
+        return 1
+    print("\n".join(lines) or "every singleton runs the code on the disk")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,102 @@
+"""Code on the disk that cannot run, as whoever types a verb sees it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import actor_trial
+from seedcore.memory.item_store import ItemStore
+from seedcore.settings import PROJECT_ROOT, Synchronous
+
+DEADLINE_S = 60
+MW_STORE = "seedcore/memory/mw_store.py"
+NAMESPACE = "seedcore-dev"
+CONSTRUCTOR = "        super().__init__()\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("seedcore", "scripts"):
+        shutil.copytree(PROJECT_ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "bench"))
+    shutil.copy(PROJECT_ROOT / ".env", tmp_path)
+    return tmp_path
+
+
+def change(checkout: Path, old: str, new: str) -> None:
+    text = (checkout / MW_STORE).read_text()
+    assert old in text
+    (checkout / MW_STORE).write_text(text.replace(old, new, 1))
+
+
+def python(checkout: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=checkout,
+        env={**os.environ, "STATE_DIR": str(checkout / "state")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+def test_code_that_cannot_be_imported_is_named_in_one_line(checkout: Path) -> None:
+    lines = len((checkout / MW_STORE).read_text().splitlines())
+    with (checkout / MW_STORE).open("a") as file:
+        file.write("def broken(:\n")
+    done = python(checkout, "scripts.run_module", "scripts.monitor_actors")
+    assert done.returncode == 1
+    assert f"cannot be imported: {MW_STORE}, line {lines + 1}: invalid syntax. What runs goes on" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_module_gets_its_arguments_and_its_exit_code_counts(checkout: Path) -> None:
+    done = python(checkout, "scripts.run_module", "scripts.monitor_actors", "--help")
+    assert done.returncode == 0
+    assert "usage: python -m scripts.monitor_actors" in done.stdout
+    assert python(checkout, "scripts.run_module", "scripts.monitor_actors", "--wrong").returncode == 2
+
+
+def trial(checkout: Path, name: str = "mw") -> tuple[int, str]:
+    folder = checkout / "state/trial"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = python(checkout, "scripts.actor_trial", name, str(folder))
+    return done.returncode, done.stdout.strip()
+
+
+def test_an_actor_is_tried_on_a_copy_of_its_store(checkout: Path) -> None:
+    path = checkout / f"state/{NAMESPACE}/mw.sqlite3"
+    store = ItemStore(path, Synchronous.NORMAL)
+    with store.database.transaction() as connection:
+        store.set_many(connection, "organ", {"item": b"kept"}, None)
+    assert trial(checkout) == (0, "")
+    assert (checkout / f"state/trial/{NAMESPACE}/mw.sqlite3").stat().st_size > 0
+    with store.database.transaction() as connection:  # which a second writer of it would have fenced off
+        store.set_many(connection, "organ", {"later": b"kept"}, None)
+    assert store.get_many("organ", ["item", "later"]) == {"item": b"kept", "later": b"kept"}
+
+
+def test_an_actor_that_cannot_be_born_says_why_and_where(checkout: Path) -> None:
+    change(checkout, CONSTRUCTOR, f"{CONSTRUCTOR}        raise ValueError('not today')\n")
+    code, reason = trial(checkout)
+    assert code == 1
+    assert "ValueError: not today (seedcore/memory/mw_store.py, line " in reason
+    assert "Traceback" not in reason
+    assert trial(checkout, "miss_tracker") == (0, "")
+
+
+def test_an_actor_whose_constructor_takes_other_arguments_than_its_row_gives_is_refused(checkout: Path) -> None:
+    change(checkout, "def __init__(self, store: str)", "def __init__(self, store: str, size: int)")
+    code, reason = trial(checkout)
+    assert code == 1
+    assert "missing 1 required positional argument: 'size'" in reason
+
+
+def test_why_not_is_empty_for_an_actor_that_can_be_born(tmp_path: Path) -> None:
+    assert actor_trial.why_not("mw", tmp_path) == ""
+    assert list(tmp_path.iterdir()) == []
