@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart reload-actors bootstrap verify monitor backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
+.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -37,6 +37,9 @@ verify: .venv/installed ## prove that everything works, one line for each check
 
 monitor: .venv/installed ## show the singleton actors; ARGS=--json or ARGS=--watch
 	$(STACK) monitor $(ARGS)
+
+doctor: .venv/bin/python ## look for what keeps the stack from working, with the remedy beside it; ARGS=--json
+	$(STACK) doctor $(ARGS)
 
 backup: .venv/installed ## copy all items into a file below backups/, or FILE=PATH
 	$(STACK) backup $(FILE)

@@ -25,6 +25,7 @@ CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not com
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
 SERVICE_LABEL: Final = "com.docker.compose.service"
+HASH_LABEL: Final = "com.docker.compose.config-hash"
 
 
 class DockerRuntime:
@@ -42,7 +43,7 @@ class DockerRuntime:
         if self._settings.ray_auth_mode is AuthMode.TOKEN and self._has_other_token():
             print("a service has another token than the file: starting afresh")
             self.down(remove_state=False)
-        self._check_ports()
+        self.check_ports()
         copy_extra_ca_certificates(self._settings.extra_ca_certs)
         self._environment["BASE_IMAGE"] = self._base_image()
         if self._compose("build"):
@@ -70,9 +71,10 @@ class DockerRuntime:
         """Start the bootstrap container once more."""
         return self._compose("run", "--rm", "--no-deps", "-T", BOOTSTRAP)
 
-    def run_module(self, service: str, module: str, arguments: list[str]) -> int:
+    def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
         """Run it in the running container."""
-        return self._compose("exec", "-T", service, "python3", "-m", "scripts.run_module", module, *arguments)
+        command = ["exec", "-T", service, "python3", "-m", "scripts.run_module", module, *arguments]
+        return self._compose(*command, stdout=stdout)
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it in a worker container of its own, which has the volume."""
@@ -86,6 +88,20 @@ class DockerRuntime:
     def ps(self) -> int:
         """Show Compose's table."""
         return self._compose("ps", "--all", "--format", "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}")
+
+    def outdated_services(self) -> list[str]:
+        """Compose keeps a hash of what it made each container from."""
+        command = ["docker", "compose", "config", "--hash", "*"]
+        done = subprocess.run(
+            command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise StackError(f"`{' '.join(command)}` failed: {done.stderr.strip()}. Correct what it names in .env.")
+        now = dict(line.split() for line in done.stdout.splitlines())
+        started = {
+            container.labels[SERVICE_LABEL]: container.labels.get(HASH_LABEL) for container in self._containers()
+        }
+        return [service for service in SERVICES if service in started and started[service] != now[service]]
 
     def shell(self) -> int:
         """Open bash in the API's container."""
@@ -152,7 +168,8 @@ class DockerRuntime:
         """How often Docker has started each container again, by its id."""
         return {str(container.id): int(container.attrs.get("RestartCount", 0)) for container in self._containers()}
 
-    def _check_ports(self) -> None:
+    def check_ports(self) -> None:
+        """Those that are published on this machine."""
         settings = self._settings
         if not self._client.api.base_url.startswith("http+docker://"):
             return  # an engine on another machine, whose ports cannot be tried from here

@@ -27,6 +27,7 @@ from scripts.runtime import (
     LOCAL_DIR,
     LOG_LINES_SHOWN,
     POLL_S,
+    SERVICES,
     WORKER,
     ServiceFailure,
     StackError,
@@ -64,7 +65,7 @@ class LocalRuntime:
 
     def up(self) -> None:
         """Start what does not run, one after the other, each when the one before is healthy."""
-        host, _, port = self._settings.ray_address.rpartition(":")
+        host = self._settings.ray_address.rpartition(":")[0]
         if host not in (LOOPBACK, "localhost"):
             raise StackError(
                 f"RAY_ADDRESS={self._settings.ray_address}: the embedded runtime starts its own head, so it must be "
@@ -84,7 +85,7 @@ class LocalRuntime:
             folder.mkdir(parents=True, exist_ok=True)
         if not self.is_up():
             self._kill_leftovers()
-            self._check_ports(int(port))
+            self.check_ports()
             self._start_supervisord()
         deadline = time.monotonic() + self._settings.up_deadline_s
         self._start(HEAD, deadline)
@@ -133,9 +134,9 @@ class LocalRuntime:
         """Run it in the foreground."""
         return self.run_module(BOOTSTRAP, "seedcore.bootstrap", [])
 
-    def run_module(self, service: str, module: str, arguments: list[str]) -> int:
+    def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
         """Run it on this machine, with the stack's settings; all services have the same here."""
-        return self._run_python("scripts.run_module", [module, *arguments])
+        return self._run_python("scripts.run_module", [module, *arguments], stdout=stdout)
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it on this machine."""
@@ -170,6 +171,10 @@ class LocalRuntime:
     def failures(self) -> list[ServiceFailure]:
         """Those that ended with an error, or run without being healthy."""
         return [self._failure(process) for process in self._states() if self._is_in_trouble(process)]
+
+    def outdated_services(self) -> list[str]:
+        """All of them, or none: they have one environment."""
+        return list(SERVICES) if self._running_environment() != self._fingerprint() else []
 
     def shell(self) -> int:
         """Open bash with the stack's settings."""
@@ -212,10 +217,11 @@ class LocalRuntime:
         except FileNotFoundError:
             return ""
 
-    def _check_ports(self, gcs_port: int) -> None:
+    def check_ports(self) -> None:
+        """Those of all processes."""
         settings = self._settings
         ports = {
-            "RAY_ADDRESS": gcs_port,
+            "RAY_ADDRESS": int(settings.ray_address.rpartition(":")[2]),
             "RAY_CLIENT_PORT": settings.ray_client_port,
             "RAY_AGENT_PORT": settings.ray_agent_port,
             "DASHBOARD_PORT": settings.dashboard_port,

@@ -50,8 +50,14 @@ class StackRuntime(Protocol):
     def bootstrap(self) -> int:
         """Run bootstrap again, show what it says, return its exit code."""
 
-    def run_module(self, service: str, module: str, arguments: list[str]) -> int:
+    def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
         """Run `python -m module` in the environment of a service; return its exit code."""
+
+    def check_ports(self) -> None:
+        """Make sure that all ports can be had; raises StackError if not."""
+
+    def outdated_services(self) -> list[str]:
+        """Services that were started with other settings than those of now."""
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run `python -m module` where the state folder is, whether the stack is up or not; return its exit code."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.choose_runtime import runtime_in_use, runtime_to_start
+from scripts.doctor import diagnose
 from scripts.remedies import explain_failures
 from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, StackError, StackRuntime, relative
 from scripts.token_file import ensure_token, replace_token
@@ -124,6 +125,15 @@ def monitor(settings: Settings, arguments: Arguments) -> int:
         return code
     # On standard error, since standard output may be JSON for another program.
     print("\nNext: `make monitor ARGS=--watch` keeps looking", file=sys.stderr)
+    return 0
+
+
+def doctor(settings: Settings, arguments: Arguments) -> int:
+    """Look for what keeps the stack from working."""
+    if not diagnose(settings, as_json=arguments.json):
+        print("\nNext: do what the ❌ lines say, then `make doctor` again", file=sys.stderr)
+        return EXIT_FAILED
+    print("\nNext: `make verify` proves that a running stack works", file=sys.stderr)
     return 0
 
 
@@ -242,8 +252,8 @@ def verb_of(function: Verb) -> str:
 
 
 VERBS: Final[tuple[Verb, ...]] = (
-    up, down, clean, restart, reload_actors, bootstrap, verify, monitor, backup, restore, logs, ps, shell, scale,
-    token, rotate_token,
+    up, down, clean, restart, reload_actors, bootstrap, verify, monitor, doctor, backup, restore, logs, ps, shell,
+    scale, token, rotate_token,
 )  # fmt: skip
 
 
@@ -306,6 +316,7 @@ def parse(argv: list[str]) -> Arguments:
         commands[verb].add_argument("--yes", action="store_true", help="do not ask")
     for verb in ("backup", "restore"):
         commands[verb].add_argument("file", nargs="?", help=f"the tar file; by default below {relative(BACKUPS)}")
+    commands["doctor"].add_argument("--json", action="store_true", help="a JSON object for each line")
     commands["logs"].add_argument("service", nargs="?", choices=SERVICES, metavar="SERVICE", help=", ".join(SERVICES))
     commands["logs"].add_argument("--follow", choices=("0", "1"), help="1 goes on showing what comes, 0 does not")
     commands["scale"].add_argument("workers", help="number of ray-worker nodes")

@@ -30,7 +30,19 @@ def ensure_token(path: Path) -> None:
         if not os.path.lexists(path):
             _check_private(path)
             _create(path)
-        elif path.stat().st_mode & FOR_OTHERS:
+    except OSError as error:
+        raise _no_token(path, error) from error
+    check_token(path)
+
+
+def check_token(path: Path) -> None:
+    """Make sure that there is a token that no other user can read.
+
+    Raises:
+        StackError: there is none.
+    """
+    try:
+        if path.stat().st_mode & FOR_OTHERS:
             _check_private(path)
         if not path.read_text().strip():
             raise StackError(

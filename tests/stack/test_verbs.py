@@ -1,6 +1,7 @@
 """What a user types, in both runtimes, on the real stack."""
 
 import json
+import os
 import re
 import threading
 from contextlib import closing
@@ -48,6 +49,37 @@ def test_verify_holds(stack: Project) -> None:
     assert "❌" not in output
     assert len(re.findall("^✅", output, re.MULTILINE)) == 9
     assert "Ray Client lists the actors" in output
+
+
+def test_doctor_finds_nothing_in_a_good_stack(stack: Project) -> None:
+    output = stack.make("doctor")
+    assert "❌" not in output
+    for title in ("every service is well", "every singleton is in the one namespace", "state volume"):
+        assert f"✅ {title}: " in output
+
+
+def test_doctor_finds_what_is_wrong_inside(stack: Project) -> None:
+    def wrong(**knobs: str) -> dict[str, str]:
+        done = stack.run("make", "doctor", "ARGS=--json", **knobs)
+        assert "Traceback" not in done.stdout
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        found = {line["title"]: line["detail"] for line in lines if line["holds"] is False}
+        assert bool(done.returncode) is bool(found)
+        return found
+
+    assert wrong() == {}
+    ((title, said),) = wrong(LOOKUP_RETRIES="13").items()
+    assert title == "the services run with the settings of .env"
+    assert "seedcore-api was started with others. `make up` applies" in said
+    lock = stack.folder / "requirements.lock"
+    good, written = lock.read_text(), lock.stat()
+    lock.write_text(re.sub(r"(?m)^tenacity==\S+", "tenacity==0.0.1", good))
+    ((title, said),) = wrong().items()
+    lock.write_text(good)
+    os.utime(lock, ns=(written.st_atime_ns, written.st_mtime_ns))  # else make installs everything anew
+    assert title == "the services have the packages of the lock file"
+    assert "tenacity " in said
+    assert "instead of 0.0.1" in said
 
 
 def test_monitor_prints_the_lines_that_people_grep_for(stack: Project) -> None:

@@ -1,0 +1,143 @@
+"""What `make doctor` says of this machine and of a checkout, each trouble caused."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.ports import free_port
+from seedcore.settings import PROJECT_ROOT
+
+DEADLINE_S = 60
+NAMES = ("Makefile", ".env", "requirements.lock", "supervisord.conf", "compose.yaml", "seedcore", "scripts", "images")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in NAMES:
+        source = PROJECT_ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "bench", "*.crt"))
+        else:
+            shutil.copy(source, tmp_path / name)
+    subprocess.run(["chmod", "-R", "a+rX", "."], cwd=tmp_path, check=True)  # whatever the umask is
+    return tmp_path
+
+
+def doctor(checkout: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+    knobs = {"RUNTIME": "local", "COMPOSE_PROJECT_NAME": "doctor-test", "API_PORT": f"{free_port()}"}
+    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.stack", "doctor", *arguments],
+        cwd=checkout,
+        env={**kept, "SSL_CERT_FILE": "", **knobs, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout
+    return done.returncode, done.stdout
+
+
+def found(checkout: Path, **environment: str) -> dict[str, str]:
+    """What is wrong, by the title of the check."""
+    code, output = doctor(checkout, "--json", **environment)
+    results: list[dict[str, Any]] = [json.loads(line) for line in output.splitlines()]
+    assert len(results) > 8
+    wrong = {result["title"]: str(result["detail"]) for result in results if result["holds"] is False}
+    assert code == (1 if wrong else 0)
+    return wrong
+
+
+def test_a_good_checkout_has_nothing_wrong(checkout: Path) -> None:
+    code, output = doctor(checkout)
+    assert code == 0, output
+    assert "✅ .env has every knob, and no other: " in output
+    assert "➖ Docker: RUNTIME=local" in output
+    assert "❌" not in output
+
+
+def test_a_misspelt_knob(checkout: Path) -> None:
+    text = (checkout / ".env").read_text()
+    (checkout / ".env").write_text(text.replace("\nRAY_NAMESPACE=", "\nRAY_NAMESAPCE="))
+    (title, said), *others = found(checkout).items()
+    assert (title, others) == (".env has every knob, and no other", [])
+    assert "RAY_NAMESPACE is missing; RAY_NAMESAPCE is no knob; is RAY_NAMESPACE meant?" in said
+
+
+def test_windows_line_endings(checkout: Path) -> None:
+    script = checkout / "images/entrypoint.sh"
+    script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
+    ((title, said),) = found(checkout).items()
+    assert title == "scripts have Unix line endings"
+    assert "images/entrypoint.sh has Windows line endings" in said
+    assert "core.autocrlf" in said
+
+
+def test_files_that_the_containers_cannot_read(checkout: Path) -> None:
+    (checkout / "seedcore/errors.py").chmod(0o600)
+    ((title, said),) = found(checkout).items()
+    assert title == "files are readable for the containers"
+    assert "seedcore/errors.py" in said
+    assert "`chmod -R a+rX seedcore scripts images`" in said
+
+
+@pytest.mark.parametrize(("content", "mode", "words"), [("", 0o700, "is empty"), ("token", 0o755, "chmod 700")])
+def test_a_token_that_is_none_or_that_others_can_read(checkout: Path, content: str, mode: int, words: str) -> None:
+    (checkout / ".secrets").mkdir()
+    (checkout / ".secrets").chmod(mode)
+    (checkout / ".secrets/ray_auth_token").write_text(content)
+    (checkout / ".secrets/ray_auth_token").chmod(0o644)
+    ((title, said),) = found(checkout).items()
+    assert title == "Ray's token"
+    assert words in said
+
+
+def test_authentication_that_is_off(checkout: Path) -> None:
+    ((title, said),) = found(checkout, RAY_AUTH_MODE="disabled").items()
+    assert title == "Ray's token"
+    assert "RAY_AUTH_MODE=disabled: whoever reaches Ray can run code" in said
+
+
+def test_a_taken_port(checkout: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        ((title, said),) = found(checkout, API_PORT=f"{port}").items()
+    assert title == "ports"
+    assert f"port {port} (API_PORT) is taken by process {os.getpid()}" in said
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot read EXTRA_CA_CERTS="), ("no", "no PEM certificate")])
+def test_certificate_authorities_that_are_none(checkout: Path, content: str | None, words: str) -> None:
+    file = checkout / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    ((title, said),) = found(checkout, EXTRA_CA_CERTS=f"{file}").items()
+    assert title == "certificate authorities"
+    assert words in said
+
+
+def test_a_proxy_for_everything(checkout: Path) -> None:
+    ((title, said),) = found(checkout, http_proxy="http://proxy.example:3128").items()
+    assert title == "proxy"
+    assert "NO_PROXY=localhost,127.0.0.1" in said
+    assert found(checkout, http_proxy="http://proxy.example:3128", no_proxy="127.0.0.1") == {}
+
+
+def test_docker_that_is_wanted_and_does_not_answer(checkout: Path) -> None:
+    said = found(checkout, RUNTIME="docker", DOCKER_HOST=f"unix://{checkout}/none.sock")["Docker"]
+    assert "RUNTIME=local" in said
+
+
+def test_a_knob_with_a_value_that_is_not_allowed_is_named(checkout: Path) -> None:
+    code, output = doctor(checkout, API_PORT="80")
+    assert code == 2
+    assert output == ""
