@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
+.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -40,6 +40,9 @@ monitor: .venv/installed ## show the singleton actors; ARGS=--json or ARGS=--wat
 
 doctor: .venv/bin/python ## look for what keeps the stack from working, with the remedy beside it; ARGS=--json
 	$(STACK) doctor $(ARGS)
+
+support-bundle: .venv/bin/python ## gather versions, settings and logs in one archive, without secrets
+	$(STACK) support-bundle
 
 backup: .venv/installed ## copy all items into a file below backups/, or FILE=PATH
 	$(STACK) backup $(FILE)
@@ -87,7 +90,7 @@ lock: .venv/installed ## write the lock files anew after pyproject.toml changed;
 	@scripts/lock.sh $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The virtual environment that all verbs run in; made anew when a lock file changed.
 .venv/installed: $(LOCKS)

@@ -85,9 +85,14 @@ class DockerRuntime:
         """Show Compose's logs."""
         return self._compose("logs", "--tail=200", *(["--follow"] if follow else []), *([service] if service else []))
 
-    def ps(self) -> int:
+    def save_logs(self, service: str, output: IO[bytes]) -> None:
+        """From Compose; Docker keeps the last ones."""
+        self._compose("logs", "--no-color", "--timestamps", service, stdout=output)
+
+    def ps(self, *, stdout: IO[bytes] | None = None) -> int:
         """Show Compose's table."""
-        return self._compose("ps", "--all", "--format", "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}")
+        columns = "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}"
+        return self._compose("ps", "--all", "--format", columns, stdout=stdout)
 
     def outdated_services(self) -> list[str]:
         """Compose keeps a hash of what it made each container from."""

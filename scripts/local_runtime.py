@@ -159,13 +159,23 @@ class LocalRuntime:
         command = ["tail", "--lines=200", *(["--follow=name", "--retry"] if follow else []), *map(str, files)]
         return subprocess.run(command, check=False).returncode
 
-    def ps(self) -> int:
+    def save_logs(self, service: str, output: IO[bytes]) -> None:
+        """From the log files."""
+        for file in sorted(self._log_dir.glob(f"{service}*.log")):
+            output.write(file.read_bytes())
+
+    def ps(self, *, stdout: IO[bytes] | None = None) -> int:
         """Show each program's state."""
-        print(f"{'SERVICE':<16}{'STATE':<10}DETAILS")
+        lines = [f"{'SERVICE':<16}{'STATE':<10}DETAILS"]
         for process in self._states():
             if process["group"] != WORKER or process["statename"] != "STOPPED":
                 service = _display_name(process)
-                print(f"{service:<16}{process['statename'].lower():<10}{process['description']}")
+                lines.append(f"{service:<16}{process['statename'].lower():<10}{process['description']}")
+        table = "\n".join(lines)
+        if stdout is None:
+            print(table)
+        else:
+            stdout.write(table.encode())
         return 0
 
     def failures(self) -> list[ServiceFailure]:

@@ -65,7 +65,10 @@ class StackRuntime(Protocol):
     def logs(self, service: str | None, *, follow: bool) -> int:
         """Show the logs of one service or all."""
 
-    def ps(self) -> int:
+    def save_logs(self, service: str, output: IO[bytes]) -> None:
+        """Write all that there is of a service's log."""
+
+    def ps(self, *, stdout: IO[bytes] | None = None) -> int:
         """Show the state of each service."""
 
     def failures(self) -> list[ServiceFailure]:

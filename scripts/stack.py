@@ -15,6 +15,7 @@ from scripts.choose_runtime import runtime_in_use, runtime_to_start
 from scripts.doctor import diagnose
 from scripts.remedies import explain_failures
 from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, StackError, StackRuntime, relative
+from scripts.support_bundle import new_name, write_bundle
 from scripts.token_file import ensure_token, replace_token
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, SettingsError, load_settings
 
@@ -137,6 +138,17 @@ def doctor(settings: Settings, arguments: Arguments) -> int:
     return 0
 
 
+def support_bundle(settings: Settings, arguments: Arguments) -> int:
+    """Gather what somebody else needs to help, without secrets."""
+    try:
+        file = new_name(settings)
+        names = write_bundle(settings, file)
+    except OSError as error:
+        raise StackError(f"cannot write the bundle: {error}. The checkout must be yours; see `ls -ld`.") from error
+    print(f"{len(names)} files, without Ray's token, are in {relative(file)}, {file.stat().st_size} bytes")
+    return next_step(f"look through it before you send it: `tar --list --file {relative(file)}`")
+
+
 def backup(settings: Settings, arguments: Arguments) -> int:
     """Copy all items into a file, while the stack runs or not."""
     runtime = runtime_in_use(settings)
@@ -252,8 +264,8 @@ def verb_of(function: Verb) -> str:
 
 
 VERBS: Final[tuple[Verb, ...]] = (
-    up, down, clean, restart, reload_actors, bootstrap, verify, monitor, doctor, backup, restore, logs, ps, shell,
-    scale, token, rotate_token,
+    up, down, clean, restart, reload_actors, bootstrap, verify, monitor, doctor, support_bundle, backup, restore, logs,
+    ps, shell, scale, token, rotate_token,
 )  # fmt: skip
 
 

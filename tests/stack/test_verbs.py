@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tarfile
 import threading
 from contextlib import closing
 from http.client import HTTPConnection
@@ -80,6 +81,22 @@ def test_doctor_finds_what_is_wrong_inside(stack: Project) -> None:
     assert title == "the services have the packages of the lock file"
     assert "tenacity " in said
     assert "instead of 0.0.1" in said
+
+
+def test_a_support_bundle_has_what_helps_and_no_secret(stack: Project) -> None:
+    output = stack.make("support-bundle")
+    (name,) = re.findall(r"are in (\S+\.tar\.gz)", output)
+    with tarfile.open(stack.folder / name) as bundle:
+        files = {entry.name.partition("/")[2]: bundle.extractfile(entry) for entry in bundle}
+        content = {name: file.read() for name, file in files.items() if file}
+    token = stack.token.encode()
+    assert [name for name, text in content.items() if token in text] == []
+    assert b"RAY_NAMESPACE=seedcore-dev" in content["settings.txt"]
+    assert b"ray " in content["versions.txt"]
+    assert b"Bootstrapped actors" in content["logs/bootstrap.log"]
+    assert b"seedcore-api" in content["ps.txt"]
+    assert b'"holds": true' in content["doctor.jsonl"]
+    assert any(re.fullmatch(r"ray/[a-z-]+/raylet.*", name) for name in content)
 
 
 def test_monitor_prints_the_lines_that_people_grep_for(stack: Project) -> None:

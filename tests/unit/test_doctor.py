@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from scripts.doctor_inside import look_at_state
 from scripts.ports import free_port
-from seedcore.settings import PROJECT_ROOT
+from seedcore.memory.item_store import ItemStore
+from seedcore.settings import PROJECT_ROOT, Synchronous
 
 DEADLINE_S = 60
 NAMES = ("Makefile", ".env", "requirements.lock", "supervisord.conf", "compose.yaml", "seedcore", "scripts", "images")
@@ -141,3 +143,17 @@ def test_a_knob_with_a_value_that_is_not_allowed_is_named(checkout: Path) -> Non
     code, output = doctor(checkout, API_PORT="80")
     assert code == 2
     assert output == ""
+
+
+def test_a_damaged_store_and_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "seedcore-dev/mw.sqlite3"
+    store.parent.mkdir()
+    ItemStore(store, Synchronous.NORMAL).database.close()
+    assert look_at_state(tmp_path).damaged == []
+    with store.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+    (problem,) = look_at_state(tmp_path).damaged
+    assert problem.startswith(f"{store}: ")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != store.parent)  # root may write everywhere
+    assert look_at_state(tmp_path).not_writable == [str(store.parent)]

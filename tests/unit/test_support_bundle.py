@@ -1,0 +1,40 @@
+import io
+import tarfile
+from pathlib import Path
+
+from scripts.ray_logs import MAX_BYTES, write_logs
+from scripts.support_bundle import Secrets
+from seedcore.settings import load_settings
+
+
+def test_the_token_and_credentials_in_addresses_are_removed(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("abc123\n")
+    secrets = Secrets(load_settings().model_copy(update={"ray_auth_token_path": token}))
+    text = b"Bearer abc123, http://user:word@proxy:3128/x and http://127.0.0.1:8000/a@b"
+    clean = secrets.removed(text)
+    assert clean == b"Bearer [removed], http://[removed]@proxy:3128/x and http://127.0.0.1:8000/a@b"
+
+
+def test_without_a_token_nothing_else_changes(tmp_path: Path) -> None:
+    for content in (None, ""):
+        token = tmp_path / "token"
+        if content is not None:
+            token.write_text(content)
+        secrets = Secrets(load_settings().model_copy(update={"ray_auth_token_path": token}))
+        assert secrets.removed(b"as it is") == b"as it is"
+
+
+def test_of_a_large_log_the_end_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/large.log").write_bytes(b"a" * MAX_BYTES + b"the end")
+    (tmp_path / "small.log").write_bytes(b"all")
+    output = io.BytesIO()
+    write_logs(tmp_path, output)
+    with tarfile.open(fileobj=io.BytesIO(output.getvalue())) as archive:
+        found = {entry.name: archive.extractfile(entry) for entry in archive}
+        content = {name: file.read() if file else b"" for name, file in found.items()}
+    assert content.keys() == {"old/large.log", "small.log"}
+    assert content["small.log"] == b"all"
+    assert content["old/large.log"].endswith(b"athe end")
+    assert len(content["old/large.log"]) == MAX_BYTES
