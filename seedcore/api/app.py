@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from seedcore.actor_client import actor_client
-from seedcore.api import health, items, problems
+from seedcore.api import health, items, metrics, problems
 from seedcore.api.body_limit import BodyLimit
 from seedcore.api.disconnects import CancelOnDisconnect
 from seedcore.api.host_guard import HostGuard
@@ -44,6 +44,7 @@ def create_app() -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     items.add_keyless_gets(app)
     for router in (items.organs, items.shared, items.hot):
         app.include_router(router)
@@ -52,6 +53,7 @@ def create_app() -> FastAPI:
         BodyLimit, max_bytes=settings.api_max_body_bytes, max_buffered_bytes=settings.api_max_buffered_bytes
     )
     app.add_middleware(HostGuard, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(metrics.RequestMetrics)  # around the others, so that what they refuse counts as well
     return app
 
 

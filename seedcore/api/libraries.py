@@ -6,6 +6,7 @@ import sqlite3
 import fastapi.openapi.docs
 import grpc.aio
 import numpy.typing
+import prometheus_client
 import pydantic_settings
 import pythonjsonlogger.json
 import ray.util.scheduling_strategies

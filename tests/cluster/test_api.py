@@ -13,11 +13,13 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
 
 from seedcore.api.app import create_app
-from seedcore.bootstrap import bootstrap_actors, get_mw_store
+from seedcore.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
+from seedcore.singletons import singletons
 from tests.cluster.processes import kill_for_good, paused, pid_of
 from tests.server import Connection, serving
 from tests.waiting import wait_until_async
@@ -246,3 +248,58 @@ async def test_the_start_up_creates_what_is_missing(settings: Settings) -> None:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as api,
     ):
         await wait_until_ready(api)
+
+
+# Metrics
+
+
+async def metric(api: httpx.AsyncClient, name: str, **labels: str) -> float:
+    """The value of one sample."""
+    answer = await api.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return float(sample.value)
+    return 0.0
+
+
+async def test_metrics_of_every_actor(api: httpx.AsyncClient, organ: str, settings: Settings) -> None:
+    await wait_until_ready(api)
+    for row in singletons(settings):
+        assert await metric(api, "seedcore_actor_up", actor=row.name) == 1
+        assert await metric(api, "seedcore_actor_stale_code", actor=row.name) == 0
+    before = await metric(api, "seedcore_actor_items", actor="mw")
+    await answered(api.put(f"{organ}/item", json={"value": 1}))
+    assert await metric(api, "seedcore_actor_items", actor="mw") == before + 1
+    assert await metric(api, "seedcore_actor_bytes", actor="mw") > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "host", "route", "status"),
+    [
+        ("GET", "/organs/nobody/items/nothing", None, "/organs/{organ_id}/items/{item_id}", "404"),
+        ("GET", "/healthz", None, "/healthz", "200"),
+        ("GET", "/no-such-page", None, "other", "404"),
+        ("BREW", "/healthz", None, "/healthz", "405"),
+        ("GET", "/healthz", "rebound.example", "other", "421"),
+    ],
+)
+async def test_metrics_of_requests(
+    api: httpx.AsyncClient, method: str, path: str, host: str | None, route: str, status: str
+) -> None:
+    await wait_until_ready(api)
+    labels = {"method": method if method == "GET" else "other", "route": route, "status": status}
+    before = await metric(api, "seedcore_http_request_seconds_count", **labels)
+    answer = await api.request(method, path, headers={"Host": host} if host else {})
+    assert str(answer.status_code) == status
+    assert await metric(api, "seedcore_http_request_seconds_count", **labels) >= before + 1
+
+
+async def test_an_actor_that_is_gone_is_not_up(api: httpx.AsyncClient) -> None:
+    await wait_until_ready(api)
+    kill_for_good(get_miss_tracker())
+    assert await metric(api, "seedcore_actor_up", actor="miss_tracker") == 0
+    bootstrap_actors()
+    assert await metric(api, "seedcore_actor_up", actor="miss_tracker") == 1

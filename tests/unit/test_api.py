@@ -27,6 +27,7 @@ OPERATIONS = {
     ("/healthz", "get"),
     ("/readyz", "get"),
     ("/actors", "get"),
+    ("/metrics", "get"),
     ("/hot-items", "get"),
     ("/organs/{organ_id}/items", "put"),
     ("/organs/{organ_id}/items/query", "post"),
@@ -40,7 +41,7 @@ OPERATIONS = {
     ("/shared-items/{item_id}", "delete"),
 }
 # These answer without a head, in their own way.
-HEALTH = {("/healthz", "get"), ("/readyz", "get"), ("/actors", "get")}
+HEALTH = {("/healthz", "get"), ("/readyz", "get"), ("/actors", "get"), ("/metrics", "get")}
 
 
 @pytest.fixture
@@ -91,6 +92,13 @@ async def test_readyz_says_503_and_why_for_each_singleton_without_a_cluster(api:
     for actor in body["actors"].values():
         assert actor["ready"] is False
         assert actor["reason"]
+
+
+async def test_metrics_without_a_head_say_that_no_actor_is_up(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/metrics")
+    assert answer.status_code == 200
+    for row in singletons(load_settings()):
+        assert f'seedcore_actor_up{{actor="{row.name}"}} 0.0' in answer.text
 
 
 async def test_the_document_describes_every_operation(api: httpx.AsyncClient) -> None:

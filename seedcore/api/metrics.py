@@ -1,0 +1,108 @@
+"""What Prometheus scrapes: the requests of this process, and what every singleton tells of itself."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seedcore.cluster import in_thread
+from seedcore.settings import load_settings
+from seedcore.status import ActorStatus, singleton_statuses
+
+router = APIRouter(tags=["health"])
+
+METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"})  # a client may send any word
+OTHER: Final = "other"
+BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0)
+
+REQUESTS: Final = CollectorRegistry()
+REQUEST_SECONDS: Final = Histogram(
+    "seedcore_http_request_seconds",
+    "Time to answer a request",
+    ("method", "route", "status"),
+    buckets=BUCKETS_S,
+    registry=REQUESTS,
+)
+
+
+class RequestMetrics:
+    """Counts and times every request by method, route and status.
+
+    Args:
+        app: what answers them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0  # of a client that went away before there was an answer
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_status)
+        finally:
+            method = scope["method"] if scope["method"] in METHODS else OTHER
+            route = getattr(scope.get("route"), "path", OTHER)
+            REQUEST_SECONDS.labels(method, route, status).observe(time.perf_counter() - began)
+
+
+class ActorMetrics(Collector):
+    """One gauge for each number that a singleton tells of itself, its own `stats()` included.
+
+    Args:
+        statuses: of all singletons.
+    """
+
+    def __init__(self, statuses: Iterable[ActorStatus]) -> None:
+        self._statuses = list(statuses)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges, each with a sample for each actor that has it."""
+        gauges: dict[str, GaugeMetricFamily] = {}
+        for status in self._statuses:
+            for name, value in _numbers(status).items():
+                metric = f"seedcore_actor_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}"
+                gauge = gauges.setdefault(metric, GaugeMetricFamily(metric, f"{name} of an actor", labels=["actor"]))
+                gauge.add_metric([status.name], value)
+        return gauges.values()
+
+
+def _numbers(status: ActorStatus) -> dict[str, float]:
+    found: dict[str, float] = {"up": float(status.running)}
+    if status.process is not None:
+        found |= {"uptime_seconds": status.process.uptime_s, "stale_code": float(status.process.is_stale)}
+    if status.restarts is not None:
+        found["restarts"] = float(status.restarts)
+    return found | {
+        name: float(value)
+        for name, value in (status.stats or {}).items()
+        if isinstance(value, int | float) and name not in found
+    }
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics() -> Response:
+    """Requests and actors, as Prometheus scrapes them."""
+    settings = load_settings()
+    statuses = await asyncio.wrap_future(in_thread(lambda: singleton_statuses(settings, detailed=True)))
+    actors = CollectorRegistry()
+    actors.register(ActorMetrics(statuses))
+    return Response(generate_latest(REQUESTS) + generate_latest(actors), media_type=CONTENT_TYPE_LATEST)
