@@ -8,6 +8,7 @@ import importlib
 import logging
 import multiprocessing
 import sys
+import time
 from functools import partial
 from multiprocessing.synchronize import Event
 from socket import socket
@@ -21,6 +22,7 @@ logger = logging.getLogger("uvicorn.error")
 
 LIBRARIES: Final = "seedcore.api.libraries"
 POLL_S: Final = 0.02
+START_DEADLINE_S: Final = 60.0  # after which code that does not start counts as broken
 
 processes: Any = multiprocessing.get_context("forkserver")
 
@@ -54,8 +56,9 @@ class GaplessReload(WatchFilesReload):
             config=self.config, target=partial(_serve, self.config, is_serving), sockets=self.sockets
         )
         successor.start()
+        deadline = time.monotonic() + START_DEADLINE_S
         while successor.is_alive() and not is_serving.wait(POLL_S):
-            if self.should_exit.is_set():
+            if self.should_exit.is_set() or time.monotonic() > deadline:
                 break
         if is_serving.is_set():
             self.process.terminate()
@@ -65,7 +68,7 @@ class GaplessReload(WatchFilesReload):
         successor.terminate()
         successor.join()
         if self.process.is_alive():
-            logger.error("The changed code does not start, as it says above. The code from before goes on serving.")
+            logger.error("The changed code does not start; see above. The code from before goes on serving.")
 
 
 if __name__ == "__main__":
