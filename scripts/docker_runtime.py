@@ -16,7 +16,7 @@ from docker.models.containers import Container
 from scripts.ca_certificates import copy_extra_ca_certificates
 from scripts.ports import check_ports
 from scripts.remedies import explain_failures, is_known
-from scripts.runtime import API, BOOTSTRAP, LOG_LINES_SHOWN, POLL_S, SERVICES, WORKER, ServiceFailure, StackError
+from scripts.runtime import API, BOOTSTRAP, HEAD, LOG_LINES_SHOWN, POLL_S, SERVICES, WORKER, ServiceFailure, StackError
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
 
 DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
@@ -106,7 +106,8 @@ class DockerRuntime:
         started = {
             container.labels[SERVICE_LABEL]: container.labels.get(HASH_LABEL) for container in self._containers()
         }
-        return [service for service in SERVICES if service in started and started[service] != now[service]]
+        # Bootstrap's has the id of the head's container in it, and it has ended anyway.
+        return [service for service in (HEAD, WORKER, API) if service in started and started[service] != now[service]]
 
     def shell(self) -> int:
         """Open bash in the API's container."""
