@@ -1,7 +1,7 @@
 """Tries whether a singleton can be born from the code on the disk: `python -m scripts.actor_trial NAME FOLDER`.
 
 In a process of its own, with copies of the stores that the singleton opens, so that whatever goes wrong does not touch
-the living one. Prints why it cannot, and then ends with 1.
+the living one. Prints the methods of its class, or else why it cannot be born and ends with 1.
 """
 
 import os
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,21 @@ DEADLINE_S: Final = 60.0
 SPACE_FACTOR: Final = 2  # as often as a store's size must be free, or it is not copied
 
 
-def why_not(name: str, state_dir: Path) -> str:
-    """Why the singleton cannot be born from the code on this node's disk; empty if it can.
+@dataclass(frozen=True)
+class Trial:
+    """What came of a trial.
+
+    Args:
+        reason: why the singleton cannot be born; empty if it can.
+        methods: of its class, as `seedcore.actor_process.methods_of` lists them.
+    """
+
+    reason: str = ""
+    methods: tuple[str, ...] = ()
+
+
+def try_actor(name: str, state_dir: Path) -> Trial:
+    """Try whether the singleton can be born from the code on this node's disk.
 
     Args:
         name: of the singleton.
@@ -37,14 +51,15 @@ def why_not(name: str, state_dir: Path) -> str:
                 check=False,
             )
     except subprocess.TimeoutExpired:
-        return f"its constructor does not return within {DEADLINE_S:g} s"
+        return Trial(f"its constructor does not return within {DEADLINE_S:g} s")
     if done.returncode == 0:
-        return ""
-    return done.stdout.strip() or f"its process ended with exit code {done.returncode}"
+        return Trial(methods=tuple(done.stdout.splitlines()))
+    return Trial(done.stdout.strip() or f"its process ended with exit code {done.returncode}")
 
 
-def _try(name: str, folder: Path) -> None:
+def _try(name: str, folder: Path) -> tuple[str, ...]:
     # Late, since what is tried may be broken.
+    from seedcore.actor_process import methods_of
     from seedcore.memory import backups
     from seedcore.settings import load_settings
     from seedcore.singletons import singletons
@@ -52,23 +67,24 @@ def _try(name: str, folder: Path) -> None:
     settings = load_settings()
     row = next((row for row in singletons(settings) if row.name == name), None)
     if row is None:
-        return  # its row was removed; it lives on until it is killed
+        raise LookupError("it has no row in singletons.py any more; it lives on until `make down`")
     for argument in row.arguments.values():
         store = settings.state_dir / str(argument)
         has_room = shutil.disk_usage(folder).free > SPACE_FACTOR * store.stat().st_size if store.is_file() else False
         if has_room:  # else it is born with an empty one
             backups.backup(store, folder / str(argument))
-    # What is printed is why it cannot be born.
+    # What is printed is for whoever tries it.
     os.environ.update(STATE_DIR=str(folder), LOG_LEVEL="ERROR")
     load_settings.cache_clear()
     row.actor_class(**row.arguments)
+    return methods_of(row.actor_class)
 
 
 def main(argv: list[str]) -> int:
     """Try one singleton."""
     name, folder = argv
     try:
-        _try(name, Path(folder))
+        print(*_try(name, Path(folder)), sep="\n")
     except BaseException as error:
         print(where(error))
         return 1

@@ -15,9 +15,9 @@ from typing import Any, Final
 import ray
 from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from scripts.actor_trial import DEADLINE_S, why_not
+from scripts.actor_trial import DEADLINE_S, Trial, try_actor
 from seedcore.actor_process import ActorProcess, describe_process
 from seedcore.bootstrap import bootstrap_actors
 from seedcore.cluster import connect, first_reason
@@ -36,8 +36,9 @@ class ReloadError(Exception):
 def reload_actors(settings: Settings, *, everything: bool) -> list[str]:
     """Restart the singletons that run older code than is on the disk, one after the other; create missing ones.
 
-    Calls that are under way are repeated by Ray on the new process, so they wait but do not fail. An actor whose
-    constructor now takes other arguments is created anew: Ray would restart it with the old ones.
+    Calls that are under way are repeated on the new process, so they wait but do not fail. An actor whose methods are
+    others now, or defined elsewhere, is created anew, since Ray would restart it with the old list of them; then only
+    `MwManager` and the API repeat their calls, and handles from before are dead.
 
     Args:
         settings: where they live.
@@ -53,34 +54,43 @@ def reload_actors(settings: Settings, *, everything: bool) -> list[str]:
     handles: dict[str, Any] = bootstrap_actors(settings)
     before = {name: _describe(handle, settings) for name, handle in handles.items()}
     stale = [name for name, process in before.items() if everything or process.is_stale]
-    _try_all({name: before[name] for name in stale}, settings)
-    return [_restart(name, handles[name], before[name], settings) for name in stale]
+    methods = _try_all({name: before[name] for name in stale}, settings)
+    return [_renew(name, handles[name], before[name], methods[name], settings) for name in stale]
 
 
-def _try_all(processes: dict[str, ActorProcess], settings: Settings) -> None:
-    """Try each on the node where it lives."""
-    task: Any = ray.remote(num_cpus=0, max_retries=0)(why_not)
+def _try_all(processes: dict[str, ActorProcess], settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Try each on the node where it lives; the methods of each by its name."""
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(try_actor)
     trials = {
         name: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(process.node_id, soft=False)).remote(
             name, settings.state_dir
         )
         for name, process in processes.items()
     }
-    reasons = {name: ray.get(trial, timeout=TASK_DEADLINE_S) for name, trial in trials.items()}
-    failed = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+    found: dict[str, Trial] = {name: ray.get(trial, timeout=TASK_DEADLINE_S) for name, trial in trials.items()}
+    failed = [f"{name}: {trial.reason}" for name, trial in found.items() if trial.reason]
     if failed:
         raise ReloadError("nothing was restarted, the old code goes on serving. " + "; ".join(failed))
+    return {name: trial.methods for name, trial in found.items()}
 
 
-def _restart(name: str, handle: Any, before: ActorProcess, settings: Settings) -> str:
+def _renew(name: str, handle: Any, before: ActorProcess, methods: tuple[str, ...], settings: Settings) -> str:
     began = time.monotonic()
-    ray.kill(handle, no_restart=False)  # returns before the old process is gone
-    try:
-        after = _wait_for_another(handle, before, settings)
-    except ActorDiedError:  # Ray has the constructor's old arguments
-        after = _describe(bootstrap_actors(settings)[name], settings)
+    how = "restarted"
+    if methods == before.methods:
+        ray.kill(handle, no_restart=False)  # returns before the old process is gone
+        try:
+            after = _wait_for_another(handle, before, settings)
+        except ActorDiedError:  # of its new process: Ray has the constructor's old arguments
+            how = "created anew, for its constructor takes others"
+            after = _create_anew(name, before, settings)
+    else:
+        how = "created anew, for its methods are others"
+        ray.kill(handle)
+        after = _create_anew(name, before, settings)
     code = after.code.running if after.code else "unknown"
-    return f"✅ {name}: pid {before.pid} → {after.pid}, code {code} ({time.monotonic() - began:.1f} s)"
+    seconds = time.monotonic() - began
+    return f"✅ {name}: {how}, pid {before.pid} → {after.pid}, code {code} ({seconds:.1f} s)"
 
 
 def _wait_for_another(handle: Any, before: ActorProcess, settings: Settings) -> ActorProcess:
@@ -89,6 +99,16 @@ def _wait_for_another(handle: Any, before: ActorProcess, settings: Settings) -> 
         stop=stop_after_delay(settings.bootstrap_deadline_s),
         wait=wait_fixed(POLL_S),
     )(_describe, handle, settings)
+    return found
+
+
+def _create_anew(name: str, before: ActorProcess, settings: Settings) -> ActorProcess:
+    """The actor that bootstrap creates once the one before is dead; until then it may find that one."""
+    found: ActorProcess = Retrying(
+        retry=retry_if_exception_type(ActorDiedError) | retry_if_result(lambda now: now.pid == before.pid),
+        stop=stop_after_delay(settings.bootstrap_deadline_s),
+        wait=wait_fixed(POLL_S),
+    )(lambda: _describe(bootstrap_actors(settings)[name], settings))
     return found
 
 

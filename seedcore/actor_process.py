@@ -1,12 +1,16 @@
 """What an actor's process tells of itself; runs inside the actor, whatever its class."""
 
+import inspect
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import psutil
 import ray
 
 from seedcore.code_version import CodeVersion, process_code
+
+RAYS_OWN: Final = "_ray_trace_ctx"  # the parameter that Ray adds to each method
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class ActorProcess:
         uptime_s: seconds since the process was started.
         has_stats: whether the actor has a method `stats()`.
         code: which source it runs; None of an actor from before there was this.
+        methods: as `methods_of` lists them.
     """
 
     actor_id: str
@@ -30,11 +35,28 @@ class ActorProcess:
     uptime_s: float
     has_stats: bool
     code: CodeVersion | None = None
+    methods: tuple[str, ...] = ()
 
     @property
     def is_stale(self) -> bool:
         """Whether a new process would run other code."""
         return self.code is None or self.code.is_stale
+
+
+def methods_of(actor_class: type) -> tuple[str, ...]:
+    """Each method of an actor's class, where it is defined and what it takes.
+
+    Ray keeps these of the class that an actor was created with: a restarted actor runs their present code, but has no
+    new ones, and takes an inherited one that is overridden by now for the old one.
+    """
+    found = []
+    for name, member in inspect.getmembers(actor_class, inspect.isfunction):
+        function = inspect.unwrap(member)
+        if function.__module__.startswith("ray."):  # those that Ray gives to every actor
+            continue
+        parameters = [str(one) for one in inspect.signature(function).parameters.values() if one.name != RAYS_OWN]
+        found.append(f"{name}: {function.__module__}.{function.__qualname__}({', '.join(parameters)})")
+    return tuple(found)
 
 
 def describe_process(actor: object) -> ActorProcess:
@@ -49,4 +71,5 @@ def describe_process(actor: object) -> ActorProcess:
         uptime_s=time.time() - process.create_time(),
         has_stats=callable(getattr(actor, "stats", None)),
         code=process_code.version(),
+        methods=methods_of(type(actor)),
     )

@@ -207,9 +207,8 @@ def test_the_readmes_own_actor(stack: Project) -> None:
 def test_changed_code_of_an_actor_is_noticed_and_reloaded_without_a_failed_request(stack: Project) -> None:
     stack.put("reload", "kept", {"from": "before"})
     before = stack.actors()
-    _add_to_mw_store(
-        stack, '    def stats(self) -> dict[str, float]:\n        return {**super().stats(), "reloaded": 1.0}\n'
-    )
+    with (stack.folder / MW_STORE).open("a") as file:
+        file.write("        # changed, and nothing else\n")
     wait_until(lambda: _code(stack, "mw")["stale"] and not stack.api.get("/actors").json()["code"]["stale"])
     assert _code(stack, "mw")["changed"] == ["seedcore.memory.mw_store"]
     assert not _code(stack, "miss_tracker")["stale"]
@@ -219,18 +218,24 @@ def test_changed_code_of_an_actor_is_noticed_and_reloaded_without_a_failed_reque
         assert "runs older code than is on the disk (seedcore.memory.mw_store changed)" in said
         assert "make reload-actors" in said
 
-    with Load(stack) as load:
-        output = stack.make("reload-actors")
-    assert load.failed == []
-    assert load.succeeded > 20
-    assert re.findall(r"✅ (\w+): pid", output) == ["mw"]
-    after = stack.actors()
+    after = _reload(stack, "restarted")
     assert after.pop("mw") != before.pop("mw")
     assert after == before
     assert stack.get("reload", "kept") == {"from": "before"}
-    assert next(a for a in stack.api.get("/actors").json()["actors"] if a["name"] == "mw")["stats"]["reloaded"] == 1
     assert "❌" not in stack.make("verify")
     assert "every singleton runs the code on the disk" in stack.make("reload-actors")
+
+
+def test_new_methods_of_an_actor_are_there_after_a_reload(stack: Project) -> None:
+    stack.put("reload", "kept", {"from": "before"})
+    _add_to_mw_store(
+        stack, '    def stats(self) -> dict[str, float]:\n        return {**super().stats(), "reloaded": 1.0}\n'
+    )
+    wait_until(lambda: _code(stack, "mw")["stale"] and not stack.api.get("/actors").json()["code"]["stale"])
+    _reload(stack, "created anew, for its methods are others")
+    assert next(a for a in stack.api.get("/actors").json()["actors"] if a["name"] == "mw")["stats"]["reloaded"] == 1
+    assert stack.get("reload", "kept") == {"from": "before"}
+    assert "❌" not in stack.make("verify")
 
 
 def test_broken_code_takes_nothing_down(stack: Project) -> None:
@@ -339,6 +344,16 @@ class Load:
                     self.succeeded += 1
                 except httpx.HTTPError as error:
                     self.failed.append(repr(error))
+
+
+def _reload(stack: Project, how: str) -> dict[str, tuple[str, int]]:
+    """Reload `mw` under load; the actors after that."""
+    with Load(stack) as load:
+        output = stack.make("reload-actors")
+    assert load.failed == []
+    assert load.succeeded > 20
+    assert re.findall(r"✅ (\w+): (.*?), pid", output) == [("mw", how)]
+    return stack.actors()
 
 
 def _code(stack: Project, name: str) -> dict[str, Any]:

@@ -5,11 +5,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 
 from scripts import actor_trial
+from seedcore.actor_process import methods_of
 from seedcore.memory.item_store import ItemStore
+from seedcore.memory.mw_store import MwStore
 from seedcore.settings import PROJECT_ROOT, Synchronous
 
 DEADLINE_S = 60
@@ -74,7 +78,9 @@ def test_an_actor_is_tried_on_a_copy_of_its_store(checkout: Path) -> None:
     store = ItemStore(path, Synchronous.NORMAL)
     with store.database.transaction() as connection:
         store.set_many(connection, "organ", {"item": b"kept"}, None)
-    assert trial(checkout) == (0, "")
+    code, methods = trial(checkout)
+    assert code == 0
+    assert methods.splitlines() == list(methods_of(MwStore))
     assert (checkout / f"state/trial/{NAMESPACE}/mw.sqlite3").stat().st_size > 0
     with store.database.transaction() as connection:  # which a second writer of it would have fenced off
         store.set_many(connection, "organ", {"later": b"kept"}, None)
@@ -87,7 +93,7 @@ def test_an_actor_that_cannot_be_born_says_why_and_where(checkout: Path) -> None
     assert code == 1
     assert "ValueError: not today (seedcore/memory/mw_store.py, line " in reason
     assert "Traceback" not in reason
-    assert trial(checkout, "miss_tracker") == (0, "")
+    assert trial(checkout, "miss_tracker")[0] == 0
 
 
 def test_an_actor_whose_constructor_takes_other_arguments_than_its_row_gives_is_refused(checkout: Path) -> None:
@@ -97,6 +103,42 @@ def test_an_actor_whose_constructor_takes_other_arguments_than_its_row_gives_is_
     assert "missing 1 required positional argument: 'size'" in reason
 
 
-def test_why_not_is_empty_for_an_actor_that_can_be_born(tmp_path: Path) -> None:
-    assert actor_trial.why_not("mw", tmp_path) == ""
+def test_an_actor_without_a_row_is_not_tried(checkout: Path) -> None:
+    assert trial(checkout, "nobody") == (
+        1,
+        "LookupError: it has no row in singletons.py any more; it lives on until `make down`",
+    )
+
+
+def test_a_trial_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert actor_trial.try_actor("mw", tmp_path) == actor_trial.Trial(methods=methods_of(MwStore))
     assert list(tmp_path.iterdir()) == []
+
+
+class Base:
+    def inherited(self, number: int) -> int:
+        return number
+
+
+class Actor(Base):
+    def own(self) -> None:
+        pass
+
+
+class Overriding(Base):
+    def own(self) -> None:
+        pass
+
+    def inherited(self, number: int) -> int:
+        return number + 1
+
+
+def test_methods_tell_where_they_are_defined_and_what_they_take() -> None:
+    here = "tests.unit.test_run_module"
+    assert methods_of(Actor) == (
+        f"inherited: {here}.Base.inherited(self, number: int)",
+        f"own: {here}.Actor.own(self)",
+    )
+    assert methods_of(Overriding)[0] == f"inherited: {here}.Overriding.inherited(self, number: int)"
+    as_ray_has_it: Any = ray.remote(Actor)
+    assert methods_of(as_ray_has_it.__ray_metadata__.modified_class) == methods_of(Actor)
