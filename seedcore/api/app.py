@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from seedcore.actor_client import actor_client
-from seedcore.api import health, items, metrics, problems
+from seedcore.api import health, items, metrics, problems, status_page
 from seedcore.api.body_limit import BodyLimit
 from seedcore.api.disconnects import CancelOnDisconnect
 from seedcore.api.host_guard import HostGuard
@@ -45,6 +45,8 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(status_page.router)
+    app.mount("/page", status_page.parts)
     items.add_keyless_gets(app)
     for router in (items.organs, items.shared, items.hot):
         app.include_router(router)

@@ -170,3 +170,23 @@ class Actors(_Strict):
     namespace: str
     code: Code
     actors: list[ActorOut]
+
+
+class NodeOut(_Strict):
+    """A Ray node."""
+
+    node_id: str
+    address: str
+    alive: bool
+    resources: dict[str, float]
+
+
+class Status(Actors):
+    """What the status page shows."""
+
+    ray_address: str
+    dashboard_port: int
+    nodes: list[NodeOut]
+    nodes_reason: str = Field(description="why the nodes are not known, if they are not")
+    hot_items: list[HotItemOut]
+    requests: int = Field(description="that this process has answered, health checks and this page's own aside")

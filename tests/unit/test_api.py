@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
@@ -28,6 +29,7 @@ OPERATIONS = {
     ("/readyz", "get"),
     ("/actors", "get"),
     ("/metrics", "get"),
+    ("/status", "get"),
     ("/hot-items", "get"),
     ("/organs/{organ_id}/items", "put"),
     ("/organs/{organ_id}/items/query", "post"),
@@ -41,7 +43,7 @@ OPERATIONS = {
     ("/shared-items/{item_id}", "delete"),
 }
 # These answer without a head, in their own way.
-HEALTH = {("/healthz", "get"), ("/readyz", "get"), ("/actors", "get"), ("/metrics", "get")}
+HEALTH = {("/healthz", "get"), ("/readyz", "get"), ("/actors", "get"), ("/metrics", "get"), ("/status", "get")}
 
 
 @pytest.fixture
@@ -92,6 +94,30 @@ async def test_readyz_says_503_and_why_for_each_singleton_without_a_cluster(api:
     for actor in body["actors"].values():
         assert actor["ready"] is False
         assert actor["reason"]
+
+
+async def test_the_page_has_all_its_parts_and_takes_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:
+    page = await api.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {"/page/page.css", "/page/page.js"} <= set(addresses)
+    for address in addresses:
+        assert address.startswith(("/", "data:,")), address
+    for name, kind in (("page.css", "text/css"), ("page.js", "javascript")):
+        part = await api.get(f"/page/{name}")
+        assert part.status_code == 200
+        assert kind in part.headers["content-type"]
+        assert "://" not in part.text.replace("http://www.w3.org/2000/svg", "").replace("`${location.protocol}//", "")
+    assert (await api.get("/page/../app.py")).status_code == 404
+
+
+async def test_the_status_without_a_head_says_what_is_wrong(api: httpx.AsyncClient) -> None:
+    status = (await api.get("/status")).json()
+    assert [actor["running"] for actor in status["actors"]] == [False] * len(singletons(load_settings()))
+    assert status["nodes"] == []
+    assert status["nodes_reason"]
 
 
 async def test_metrics_without_a_head_say_that_no_actor_is_up(api: httpx.AsyncClient) -> None:

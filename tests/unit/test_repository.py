@@ -138,7 +138,7 @@ def test_the_package_has_a_licence_and_types() -> None:
     project: Any = tomllib.loads(read("pyproject.toml"))
     assert [project["project"]["license"], project["project"]["license-files"]] == ["Apache-2.0", ["LICENSE"]]
     assert "Apache License" in read("LICENSE")
-    assert project["tool"]["setuptools"]["package-data"] == {"seedcore": ["py.typed"]}
+    assert project["tool"]["setuptools"]["package-data"] == {"seedcore": ["py.typed", "api/page/*"]}
     assert read("seedcore/py.typed") == ""
 
 

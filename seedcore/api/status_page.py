@@ -1,0 +1,84 @@
+"""The page for people at the API's root, and what it asks for again and again."""
+
+import asyncio
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from fastapi import APIRouter
+from ray.exceptions import RayError
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from seedcore.actor_client import actor_client
+from seedcore.api.health import actors
+from seedcore.api.metrics import requests_so_far
+from seedcore.api.models import HotItemOut, NodeOut, Status
+from seedcore.cluster import in_thread
+from seedcore.errors import SeedCoreError
+from seedcore.settings import Settings, load_settings
+
+router = APIRouter(tags=["health"])
+
+FOLDER: Final = Path(__file__).parent / "page"
+HEADERS: Final = {
+    # Nothing from elsewhere and nothing inline: whatever is in an item, it does nothing on this page.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+}
+HOT_ITEMS: Final = 10
+TIMEOUT_S: Final = 2.0  # for what is asked beside the actors; the page waits no longer for a head that is down
+
+parts: Final = StaticFiles(directory=FOLDER)  # the page's script and style
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """The page itself."""
+    return FileResponse(FOLDER / "index.html", headers=HEADERS)
+
+
+@router.get("/status")
+async def status() -> Status:
+    """All that the page shows: the actors, the Ray nodes, the most missed items, and the requests so far."""
+    settings = load_settings()
+    found, (nodes, reason), hot = await asyncio.gather(actors(), _nodes(), _hot_items(settings))
+    return Status(
+        **found.model_dump(),
+        ray_address=settings.ray_address,
+        dashboard_port=settings.dashboard_port,
+        nodes=nodes,
+        nodes_reason=reason,
+        hot_items=hot,
+        requests=requests_so_far(),
+    )
+
+
+async def _nodes() -> tuple[list[NodeOut], str]:
+    """The nodes, or why they are not known."""
+    if not ray.is_initialized():
+        return [], "this process is not connected to Ray"
+    try:
+        listed: Any = await asyncio.wait_for(asyncio.wrap_future(in_thread(ray.nodes)), TIMEOUT_S)
+    except (RayError, TimeoutError, FutureTimeoutError) as error:
+        return [], f"the Ray head does not answer ({error or type(error).__name__})"
+    return [
+        NodeOut(
+            node_id=node["NodeID"], address=node["NodeManagerAddress"], alive=node["Alive"], resources=node["Resources"]
+        )
+        for node in listed
+    ], ""
+
+
+async def _hot_items(settings: Settings) -> list[HotItemOut]:
+    """The most missed items; none while their actor does not answer, which the actors' list says."""
+    client = actor_client(settings.miss_tracker_actor_name, settings)
+    if client.known_handle is None:
+        return []
+    try:
+        items = await asyncio.wait_for(client.call_async("top", HOT_ITEMS), TIMEOUT_S)
+    except (SeedCoreError, RayError, TimeoutError):
+        return []
+    return [HotItemOut(item_id=item.item_id, misses=item.misses, overcount=item.overcount) for item in items]
