@@ -279,7 +279,7 @@ async def test_metrics_of_every_actor(api: httpx.AsyncClient, organ: str, settin
 @pytest.mark.parametrize(
     ("method", "path", "host", "route", "status"),
     [
-        ("GET", "/organs/nobody/items/nothing", None, "/organs/{organ_id}/items/{item_id}", "404"),
+        ("GET", "/organs/nobody/items/nothing", None, "/organs/{organ_id}/items/{item_id:path}", "404"),
         ("GET", "/healthz", None, "/healthz", "200"),
         ("GET", "/no-such-page", None, "other", "404"),
         ("BREW", "/healthz", None, "/healthz", "405"),

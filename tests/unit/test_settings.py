@@ -157,7 +157,7 @@ def test_the_env_file_beside_the_code_is_read_from_any_folder(tmp_path: Path) ->
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     (project / "seedcore").mkdir(parents=True)
     elsewhere.mkdir()
-    for name in ("__init__.py", "settings.py"):
+    for name in ("__init__.py", "code_version.py", "settings.py"):
         shutil.copy(PROJECT_ROOT / "seedcore" / name, project / "seedcore")
     (project / ".env").write_text("RAY_NAMESPACE=of-the-project\nSTATE_DIR=here/state\n")
     (elsewhere / ".env").write_text("RAY_NAMESPACE=of-elsewhere\n")
