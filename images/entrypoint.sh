@@ -157,8 +157,8 @@ worker() {
 
 api() {
     # h11 refuses endless headers; httptools, which uvicorn prefers, keeps them all: 64 MiB of them take 1.3 GiB.
-    # The client is to close an idle connection first: uvicorn's 5 s are httpx's as well, and then its next request may
-    # meet the end of the connection.
+    # A client is to close an idle connection first, within 75 s: uvicorn's 5 s are httpx's as well, and then a request
+    # may meet the end of its connection.
     local program=(uvicorn)
     case ${API_RELOAD,,} in # what pydantic takes for true
         1 | t | true | y | yes | on) program=(python3 -m seedcore.api.reloader --reload-dir seedcore) ;;

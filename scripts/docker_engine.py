@@ -31,7 +31,7 @@ def connect_to_engine() -> docker.DockerClient:
     except DockerException as error:
         reason = "you may not use it; add yourself to the group docker" if "ermission" in str(error) else str(error)
         raise StackError(f"no Docker engine answers at {host}: {reason}. Start it. {INSTALL_HINT}") from error
-    _check_compose()
+    compose_version()
     return client
 
 
@@ -41,7 +41,12 @@ def _engine_host() -> str:
     return str(contexts[0]["Endpoints"]["docker"]["Host"])
 
 
-def _check_compose() -> None:
+def compose_version() -> str:
+    """The version of `docker compose`.
+
+    Raises:
+        StackError: it is missing or too old.
+    """
     wanted = ".".join(map(str, MIN_COMPOSE))
     try:
         version = _docker("compose", "version", "--short").strip()
@@ -50,6 +55,7 @@ def _check_compose() -> None:
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if not numbers or (int(numbers[1]), int(numbers[2])) < MIN_COMPOSE:
         raise StackError(f"Docker Compose {version} is too old, {wanted} or newer is needed. {INSTALL_HINT}")
+    return version
 
 
 def _docker(*arguments: str) -> str:

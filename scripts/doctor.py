@@ -4,22 +4,21 @@ import difflib
 import json
 import os
 import shutil
-import subprocess
-import tempfile
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Final, TypeVar
 
 import psutil
 from dotenv import dotenv_values
+from packaging.utils import canonicalize_name
 
 from scripts.ca_certificates import read_extra_ca_certificates
 from scripts.checks import Check, CheckError, DoesNotApplyError, Result, report, run_check
 from scripts.choose_runtime import runtime_in_use
-from scripts.docker_engine import connect_to_engine
+from scripts.docker_engine import compose_version, connect_to_engine
 from scripts.remedies import remedy_for
-from scripts.runtime import API, StackError, StackRuntime, relative
+from scripts.runtime import API, StackError, StackRuntime, captured, relative
 from scripts.token_file import check_token
 from seedcore.settings import PROJECT_ROOT, AuthMode, Runtime, Settings
 
@@ -49,11 +48,10 @@ class Doctor:
         """What comes of each check, as it ends; those inside of the stack only while it is up."""
         for check in self._machine():
             yield run_check(check)
-        try:
-            runtime = runtime_in_use(self._settings)
-        except StackError:  # the check of Docker has said why
+        runtime = self._runtime
+        if runtime is None:  # the check of Docker has said why
             return
-        if not runtime.is_up():
+        if not self._is_up:
             yield Result("the stack", None, "it is down; `make up` starts it, and doctor then looks into it", 0.0)
             return
         for check in self._stack(runtime):
@@ -83,7 +81,7 @@ class Doctor:
             close = difflib.get_close_matches(name, wanted, 1)
             problems.append(f"{name} is no knob" + (f"; is {close[0]} meant?" if close else ""))
         if problems:
-            raise CheckError("; ".join(problems) + " Correct it, or `git checkout .env`.")
+            raise CheckError(f"correct .env, or `git checkout .env`: {'; '.join(problems)}")
         over = sorted(name for name in wanted if name in os.environ)
         return f"{len(wanted)} knobs" + (f"; your shell sets {', '.join(over)}" if over else "")
 
@@ -108,16 +106,13 @@ class Doctor:
             if self._settings.runtime is Runtime.DOCKER:
                 raise CheckError(str(error)) from error
             raise DoesNotApplyError(f"{error} Until then `make up` runs without Docker.") from error
-        compose = subprocess.run(
-            ["docker", "compose", "version", "--short"], capture_output=True, text=True, check=False
-        ).stdout
-        return f"engine {client.version()['Version']}, Compose {compose.strip()}"
+        return f"engine {client.version()['Version']}, Compose {compose_version()}"
 
     def machine(self) -> str:
         """Enough for the stack."""
         cpus, memory = os.cpu_count() or 1, psutil.virtual_memory()
         facts = f"{cpus} CPUs, {_gib(memory.available)} of {_gib(memory.total)} free"
-        if memory.available < MIN_MEMORY_BYTES and not self._is_up():
+        if memory.available < MIN_MEMORY_BYTES and not self._is_up:
             raise CheckError(f"{facts}; the stack needs {_gib(MIN_MEMORY_BYTES)}. Stop something, or add memory.")
         if cpus < MIN_CPUS:
             raise CheckError(f"{facts}; the stack needs {MIN_CPUS} CPUs.")
@@ -176,20 +171,24 @@ class Doctor:
 
     def ports(self) -> str:
         """Free, while the stack is down."""
-        try:
-            runtime = runtime_in_use(self._settings)
-        except StackError as error:
-            raise DoesNotApplyError("there is no runtime to ask") from error
-        if runtime.is_up():
+        if self._runtime is None:
+            raise DoesNotApplyError("there is no runtime to ask")
+        if self._is_up:
             raise DoesNotApplyError("the stack has them")
-        _explained(runtime.check_ports)
+        _explained(self._runtime.check_ports)
         return f"API {self._settings.api_port} and dashboard {self._settings.dashboard_port} are free"
 
-    def _is_up(self) -> bool:
+    @cached_property
+    def _runtime(self) -> StackRuntime | None:
+        """None if it is Docker, and that cannot be used."""
         try:
-            return runtime_in_use(self._settings).is_up()
+            return runtime_in_use(self._settings)
         except StackError:
-            return False
+            return None
+
+    @cached_property
+    def _is_up(self) -> bool:
+        return self._runtime is not None and self._runtime.is_up()
 
     def _stack(self, runtime: StackRuntime) -> list[Check]:
         return [
@@ -214,12 +213,11 @@ def _drift(runtime: StackRuntime) -> str:
 
 
 def _packages(runtime: StackRuntime) -> str:
-    with tempfile.TemporaryFile() as output:
-        if runtime.run_module(API, LIST_PACKAGES, [], stdout=output):
-            raise CheckError("they cannot be listed, see above. `make logs S=seedcore-api`.")
-        output.seek(0)
-        installed: dict[str, str] = json.loads(output.read())
-    pinned = dict(_pinned((PROJECT_ROOT / LOCK).read_text()))
+    code, printed = captured(lambda output: runtime.run_module(API, LIST_PACKAGES, [], stdout=output))
+    if code:
+        raise CheckError("they cannot be listed, see above. `make logs S=seedcore-api`.")
+    installed = {str(canonicalize_name(name)): version for name, version in json.loads(printed).items()}
+    pinned = _pinned((PROJECT_ROOT / LOCK).read_text())
     different = [
         f"{name} {installed[name]} instead of {' or '.join(versions)}"
         for name, versions in pinned.items()
@@ -227,28 +225,23 @@ def _packages(runtime: StackRuntime) -> str:
     ]
     if different:
         raise CheckError(f"{'; '.join(different)}. `make down`, then `make up` builds the image anew.")
-    return f"Ray {version('ray')} and {len(set(pinned) & set(installed)) - 1} others"
+    return f"Ray {installed['ray']} and {len(set(pinned) & set(installed)) - 1} others"
 
 
-def _pinned(lock: str) -> Iterable[tuple[str, list[str]]]:
+def _pinned(lock: str) -> dict[str, list[str]]:
+    """Versions by name; one package may have two, for two platforms."""
     versions: dict[str, list[str]] = {}
     for line in lock.splitlines():
         name, is_pinned, rest = line.partition("==")
         if is_pinned and not line.startswith(" "):
-            versions.setdefault(_normal(name), []).append(rest.split()[0])
-    return versions.items()
-
-
-def _normal(name: str) -> str:
-    return name.partition("[")[0].lower().replace("_", "-").replace(".", "-")
+            versions.setdefault(canonicalize_name(name.partition("[")[0]), []).append(rest.split()[0])
+    return versions
 
 
 def _inside(runtime: StackRuntime) -> Iterator[Result]:
     """The checks of the cluster, which run inside of it."""
-    with tempfile.TemporaryFile() as output:
-        code = runtime.run_module(API, INSIDE, [], stdout=output)
-        output.seek(0)
-        lines = output.read().decode(errors="replace").splitlines()
+    code, printed = captured(lambda output: runtime.run_module(API, INSIDE, [], stdout=output))
+    lines = printed.decode(errors="replace").splitlines()
     found = [Result(**json.loads(line)) for line in lines if line.startswith("{")]
     if code and not any(result.holds is False for result in found):
         said = " ".join(line for line in lines if not line.startswith("{"))

@@ -1,6 +1,5 @@
 """The checks of `doctor` that need the cluster; prints a JSON line for each."""
 
-import logging
 import os
 import shutil
 import sqlite3
@@ -15,12 +14,11 @@ from urllib.parse import quote
 import ray
 
 from scripts.checks import Check, CheckError, run_checks
+from scripts.cluster_session import join_cluster
 from scripts.verify import Verify
-from seedcore.cluster import connect
 from seedcore.errors import SeedCoreError
-from seedcore.logs import configure_logging
-from seedcore.settings import Settings, SettingsError, load_settings
-from seedcore.singletons import singletons
+from seedcore.settings import Settings, SettingsError
+from seedcore.singletons import STATE_SHARE, singletons
 
 TASK_TIMEOUT_S: Final = 60.0
 MIN_FREE_BYTES: Final = 2**30
@@ -119,7 +117,7 @@ class DoctorInside:
 
     def state(self) -> str:
         """The volume has room, is whole and is the actors' to write."""
-        task: Any = ray.remote(num_cpus=0, resources={self._settings.state_resource: 0.001})(look_at_state)
+        task: Any = ray.remote(num_cpus=0, resources={self._settings.state_resource: STATE_SHARE})(look_at_state)
         found: State = ray.get(task.remote(self._settings.state_dir), timeout=TASK_TIMEOUT_S)
         if found.damaged:
             raise CheckError(
@@ -141,10 +139,7 @@ class DoctorInside:
 def main() -> int:
     """Run all checks."""
     try:
-        settings = load_settings()
-        configure_logging(settings)
-        logging.getLogger().setLevel(logging.ERROR)
-        connect(settings, quiet=True)
+        settings = join_cluster()
     except (SeedCoreError, SettingsError) as error:
         print(f"{error}")
         return 1

@@ -4,8 +4,4 @@ import json
 from importlib.metadata import distributions
 
 if __name__ == "__main__":
-    names = {
-        str(found.metadata["Name"]).lower().replace("_", "-").replace(".", "-"): found.version
-        for found in distributions()
-    }
-    print(json.dumps(names))
+    print(json.dumps({found.metadata["Name"]: found.version for found in distributions()}))

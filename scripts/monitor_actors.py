@@ -9,10 +9,9 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Final
 
-from seedcore.cluster import connect
+from scripts.cluster_session import join_cluster
 from seedcore.errors import SeedCoreError
-from seedcore.logs import configure_logging
-from seedcore.settings import Settings, SettingsError, load_settings
+from seedcore.settings import Settings, SettingsError
 from seedcore.status import ActorStatus, singleton_statuses, staleness
 
 WATCH_INTERVAL_S: Final = 2.0
@@ -84,10 +83,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--watch", action="store_true", help=f"print again every {WATCH_INTERVAL_S:g} s, until Ctrl-C")
     arguments = parser.parse_args(argv)
     try:
-        settings = load_settings()
-        configure_logging(settings)
-        logging.getLogger().setLevel(logging.WARNING)
-        connect(settings, quiet=True)
+        settings = join_cluster(logging.WARNING)
     except (SeedCoreError, SettingsError) as error:
         print(f"monitor_actors: {error}", file=sys.stderr)
         return 1

@@ -7,10 +7,10 @@ Nothing is restarted unless all of them can be born from the code on the disk.
 """
 
 import argparse
-import logging
 import sys
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, RayError
@@ -18,12 +18,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from scripts.actor_trial import DEADLINE_S, Trial, try_actor
-from seedcore.actor_process import ActorProcess, describe_process
+from scripts.cluster_session import join_cluster
+from seedcore.actor_process import ActorProcess, describe_methods, describe_process
 from seedcore.bootstrap import bootstrap_actors
-from seedcore.cluster import connect, first_reason
+from seedcore.cluster import first_reason
 from seedcore.errors import SeedCoreError
-from seedcore.logs import configure_logging
-from seedcore.settings import Settings, SettingsError, load_settings
+from seedcore.settings import Settings, SettingsError
+
+T = TypeVar("T")
 
 POLL_S: Final = 0.05
 TASK_DEADLINE_S: Final = DEADLINE_S + 60.0  # a first task waits for a worker process to import what it needs
@@ -77,7 +79,7 @@ def _try_all(processes: dict[str, ActorProcess], settings: Settings) -> dict[str
 def _renew(name: str, handle: Any, before: ActorProcess, methods: tuple[str, ...], settings: Settings) -> str:
     began = time.monotonic()
     how = "restarted"
-    if methods == before.methods:
+    if methods == _ask(handle, describe_methods, settings):
         ray.kill(handle, no_restart=False)  # returns before the old process is gone
         try:
             after = _wait_for_another(handle, before, settings)
@@ -113,8 +115,12 @@ def _create_anew(name: str, before: ActorProcess, settings: Settings) -> ActorPr
 
 
 def _describe(handle: Any, settings: Settings) -> ActorProcess:
-    found: ActorProcess = ray.get(handle.__ray_call__.remote(describe_process), timeout=settings.bootstrap_deadline_s)
-    return found
+    return _ask(handle, describe_process, settings)
+
+
+def _ask(handle: Any, question: Callable[[object], T], settings: Settings) -> T:
+    answer: T = ray.get(handle.__ray_call__.remote(question), timeout=settings.bootstrap_deadline_s)
+    return answer
 
 
 def main(argv: list[str]) -> int:
@@ -127,10 +133,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--all", action="store_true", help="also those that run the code on the disk already")
     arguments = parser.parse_args(argv)
     try:
-        settings = load_settings()
-        configure_logging(settings)
-        logging.getLogger().setLevel(logging.ERROR)  # what is printed here says it all
-        connect(settings, quiet=True)
+        settings = join_cluster()
         lines = reload_actors(settings, everything=arguments.all)
     except (SeedCoreError, SettingsError, ReloadError) as error:
         print(f"reload failed: {error}", file=sys.stderr)

@@ -1,10 +1,14 @@
 """What the two runtimes have in common: the interface that `scripts.stack` works with, and how they fail."""
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final, Protocol, TypeVar
 
 from seedcore.settings import PROJECT_ROOT
+
+T = TypeVar("T")
 
 HEAD: Final = "ray-head"
 WORKER: Final = "ray-worker"
@@ -19,6 +23,14 @@ POLL_S: Final = 0.25  # between two looks at a condition that is waited for
 
 class StackError(Exception):
     """Raised when a verb cannot do its work; the message is all that the user sees, so it ends with a remedy."""
+
+
+def captured(run: Callable[[IO[bytes]], T]) -> tuple[T, bytes]:
+    """What something returns that writes to a file, and what it has written."""
+    with tempfile.TemporaryFile() as output:
+        result = run(output)
+        output.seek(0)
+        return result, output.read()
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ import os
 import platform
 import re
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import IO, Final
 
 from scripts.choose_runtime import runtime_in_use
 from scripts.doctor import diagnose
-from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, WORKER, StackError, StackRuntime
+from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, WORKER, StackError, StackRuntime, captured
 from seedcore.settings import PROJECT_ROOT, Settings
 
 REMOVED: Final = b"[removed]"
@@ -75,9 +75,9 @@ def _parts(settings: Settings) -> Iterator[tuple[str, bytes]]:
     except StackError as error:
         yield "stack.txt", str(error).encode()
         return
-    yield "ps.txt", _captured(lambda output: runtime.ps(stdout=output))
+    yield "ps.txt", _written(lambda output: runtime.ps(stdout=output))
     for service in SERVICES:
-        yield f"logs/{service}.log", _captured(lambda output, of=service: runtime.save_logs(of, output))  # type: ignore[misc]
+        yield f"logs/{service}.log", _written(partial(runtime.save_logs, service))
     if runtime.is_up():
         yield from _ray_logs(runtime)
 
@@ -85,7 +85,7 @@ def _parts(settings: Settings) -> Iterator[tuple[str, bytes]]:
 def _ray_logs(runtime: StackRuntime) -> Iterator[tuple[str, bytes]]:
     # Embedded, all nodes have one folder.
     for service in (API,) if runtime.name == "local" else (HEAD, WORKER, API):
-        packed = _captured(lambda output, of=service: runtime.run_module(of, "scripts.ray_logs", [], stdout=output))  # type: ignore[misc]
+        _, packed = captured(lambda output, of=service: runtime.run_module(of, "scripts.ray_logs", [], stdout=output))  # type: ignore[misc]
         try:
             with tarfile.open(fileobj=io.BytesIO(packed)) as logs:
                 for entry in logs:
@@ -113,14 +113,11 @@ def _printed(run: Callable[[], object]) -> bytes:
     return output.getvalue().encode()
 
 
-def _captured(run: Callable[[IO[bytes]], object]) -> bytes:
-    with tempfile.TemporaryFile() as output:
-        try:
-            run(output)
-        except StackError as error:
-            return str(error).encode()
-        output.seek(0)
-        return output.read()
+def _written(run: Callable[[IO[bytes]], object]) -> bytes:
+    try:
+        return captured(run)[1]
+    except StackError as error:
+        return str(error).encode()
 
 
 def new_name(settings: Settings) -> Path:

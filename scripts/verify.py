@@ -1,6 +1,5 @@
 """Proves that the stack works, by using it. Exit code 0 only if every check holds; each failure names its remedy."""
 
-import logging
 import platform
 import sys
 from collections import defaultdict
@@ -15,13 +14,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from scripts.checks import Check, CheckError, run_checks
+from scripts.cluster_session import join_cluster
 from seedcore.actor_process import ActorProcess, describe_process
 from seedcore.bootstrap import bootstrap_actors
-from seedcore.cluster import connect
 from seedcore.errors import SeedCoreError
-from seedcore.logs import configure_logging
 from seedcore.memory.working_memory import MwManager
-from seedcore.settings import Settings, SettingsError, load_settings
+from seedcore.settings import Settings, SettingsError
 from seedcore.singletons import singletons
 from seedcore.status import singleton_statuses, staleness
 
@@ -208,10 +206,7 @@ def _new_item() -> tuple[str, dict[str, Any]]:
 def main() -> int:
     """Run all checks."""
     try:
-        settings = load_settings()
-        configure_logging(settings)
-        logging.getLogger().setLevel(logging.ERROR)  # the lines of the checks say it all
-        connect(settings, quiet=True)
+        settings = join_cluster()
     except (SeedCoreError, SettingsError) as error:
         print(f"❌ connect: {error}")
         return 1

@@ -25,7 +25,6 @@ class ActorProcess:
         uptime_s: seconds since the process was started.
         has_stats: whether the actor has a method `stats()`.
         code: which source it runs; None of an actor from before there was this.
-        methods: as `methods_of` lists them.
     """
 
     actor_id: str
@@ -35,7 +34,6 @@ class ActorProcess:
     uptime_s: float
     has_stats: bool
     code: CodeVersion | None = None
-    methods: tuple[str, ...] = ()
 
     @property
     def is_stale(self) -> bool:
@@ -71,5 +69,9 @@ def describe_process(actor: object) -> ActorProcess:
         uptime_s=time.time() - process.create_time(),
         has_stats=callable(getattr(actor, "stats", None)),
         code=process_code.version(),
-        methods=methods_of(type(actor)),
     )
+
+
+def describe_methods(actor: object) -> tuple[str, ...]:
+    """`methods_of` the class that an actor was created with, for `handle.__ray_call__.remote(describe_methods)`."""
+    return methods_of(type(actor))

@@ -32,7 +32,7 @@ class CodeVersion:
 
 
 class Sources:
-    """The hashes of a package's source files.
+    """The source files of a package.
 
     Args:
         folder: of the package.
@@ -43,22 +43,23 @@ class Sources:
         self._known: dict[Path, tuple[tuple[int, int], str]] = {}  # by file: its time and size, and its hash
         self._lock = threading.Lock()
 
-    def hashes(self) -> dict[str, str]:
-        """Each module's hash by its name; a file is read again only after it was written to."""
-        with self._lock:
-            found = {}
-            for path in sorted(self._folder.rglob("*.py")):
-                parts = path.relative_to(self._folder.parent).with_suffix("").parts
-                found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = self._hash(path)
-            return found
+    def modules(self) -> dict[str, Path]:
+        """Each module's file by its name."""
+        found = {}
+        for path in self._folder.rglob("*.py"):
+            parts = path.relative_to(self._folder.parent).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        return found
 
-    def _hash(self, path: Path) -> str:
+    def hash(self, path: Path) -> str:
+        """The hash of a file, or "" if it is gone; it is read again only after it was written to."""
         try:
             status = path.stat()
             written = (status.st_mtime_ns, status.st_size)
-            known = self._known.get(path)
-            if known is None or known[0] != written:
-                known = self._known[path] = (written, hashlib.sha256(path.read_bytes()).hexdigest())
+            with self._lock:
+                known = self._known.get(path)
+                if known is None or known[0] != written:
+                    known = self._known[path] = (written, hashlib.sha256(path.read_bytes()).hexdigest())
         except OSError:  # gone meanwhile, or not for this user to read
             return ""
         return known[1]
@@ -73,19 +74,20 @@ class ProcessCode:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._at_start = sources.hashes()
+        self.begin()
 
     def begin(self) -> None:
         """Take what is on the disk now for what this process runs; for one that was forked before it loaded much."""
-        self._at_start = self._sources.hashes()
+        self._modules = self._sources.modules()
+        self._at_start = {name: self._sources.hash(path) for name, path in self._modules.items()}
 
     def version(self) -> CodeVersion:
         """Of the modules that are loaded by now."""
-        loaded = sorted(set(self._at_start) & set(sys.modules))
-        now = self._sources.hashes()
-        before, after = ([hashes.get(name, "") for name in loaded] for hashes in (self._at_start, now))
-        changed = tuple(name for name, old, new in zip(loaded, before, after, strict=True) if old != new)
-        return CodeVersion(_short(before), _short(after), changed)
+        loaded = sorted(self._modules.keys() & sys.modules.keys())
+        before = [self._at_start[name] for name in loaded]
+        now = [self._sources.hash(self._modules[name]) for name in loaded]
+        changed = tuple(name for name, old, new in zip(loaded, before, now, strict=True) if old != new)
+        return CodeVersion(_short(before), _short(now), changed)
 
 
 def _short(hashes: list[str]) -> str:

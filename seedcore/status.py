@@ -18,7 +18,7 @@ from ray.util.state.exception import RayStateApiException
 from seedcore.actor_client import actor_client
 from seedcore.actor_process import ActorProcess, describe_process
 from seedcore.cluster import first_reason, in_thread, probe_head
-from seedcore.errors import SeedCoreError
+from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.settings import Settings
 from seedcore.singletons import Singleton, singletons
 
@@ -82,6 +82,39 @@ def singleton_statuses(
     if restarts is None:
         return statuses
     return [_with_restarts(status, restarts) for status in statuses]
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One Ray node, as the head has it.
+
+    Args:
+        node_id: Ray's id of it.
+        address: of the node.
+        alive: whether the head thinks so.
+        resources: what it offers, by Ray's names.
+    """
+
+    node_id: str
+    address: str
+    alive: bool
+    resources: dict[str, float]
+
+
+def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> list[NodeStatus]:
+    """The Ray nodes. Takes little more than `timeout_s` seconds.
+
+    Raises:
+        ClusterUnreachableError: this process is not connected to Ray, or the head does not answer.
+    """
+    if not ray.is_initialized():
+        raise ClusterUnreachableError(_why_not_connected(settings))
+    listed: Future[list[dict[str, Any]]] = _one_at_a_time("nodes", settings, ray.nodes)
+    try:
+        nodes = listed.result(timeout_s)
+    except (FutureTimeoutError, RayError) as error:
+        raise ClusterUnreachableError("the Ray head did not answer") from error
+    return [NodeStatus(one["NodeID"], one["NodeManagerAddress"], one["Alive"], one["Resources"]) for one in nodes]
 
 
 def staleness(process: ActorProcess) -> str:

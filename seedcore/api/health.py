@@ -24,7 +24,7 @@ async def healthz() -> Alive:
 @router.get("/readyz", responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness}})
 async def readyz(response: Response) -> Readiness:
     """Whether all singleton actors answer: 200, or 503 with the reason for each that does not."""
-    statuses = await _statuses(detailed=False)
+    statuses = await statuses_now(detailed=False)
     ready = all(status.running for status in statuses)
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
@@ -35,7 +35,7 @@ async def readyz(response: Response) -> Readiness:
 @router.get("/actors")
 async def actors() -> Actors:
     """Each singleton: where it lives, since when, how often it was restarted, and its statistics."""
-    statuses = await _statuses(detailed=True)
+    statuses = await statuses_now(detailed=True)
     code = await asyncio.to_thread(process_code.version)
     return Actors(
         namespace=load_settings().ray_namespace,
@@ -44,7 +44,8 @@ async def actors() -> Actors:
     )
 
 
-async def _statuses(*, detailed: bool) -> list[ActorStatus]:
+async def statuses_now(*, detailed: bool) -> list[ActorStatus]:
+    """`singleton_statuses` without blocking the event loop."""
     return await asyncio.wrap_future(in_thread(lambda: singleton_statuses(load_settings(), detailed=detailed)))
 
 

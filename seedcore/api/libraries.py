@@ -1,6 +1,10 @@
 """What the API takes from others, to be imported ahead. None of it starts a thread or reads a setting by that."""
 
-# ruff: noqa: F401 - they are there to be found in sys.modules
+# ruff: noqa: E402, F401 - they are there to be found in sys.modules, and imported without the garbage collector
+import gc
+
+gc.disable()  # for the reason that server.py gives
+
 import sqlite3
 
 import fastapi.openapi.docs
@@ -15,3 +19,6 @@ import tenacity
 import uvicorn.lifespan.on
 import uvicorn.protocols.http.h11_impl
 import xxhash
+
+gc.freeze()
+gc.enable()

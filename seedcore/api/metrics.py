@@ -1,6 +1,5 @@
 """What Prometheus scrapes: the requests of this process, and what every singleton tells of itself."""
 
-import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -12,9 +11,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seedcore.cluster import in_thread
-from seedcore.settings import load_settings
-from seedcore.status import ActorStatus, singleton_statuses
+from seedcore.api.health import statuses_now
+from seedcore.status import ActorStatus
 
 router = APIRouter(tags=["health"])
 
@@ -112,8 +110,6 @@ def _numbers(status: ActorStatus) -> dict[str, float]:
 @router.get("/metrics", response_class=Response)
 async def metrics() -> Response:
     """Requests and actors, as Prometheus scrapes them."""
-    settings = load_settings()
-    statuses = await asyncio.wrap_future(in_thread(lambda: singleton_statuses(settings, detailed=True)))
     actors = CollectorRegistry()
-    actors.register(ActorMetrics(statuses))
+    actors.register(ActorMetrics(await statuses_now(detailed=True)))
     return Response(generate_latest(REQUESTS) + generate_latest(actors), media_type=CONTENT_TYPE_LATEST)

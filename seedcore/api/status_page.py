@@ -1,11 +1,10 @@
 """The page for people at the API's root, and what it asks for again and again."""
 
 import asyncio
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import ray
 from fastapi import APIRouter
 from ray.exceptions import RayError
 from starlette.responses import FileResponse
@@ -13,11 +12,13 @@ from starlette.staticfiles import StaticFiles
 
 from seedcore.actor_client import actor_client
 from seedcore.api.health import actors
+from seedcore.api.items import hot_items
 from seedcore.api.metrics import requests_so_far
 from seedcore.api.models import HotItemOut, NodeOut, Status
 from seedcore.cluster import in_thread
-from seedcore.errors import SeedCoreError
+from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.settings import Settings, load_settings
+from seedcore.status import node_statuses
 
 router = APIRouter(tags=["health"])
 
@@ -29,7 +30,7 @@ HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 HOT_ITEMS: Final = 10
-TIMEOUT_S: Final = 2.0  # for what is asked beside the actors; the page waits no longer for a head that is down
+TIMEOUT_S: Final = 2.0  # for the most missed items; the page is to show the rest
 
 parts: Final = StaticFiles(directory=FOLDER)  # the page's script and style
 
@@ -44,7 +45,7 @@ async def page() -> FileResponse:
 async def status() -> Status:
     """All that the page shows: the actors, the Ray nodes, the most missed items, and the requests so far."""
     settings = load_settings()
-    found, (nodes, reason), hot = await asyncio.gather(actors(), _nodes(), _hot_items(settings))
+    found, (nodes, reason), hot = await asyncio.gather(actors(), _nodes(settings), _hot_items(settings))
     return Status(
         **found.model_dump(),
         ray_address=settings.ray_address,
@@ -56,29 +57,20 @@ async def status() -> Status:
     )
 
 
-async def _nodes() -> tuple[list[NodeOut], str]:
+async def _nodes(settings: Settings) -> tuple[list[NodeOut], str]:
     """The nodes, or why they are not known."""
-    if not ray.is_initialized():
-        return [], "this process is not connected to Ray"
     try:
-        listed: Any = await asyncio.wait_for(asyncio.wrap_future(in_thread(ray.nodes)), TIMEOUT_S)
-    except (RayError, TimeoutError, FutureTimeoutError) as error:
-        return [], f"the Ray head does not answer ({error or type(error).__name__})"
-    return [
-        NodeOut(
-            node_id=node["NodeID"], address=node["NodeManagerAddress"], alive=node["Alive"], resources=node["Resources"]
-        )
-        for node in listed
-    ], ""
+        nodes = await asyncio.wrap_future(in_thread(lambda: node_statuses(settings)))
+    except ClusterUnreachableError as error:
+        return [], str(error)
+    return [NodeOut(**asdict(node)) for node in nodes], ""
 
 
 async def _hot_items(settings: Settings) -> list[HotItemOut]:
     """The most missed items; none while their actor does not answer, which the actors' list says."""
-    client = actor_client(settings.miss_tracker_actor_name, settings)
-    if client.known_handle is None:
-        return []
+    if actor_client(settings.miss_tracker_actor_name, settings).known_handle is None:
+        return []  # to look for it may take long
     try:
-        items = await asyncio.wait_for(client.call_async("top", HOT_ITEMS), TIMEOUT_S)
+        return await asyncio.wait_for(hot_items(HOT_ITEMS), TIMEOUT_S)
     except (SeedCoreError, RayError, TimeoutError):
         return []
-    return [HotItemOut(item_id=item.item_id, misses=item.misses, overcount=item.overcount) for item in items]

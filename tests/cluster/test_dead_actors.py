@@ -193,3 +193,40 @@ def test_monitor_without_a_cluster_says_so(cluster: Cluster) -> None:
     assert done.returncode == 1
     assert "no Ray head answers at RAY_ADDRESS=127.0.0.1:1" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+NODES_WHILE_THE_HEAD_IS_SILENT = """
+import threading
+import psutil
+from seedcore.cluster import connect
+from seedcore.errors import ClusterUnreachableError
+from seedcore.settings import load_settings
+from seedcore.status import node_statuses
+
+connect(quiet=True)
+settings = load_settings()
+before = sorted(node.alive for node in node_statuses(settings))
+port = settings.ray_address.rpartition(":")[2]
+(head,) = [p for p in psutil.process_iter(["name", "cmdline"])
+           if p.info["name"] == "gcs_server" and f"--gcs_server_port={port}" in p.info["cmdline"]]
+threads = threading.active_count()
+head.suspend()
+try:
+    silent = 0
+    for _ in range(5):
+        try:
+            node_statuses(settings, timeout_s=0.2)
+        except ClusterUnreachableError:
+            silent += 1
+    more = threading.active_count() - threads
+finally:
+    head.resume()
+after = sorted(node.alive for node in node_statuses(settings, timeout_s=30))
+print("found", before, silent, more <= 1, after == before)
+"""
+
+
+def test_to_ask_for_the_nodes_while_the_head_is_silent_leaves_no_threads_behind(another_cluster: Cluster) -> None:
+    another_cluster.start_head()
+    done = another_cluster.run("-c", NODES_WHILE_THE_HEAD_IS_SILENT)
+    assert "found [True] 5 True True" in done.stdout, done.stdout
