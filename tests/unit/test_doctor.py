@@ -17,6 +17,7 @@ from seedcore.memory.item_store import ItemStore
 from seedcore.settings import PROJECT_ROOT, Synchronous
 
 DEADLINE_S = 60
+PORTS = ("API_PORT", "DASHBOARD_PORT", "RAY_CLIENT_PORT", "RAY_AGENT_PORT")
 NAMES = ("Makefile", ".env", "requirements.lock", "supervisord.conf", "compose.yaml", "seedcore", "scripts", "images")
 
 
@@ -33,7 +34,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def doctor(checkout: Path, *arguments: str, **environment: str) -> tuple[int, str]:
-    knobs = {"RUNTIME": "local", "COMPOSE_PROJECT_NAME": "doctor-test", "API_PORT": f"{free_port()}"}
+    ports = {name: f"{free_port()}" for name in PORTS}  # a stack may run beside the tests
+    knobs = {"RUNTIME": "local", "COMPOSE_PROJECT_NAME": "doctor-test", **ports}
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
         [sys.executable, "-m", "scripts.stack", "doctor", *arguments],
