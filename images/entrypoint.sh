@@ -177,7 +177,7 @@ api() {
 
 case $role in
     head | worker | api) "$role" ;;
-    bootstrap) exec python3 -m seedcore.bootstrap ;;
+    bootstrap) exec python3 -m scripts.run_module seedcore.bootstrap ;;
     *)
         echo "unknown role '$role'; known are head, worker, bootstrap, api" >&2
         exit 2

@@ -6,12 +6,14 @@ import subprocess
 from typing import Final
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, ImageNotFound, NotFound
 
 from scripts.runtime import StackError
 
 MIN_COMPOSE: Final = (2, 24)
 COMMAND_TIMEOUT_S: Final = 20  # `docker` asks the engine, which may be on another machine
+DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
+LOCAL_BASE_IMAGE: Final = "seedcore/python-base:bookworm"  # what scripts/install_docker.sh makes
 INSTALL_HINT: Final = (
     "On a bare Debian machine `sudo scripts/install_docker.sh` installs all of it; "
     "`make up RUNTIME=local` needs no Docker."
@@ -71,3 +73,28 @@ def _docker(*arguments: str) -> str:
     if done.returncode:
         raise StackError(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}. {INSTALL_HINT}")
     return done.stdout
+
+
+def has_image(client: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has an image of this name."""
+    try:
+        client.images.get(name)
+    except (ImageNotFound, NotFound):
+        return False
+    return True
+
+
+def base_image_in_place_of(client: docker.DockerClient, wanted: str) -> str | None:
+    """The image of this machine to build on where `wanted` cannot be pulled; None if there is none."""
+    if wanted == DEFAULT_BASE_IMAGE and has_image(client, LOCAL_BASE_IMAGE):
+        return LOCAL_BASE_IMAGE
+    return None
+
+
+def no_base_image(wanted: str, reason: str) -> StackError:
+    """What is to be said where there is nothing to build on."""
+    return StackError(
+        f"the base image {wanted} (BASE_IMAGE) is not on this machine and cannot be pulled: {reason}. "
+        f"Without a registry, `sudo scripts/install_docker.sh` makes {LOCAL_BASE_IMAGE} from Debian packages; "
+        "or set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have."
+    )

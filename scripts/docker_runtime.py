@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import IO, Final
 
 import docker
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 
 from scripts.ca_certificates import copy_extra_ca_certificates
+from scripts.docker_engine import base_image_in_place_of, has_image, no_base_image
 from scripts.ports import check_ports
 from scripts.remedies import explain_failures, is_known
 from scripts.runtime import API, BOOTSTRAP, HEAD, LOG_LINES_SHOWN, POLL_S, SERVICES, WORKER, ServiceFailure, StackError
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
 
-DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
-LOCAL_BASE_IMAGE: Final = "seedcore/python-base:bookworm"  # what scripts/install_docker.sh makes
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
@@ -40,7 +39,7 @@ class DockerRuntime:
 
     def up(self) -> None:
         """Build, start, wait until healthy."""
-        if self._settings.ray_auth_mode is AuthMode.TOKEN and self._has_other_token():
+        if any(map(self._has_other_token, self._containers())):
             print("a service has another token than the file: starting afresh")
             self.down(remove_state=False)
         self.check_ports()
@@ -95,7 +94,7 @@ class DockerRuntime:
         return self._compose("ps", "--all", "--format", columns, stdout=stdout)
 
     def outdated_services(self) -> list[str]:
-        """Compose keeps a hash of what it made each container from."""
+        """Compose keeps a hash of what it made each container from, but of the token only where its file is."""
         command = ["docker", "compose", "config", "--hash", "*"]
         done = subprocess.run(
             command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
@@ -103,11 +102,14 @@ class DockerRuntime:
         if done.returncode:
             raise StackError(f"`{' '.join(command)}` failed: {done.stderr.strip()}. Correct what it names in .env.")
         now = dict(line.split() for line in done.stdout.splitlines())
-        started = {
-            container.labels[SERVICE_LABEL]: container.labels.get(HASH_LABEL) for container in self._containers()
+        changed = {
+            container.labels[SERVICE_LABEL]
+            for container in self._containers()
+            if container.labels.get(HASH_LABEL) != now.get(container.labels[SERVICE_LABEL])
+            or self._has_other_token(container)
         }
         # Bootstrap's has the id of the head's container in it, and it has ended anyway.
-        return [service for service in (HEAD, WORKER, API) if service in started and started[service] != now[service]]
+        return [service for service in (HEAD, WORKER, API) if service in changed]
 
     def shell(self) -> int:
         """Open bash in the API's container."""
@@ -118,12 +120,15 @@ class DockerRuntime:
         self._environment["RAY_WORKER_REPLICAS"] = str(workers)
         self._up("--no-recreate", "--no-deps", WORKER)
 
-    def _has_other_token(self) -> bool:
-        """Whether a container was started with another token than the file has now. Compose does not notice that: it
-        would let the container run, with the old file, until Docker starts it again with the new one.
+    def _has_other_token(self, container: Container) -> bool:
+        """Whether it was started with another token than the file has now. Compose does not notice that: it would let
+        the container run, with the old file, until Docker starts it again with the new one.
         """
-        token = self._settings.ray_auth_token_path.read_text().strip()
-        return any(found is not None and found.strip() != token for found in map(_token_of, self._containers()))
+        path = self._settings.ray_auth_token_path
+        if self._settings.ray_auth_mode is not AuthMode.TOKEN or not path.exists():
+            return False
+        found = _token_of(container)
+        return found is not None and found.strip() != path.read_text().strip()
 
     def _up(self, *arguments: str) -> None:
         deadline = round(self._settings.up_deadline_s)
@@ -192,28 +197,18 @@ class DockerRuntime:
 
     def _base_image(self) -> str:
         wanted = self._settings.base_image
-        if self._has_image(wanted):
+        if has_image(self._client, wanted):
             return wanted
         print(f"pulling the base image {wanted}")
         # Its progress is shown; why it failed is of interest only if there is no other image.
         pull = subprocess.run(["docker", "pull", wanted], check=False, stderr=subprocess.PIPE, text=True)
         if pull.returncode == 0:
             return wanted
-        if wanted == DEFAULT_BASE_IMAGE and self._has_image(LOCAL_BASE_IMAGE):
-            print(f"{wanted} cannot be pulled; building on {LOCAL_BASE_IMAGE}, which is on this machine")
-            return LOCAL_BASE_IMAGE
-        raise StackError(
-            f"the base image {wanted} (BASE_IMAGE) is not on this machine and cannot be pulled: {pull.stderr.strip()}. "
-            f"Without a registry, `sudo scripts/install_docker.sh` makes {LOCAL_BASE_IMAGE} from Debian packages; "
-            "or set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have."
-        )
-
-    def _has_image(self, name: str) -> bool:
-        try:
-            self._client.images.get(name)
-        except (ImageNotFound, NotFound):
-            return False
-        return True
+        other = base_image_in_place_of(self._client, wanted)
+        if other is None:
+            raise no_base_image(wanted, pull.stderr.strip())
+        print(f"{wanted} cannot be pulled; building on {other}, which is on this machine")
+        return other
 
     def _compose(self, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> int:
         command = ("docker", "compose", *arguments)
@@ -232,10 +227,12 @@ def _failure(container: Container) -> ServiceFailure | None:
     state = container.attrs["State"]
     service = container.labels[SERVICE_LABEL]
     health = state.get("Health", {})
-    if state["Status"] == "created" or health.get("Status") == "healthy":
+    if state["Status"] == "created" or (health.get("Status") == "healthy" and not state.get("Paused")):
         return None
     if state["Status"] == "running" and not health:
         what = "still runs"
+    elif state["Status"] == "paused":
+        what = "is paused"
     elif state["Status"] == "running":
         probes = [probe["Output"].strip() for probe in health.get("Log") or []]
         what = f"is {health['Status']}, health check: {probes[-1] if probes else 'not run yet'}"

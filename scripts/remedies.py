@@ -9,6 +9,10 @@ from scripts.runtime import ServiceFailure
 # The first pattern that is found wins, so the specific ones stand first.
 REMEDIES: Final = (
     (
+        r"(?m)^is paused$",
+        "`docker compose unpause` lets it go on",
+    ),
+    (
         r"No node offers the resource",
         "no ray-worker offers STATE_RESOURCE: `make logs S=ray-worker`; RAY_WORKER_REPLICAS must be 1 or more",
     ),
@@ -66,7 +70,8 @@ REMEDIES: Final = (
         "the checkout is not readable for the container's user (1000): `chmod -R a+rX seedcore scripts`",
     ),
     (
-        r"ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError",
+        r"the code on the disk cannot be used|InvalidSingletonError"
+        r"|ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError",
         "the code does not load: correct the line that the log names, then `make up`. "
         "A new dependency goes into pyproject.toml, then `make lock` and `make up`",
     ),

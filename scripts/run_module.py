@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 PROJECT_ROOT: Final = Path(__file__).parent.parent  # settings has it as well, but may be what is broken
+SETTINGS: Final = "seedcore.settings"
 TABLE: Final = "seedcore.singletons"  # imports every actor's class, so all that a user adds
 
 
@@ -28,14 +29,25 @@ def _relative(filename: str) -> str:
     return os.path.relpath(filename, PROJECT_ROOT) if Path(filename).is_relative_to(PROJECT_ROOT) else filename
 
 
+def _check_table() -> None:
+    """Import it and make its rows, which is when mistakes in them show."""
+    table = importlib.import_module(TABLE)
+    settings = importlib.import_module(SETTINGS)
+    try:
+        known = settings.load_settings()
+    except settings.SettingsError:  # the module itself says that, in its own words
+        return
+    table.singletons(known)
+
+
 def main(argv: list[str]) -> int:
     """Run the module; only its own `sys.exit` ends this otherwise."""
     module, *arguments = argv
     try:
-        importlib.import_module(TABLE)
+        _check_table()
     except Exception as error:
         print(
-            f"the code on the disk cannot be imported: {where(error)}. "
+            f"the code on the disk cannot be used: {where(error)}. "
             "What runs goes on with the code from before; correct it, then do this again.",
             file=sys.stderr,
         )

@@ -33,6 +33,10 @@ class BootstrapError(SeedCoreError):
     """Raised when a singleton could not be created or did not answer."""
 
 
+class InvalidSingletonError(SeedCoreError):
+    """Raised for a row of the table of singletons that no actor can be made from."""
+
+
 class BlockingCallError(SeedCoreError):
     """Raised when a blocking method is called on a running event loop; its `_async` twin is meant."""
 

@@ -3,10 +3,12 @@
 Add a row here, and bootstrap, monitor, verify, the API's `/readyz` and `/actors` all know the new actor.
 """
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from seedcore.errors import InvalidSingletonError
 from seedcore.memory.miss_tracker import MissTracker
 from seedcore.memory.mw_store import MwStore
 from seedcore.memory.shared_cache import SharedCache
@@ -26,12 +28,31 @@ class Singleton:
             so that it finds them again after each restart.
         arguments: of its constructor, by name.
         options: for Ray's `.options()`, over the ones that `actor_options` gives every singleton.
+
+    Raises:
+        InvalidSingletonError: no actor can be made from this; the message says why.
     """
 
     name: str
     actor_class: type
     arguments: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no actor can be made from, where the traceback names the row."""
+        if not isinstance(self.name, str) or not self.name:
+            raise self._refused(f"its name must be a str of at least one character, not {self.name!r}")
+        if not inspect.isclass(self.actor_class):
+            raise self._refused(f"{self.actor_class!r} is no class; write the class itself, Ray creates the object")
+        if "<locals>" in self.actor_class.__qualname__:
+            raise self._refused(f"the class {self.class_name} is inside of a function; move it to the top of a module")
+        try:
+            inspect.signature(self.actor_class).bind(**self.arguments)
+        except TypeError as error:
+            raise self._refused(f"{self.class_name} does not take {dict(self.arguments)}: {error}") from error
+
+    def _refused(self, reason: str) -> InvalidSingletonError:
+        return InvalidSingletonError(f"the row {self.name!r} of seedcore/singletons.py is refused: {reason}")
 
     @property
     def class_name(self) -> str:

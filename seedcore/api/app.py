@@ -21,6 +21,7 @@ from seedcore.cluster import in_thread
 from seedcore.errors import SeedCoreError
 from seedcore.logs import configure_logging
 from seedcore.settings import load_settings
+from seedcore.singletons import singletons
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,10 @@ def create_app() -> FastAPI:
 
     Raises:
         SettingsError: a knob has a value that is not allowed.
+        InvalidSingletonError: so has a row of the table.
     """
     settings = load_settings()
+    singletons(settings)  # a broken one is noticed here, where an API from before goes on serving
     configure_logging(settings)
     app = FastAPI(
         title="SeedCore",

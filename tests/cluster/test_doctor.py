@@ -5,26 +5,26 @@ import re
 import pytest
 
 from scripts.checks import CheckError
-from scripts.doctor_inside import DoctorInside
+from scripts.doctor_of_cluster import DoctorOfCluster
 from seedcore.settings import Settings
 
 
 def test_a_good_cluster_has_nothing_wrong(settings: Settings) -> None:
-    assert [check.run() for check in DoctorInside(settings).checks()]
+    assert [check.run() for check in DoctorOfCluster(settings).checks()]
 
 
 def test_it_says_in_which_namespace_the_singletons_live(settings: Settings, elsewhere: Settings) -> None:
     with pytest.raises(CheckError) as found:
-        DoctorInside(elsewhere).namespaces()
+        DoctorOfCluster(elsewhere).namespaces()
     said = rf"'mw' lives in [^;]*'{settings.ray_namespace}'[^;]*, your RAY_NAMESPACE is '{elsewhere.ray_namespace}'"
     assert re.search(f"{said}: use one everywhere", str(found.value))
 
 
 def test_it_says_which_singleton_lives_nowhere(settings: Settings) -> None:
     with pytest.raises(CheckError, match="'never' lives nowhere: `make bootstrap` creates it"):
-        DoctorInside(settings.model_copy(update={"mw_actor_name": "never"})).namespaces()
+        DoctorOfCluster(settings.model_copy(update={"mw_actor_name": "never"})).namespaces()
 
 
 def test_it_says_that_no_node_offers_the_state_volume(settings: Settings) -> None:
     with pytest.raises(CheckError, match=r"no node offers the resource 'other'.*make logs S=ray-worker"):
-        DoctorInside(settings.model_copy(update={"state_resource": "other"})).state_is_offered()
+        DoctorOfCluster(settings.model_copy(update={"state_resource": "other"})).state_is_offered()

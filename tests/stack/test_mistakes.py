@@ -1,8 +1,14 @@
 """What a user can get wrong: one clear message each, a non-zero exit code, no traceback."""
 
+import json
 import os
 import socket
+import ssl
+import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docker
@@ -108,6 +114,63 @@ def test_base_image_not_available(any_project: Project) -> None:
     if any_project.runtime == "local":
         pytest.skip("the embedded runtime has no image")
     refused(any_project, "seedcore.invalid/none:1", "install_docker.sh", BASE_IMAGE="seedcore.invalid/none:1")
+
+
+def wrong(project: Project, **knobs: str) -> dict[str, str]:
+    """What doctor says is wrong, by the title of its check."""
+    done = project.run("make", "doctor", "ARGS=--json", **knobs)
+    assert "Traceback" not in done.stdout, done.stdout
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(results) > 10, done.stdout
+    return {result["title"]: result["detail"] for result in results if result["holds"] is False}
+
+
+def test_doctor_on_what_an_image_is_built_from(docker_project: Project, tmp_path: Path) -> None:
+    none = {"SEEDCORE_IMAGE": "seedcore.invalid/none:1"}  # so that there is one to build
+    assert wrong(docker_project, **none) == {}
+    ((title, said),) = wrong(docker_project, **none, BASE_IMAGE="seedcore.invalid/none:1").items()
+    assert title == "base image"
+    assert "seedcore.invalid/none:1 (BASE_IMAGE) is not on this machine and cannot be pulled" in said
+    assert "install_docker.sh" in said
+
+    with intercepting_proxy(tmp_path) as proxy:
+        behind = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "127.0.0.1", "SSL_CERT_FILE": ""}
+        ((title, said),) = wrong(docker_project, **none, **behind).items()
+    assert title == "pip in the build"
+    assert "CERTIFICATE_VERIFY_FAILED" in said
+    assert "Set EXTRA_CA_CERTS to its PEM file" in said
+    gone = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "127.0.0.1"}
+    ((title, said),) = wrong(docker_project, **none, **gone).items()
+    assert title == "pip in the build"
+    assert "it cannot download certifi: " in said
+    assert "HTTPS_PROXY" in said
+
+
+@contextmanager
+def intercepting_proxy(folder: Path) -> Iterator[str]:
+    """A proxy that answers in place of every server, with a certificate that nobody knows; its address."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Company", *files]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    class Interceptor(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ssl.SSLError), context.wrap_socket(self.connection, server_side=True) as connection:
+                connection.recv(1)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Interceptor) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("verb", ["verify", "monitor", "restart", "bootstrap", "ps", "shell"])

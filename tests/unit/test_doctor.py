@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from scripts.doctor_inside import look_at_state
+from scripts import doctor_of_machine
+from scripts.checks import CheckError
+from scripts.doctor_of_cluster import look_at_state
 from scripts.ports import free_port
 from seedcore.memory.item_store import ItemStore
-from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.settings import PROJECT_ROOT, Settings, Synchronous
 
 DEADLINE_S = 60
 PORTS = ("API_PORT", "DASHBOARD_PORT", "RAY_CLIENT_PORT", "RAY_AGENT_PORT")
@@ -145,6 +147,31 @@ def test_a_knob_with_a_value_that_is_not_allowed_is_named(checkout: Path) -> Non
     code, output = doctor(checkout, API_PORT="80")
     assert code == 2
     assert output == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_files_that_another_user_made(checkout: Path) -> None:
+    (checkout / ".local").mkdir()
+    os.chown(checkout / ".local", 4321, 4321)
+    ((title, said),) = found(checkout).items()
+    assert title == "files are yours"
+    assert ".local belong to user 4321, you are user 0. `sudo chown -R 0:0 .local`" in said
+
+
+@pytest.mark.parametrize(
+    ("limit", "check", "words"),
+    [
+        ("MIN_CPUS", "machine", "the stack needs 1152921504606846976 CPUs"),
+        ("MIN_MEMORY_BYTES", "machine", "the stack needs 1073741824.0 GiB. Stop something"),
+        ("MIN_DISK_BYTES", "disk", "1073741824.0 GiB are needed. `docker system df`"),
+    ],
+)
+def test_a_machine_that_is_too_small(monkeypatch: pytest.MonkeyPatch, limit: str, check: str, words: str) -> None:
+    monkeypatch.setattr(doctor_of_machine, limit, 2**60)  # more than any machine has
+    checks = doctor_of_machine.DoctorOfMachine(Settings(), None)
+    with pytest.raises(CheckError) as found:
+        getattr(checks, check)()
+    assert words in str(found.value)
 
 
 def test_a_damaged_store_and_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

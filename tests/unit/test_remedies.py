@@ -7,6 +7,7 @@ from scripts.runtime import SERVICES, ServiceFailure
 
 # What a log said, and a word of the one remedy that helps.
 LOGGED = [
+    ("is paused", "docker compose unpause"),
     (
         "mw: did not answer within BOOTSTRAP_DEADLINE_S=60. No node offers the resource 'state' (STATE_RESOURCE), "
         "which singletons need: is a ray-worker up?",
@@ -60,6 +61,8 @@ LOGGED = [
     ("    def add(self\n           ^\nSyntaxError: '(' was never closed", "make lock"),
     ("IndentationError: unexpected indent", "make lock"),
     ("NameError: name 'Counter' is not defined", "make lock"),
+    ("the code on the disk cannot be used: TypeError: Singleton.__init__() got an unexpected keyword", "make lock"),
+    ("InvalidSingletonError: the row 'counter' of seedcore/singletons.py is refused", "correct the line"),
     ("ClusterUnreachableError: no Ray head answers at RAY_ADDRESS=ray-head:6379: connection refused", "S=ray-head"),
     ("Failed to connect to GCS at address ray-head:6379 within 5 seconds.", "S=ray-head"),
     ("Unable to connect to GCS at ray-head:6379. Check that (1) Ray GCS with matching version started", "S=ray-head"),

@@ -30,10 +30,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def change(checkout: Path, old: str, new: str) -> None:
-    text = (checkout / MW_STORE).read_text()
+def change(checkout: Path, old: str, new: str, file: str = MW_STORE) -> None:
+    text = (checkout / file).read_text()
     assert old in text
-    (checkout / MW_STORE).write_text(text.replace(old, new, 1))
+    (checkout / file).write_text(text.replace(old, new, 1))
 
 
 def python(checkout: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,7 +55,28 @@ def test_code_that_cannot_be_imported_is_named_in_one_line(checkout: Path) -> No
         file.write("def broken(:\n")
     done = python(checkout, "scripts.run_module", "scripts.monitor_actors")
     assert done.returncode == 1
-    assert f"cannot be imported: {MW_STORE}, line {lines + 1}: invalid syntax. What runs goes on" in done.stdout
+    assert f"cannot be used: {MW_STORE}, line {lines + 1}: invalid syntax. What runs goes on" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("Singleton('counter')", "TypeError: Singleton.__init__() missing 1 required positional argument"),
+        ("Singleton('counter', Counter)", "NameError: name 'Counter' is not defined"),
+        (
+            "Singleton('counter', MwStore)",
+            "InvalidSingletonError: the row 'counter' of seedcore/singletons.py is",
+        ),
+    ],
+)
+@pytest.mark.parametrize("module", ["seedcore.bootstrap", "scripts.verify", "scripts.monitor_actors"])
+def test_a_broken_row_is_named_in_one_line(checkout: Path, module: str, row: str, why: str) -> None:
+    change(checkout, "    return (\n", f"    return (\n        {row},\n", file="seedcore/singletons.py")
+    done = python(checkout, "scripts.run_module", module)
+    assert done.returncode == 1
+    assert f"the code on the disk cannot be used: {why}" in done.stdout
+    assert "(seedcore/singletons.py, line " in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -100,7 +121,7 @@ def test_an_actor_whose_constructor_takes_other_arguments_than_its_row_gives_is_
     change(checkout, "def __init__(self, store: str)", "def __init__(self, store: str, size: int)")
     code, reason = trial(checkout)
     assert code == 1
-    assert "missing 1 required positional argument: 'size'" in reason
+    assert "MwStore does not take {'store': 'seedcore-dev/mw.sqlite3'}: missing a required argument: 'size'" in reason
 
 
 def test_an_actor_without_a_row_is_not_tried(checkout: Path) -> None:

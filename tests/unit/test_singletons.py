@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from seedcore.errors import InvalidSingletonError
 from seedcore.settings import load_settings
 from seedcore.singletons import Singleton, actor_options, singletons
 from tests.unit.conftest import SetKnobs
@@ -47,3 +48,34 @@ def test_a_row_may_change_its_options_but_not_those_of_others(knobs: SetKnobs) -
     assert (own["num_cpus"], own["lifetime"]) == (1, "detached")
     assert other["num_cpus"] == 0
     assert Singleton("counter", Counter).class_name == "Counter"
+
+
+class Takes:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+def _local_class() -> type:
+    class Local:
+        pass
+
+    return Local
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (("", Counter), "its name must be a str of at least one character, not ''"),
+        ((None, Counter), "not None"),
+        (("counter", Counter()), "is no class; write the class itself"),
+        (("counter", _local_class()), "the class Local is inside of a function"),
+        (("counter", Takes), "Takes does not take {}: missing a required argument: 'size'"),
+        (("counter", Takes, {"sice": 1}), "Takes does not take {'sice': 1}: "),
+    ],
+)
+def test_a_row_that_no_actor_can_be_made_from_is_refused(row: tuple[Any, ...], why: str) -> None:
+    with pytest.raises(InvalidSingletonError) as refused:
+        Singleton(*row)
+    assert f"the row {row[0]!r} of seedcore/singletons.py is refused: " in str(refused.value)
+    assert why in str(refused.value)
+    assert Singleton("counter", Takes, {"size": 1}).arguments == {"size": 1}

@@ -62,7 +62,7 @@ def _problem(store: Path) -> str:
     return "" if found == ["ok"] else "; ".join(found)
 
 
-class DoctorInside:
+class DoctorOfCluster:
     """The checks, on one connection to the cluster.
 
     Args:
@@ -143,7 +143,7 @@ def main() -> int:
     except (SeedCoreError, SettingsError) as error:
         print(f"{error}")
         return 1
-    return 0 if run_checks(DoctorInside(settings).checks(), as_json=True) else 1
+    return 0 if run_checks(DoctorOfCluster(settings).checks(), as_json=True) else 1
 
 
 if __name__ == "__main__":
