@@ -70,6 +70,7 @@ def bootstrap_actors(
         "Bootstrapped actors in namespace=%s: %s",
         settings.ray_namespace,
         ", ".join(f"{outcome.row.name}={'created' if outcome.created else 'reused'}" for outcome in outcomes),
+        extra={"namespace": settings.ray_namespace},
     )
     return {outcome.row.name: outcome.handle for outcome in outcomes if outcome.handle is not None}
 

@@ -79,7 +79,12 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
                     "Use the same image or virtual environment for both: rebuild with `make up`."
                 ) from error
             raise
-        logger.info("Ray initialized: address=%s namespace=%s", settings.ray_address, settings.ray_namespace)
+        logger.info(
+            "Ray initialized: address=%s namespace=%s",
+            settings.ray_address,
+            settings.ray_namespace,
+            extra={"namespace": settings.ray_namespace},
+        )
 
 
 @contextmanager

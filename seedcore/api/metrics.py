@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -11,6 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seedcore.api.access_log import log_request
 from seedcore.api.health import statuses_now
 from seedcore.status import ActorStatus
 
@@ -42,7 +44,7 @@ def requests_so_far() -> int:
 
 
 class RequestMetrics:
-    """Counts and times every request by method, route and status.
+    """Counts and times every request by method, route and status, and hands it to the access log.
 
     Args:
         app: what answers them.
@@ -67,10 +69,15 @@ class RequestMetrics:
 
         try:
             await self._app(scope, receive, note_status)
+        except Exception:  # what answers it stands outside of this
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            raise
         finally:
+            seconds = time.perf_counter() - began
             method = scope["method"] if scope["method"] in METHODS else OTHER
             route = getattr(scope.get("route"), "path", OTHER)
-            REQUEST_SECONDS.labels(method, route, status).observe(time.perf_counter() - began)
+            REQUEST_SECONDS.labels(method, route, status).observe(seconds)
+            log_request(scope, status, seconds, is_watcher=route in WATCHERS)
 
 
 class ActorMetrics(Collector):

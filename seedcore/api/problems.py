@@ -1,6 +1,5 @@
 """Errors as `application/problem+json` (RFC 9457), one shape for all of them."""
 
-import logging
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -9,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from seedcore.api.access_log import note_problem
 from seedcore.errors import (
     ActorNotFoundError,
     ActorUnavailableError,
@@ -24,8 +24,6 @@ from seedcore.errors import (
     StoreUnavailableError,
     ValueTooLargeError,
 )
-
-logger = logging.getLogger(__name__)
 
 MAX_ERRORS: Final = 20  # of a bad request that are told; there may be one for each of 100,000 items
 MEDIA_TYPE: Final = "application/problem+json"
@@ -83,8 +81,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(SeedCoreError)
     async def _of_ours(request: Request, error: SeedCoreError) -> JSONResponse:
         status = STATUSES.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            logger.error("%s %s: %s", request.method, request.url.path, error)
+        note_problem(request, str(error))
         return problem(status, str(error))
 
     @app.exception_handler(RequestValidationError)

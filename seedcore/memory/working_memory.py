@@ -106,7 +106,11 @@ class MwManager:
 
     def _say_ready(self) -> None:
         self._is_ready = True
-        logger.info("✅ MwManager for organ='%s' ready", self.organ_id)
+        logger.info("✅ MwManager for organ='%s' ready", self.organ_id, extra=self._log_fields())
+
+    def _log_fields(self, **more: Any) -> dict[str, Any]:
+        """For `LOG_FORMAT=json`."""
+        return {"organ": self.organ_id, "namespace": self._settings.ray_namespace, **more}
 
     # One item
 
@@ -341,11 +345,19 @@ class MwManager:
 
     def _count_misses(self, item_ids: list[str]) -> None:
         if item_ids:
+            self._log_misses(item_ids)
             self._misses.write("record", item_ids)
 
     async def _count_misses_async(self, item_ids: list[str]) -> None:
         if item_ids:
+            self._log_misses(item_ids)
             await self._misses.write_async("record", item_ids)
+
+    def _log_misses(self, item_ids: list[str]) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            for item_id in item_ids:
+                fields = self._log_fields(item=item_id)
+                logger.debug("organ %r asked for %r, which is not there", self.organ_id, item_id, extra=fields)
 
     # Checks and encoding
 

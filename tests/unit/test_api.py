@@ -417,6 +417,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
     errors.ActorNotFoundError: 503,
     errors.ActorUnavailableError: 503,
     errors.BootstrapError: 503,
+    errors.InvalidSingletonError: 500,
     errors.ActorFailedError: 500,
     errors.BlockingCallError: 500,
     errors.InvalidKeyError: 422,
