@@ -206,7 +206,7 @@ def test_arrays_come_back_equal(organ: Any, item_id: str, megabytes: int) -> Non
     organ.delete_item(item_id)
 
 
-@pytest.mark.parametrize("value", [object(), print, type, np.array([object()]), open, iter([])], ids=repr)
+@pytest.mark.parametrize("value", [object(), print, type, np.array([object()]), open, iter([])], ids=type)
 def test_what_is_not_data_is_refused(organ: Any, item_id: str, value: Any) -> None:
     organ.set_item(item_id, "before")
     with pytest.raises(InvalidValueError):
