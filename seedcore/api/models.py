@@ -188,5 +188,5 @@ class Status(Actors):
     dashboard_port: int
     nodes: list[NodeOut]
     nodes_reason: str = Field(description="why the nodes are not known, if they are not")
-    hot_items: list[HotItemOut]
+    hot_items: list[HotItemOut] | None = Field(description="null while their actor does not answer")
     requests: int = Field(description="that this process has answered, health checks and this page's own aside")

@@ -66,11 +66,11 @@ async def _nodes(settings: Settings) -> tuple[list[NodeOut], str]:
     return [NodeOut(**asdict(node)) for node in nodes], ""
 
 
-async def _hot_items(settings: Settings) -> list[HotItemOut]:
-    """The most missed items; none while their actor does not answer, which the actors' list says."""
+async def _hot_items(settings: Settings) -> list[HotItemOut] | None:
+    """The most missed items; None while their actor does not answer, which the actors' list says."""
     if actor_client(settings.miss_tracker_actor_name, settings).known_handle is None:
-        return []  # to look for it may take long
+        return None  # to look for it may take long
     try:
         return await asyncio.wait_for(hot_items(HOT_ITEMS), TIMEOUT_S)
     except (SeedCoreError, RayError, TimeoutError):
-        return []
+        return None

@@ -118,6 +118,7 @@ async def test_the_status_without_a_head_says_what_is_wrong(api: httpx.AsyncClie
     assert [actor["running"] for actor in status["actors"]] == [False] * len(singletons(load_settings()))
     assert status["nodes"] == []
     assert status["nodes_reason"]
+    assert status["hot_items"] is None
 
 
 async def test_metrics_without_a_head_say_that_no_actor_is_up(api: httpx.AsyncClient) -> None:

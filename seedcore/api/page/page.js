@@ -4,35 +4,58 @@
 
 const POLL_MS = 2000;
 const TIMEOUT_MS = 10000;
-const SAMPLES = 150; // of five minutes
-const WIDTH = 300, HEIGHT = 80;
+const SPAN_S = 300; // of the plots
+const RATIO_SPAN_S = 10; // of one hit ratio: actors hear of hits a little later than of misses
+const UNKNOWN = { ratio: null, rate: null, items: null, bytes: null };
+const WIDTH = 300, HEIGHT = 80, MARGIN = 4;
+const MAX_CHARACTERS = 100000; // of a value; a browser shows more only slowly
 
 const byId = (id) => document.getElementById(id);
-const reads = [], requests = [];
-let before = null;
+const samples = []; // what the plots show; null where it is not known
+const polls = []; // the counters of the last ones
+let answeredAt = null;
+let lookUps = 0;
 
-async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail ?? `${answer.status} ${answer.statusText}`);
+async function ask(path, options = {}, reviver = undefined) {
+  let answer, text;
+  try {
+    answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...options });
+    text = await answer.text();
+  } catch (error) {
+    throw new Error(error.name === "TimeoutError" ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection");
+  }
+  const status = `it answers ${answer.status} ${answer.statusText}`;
+  let body;
+  try {
+    body = JSON.parse(text, reviver);
+  } catch {
+    throw new Error(status);
+  }
+  if (!answer.ok) throw new Error(body.detail ?? status);
   return body;
 }
 
-function element(tag, text, className) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
+// Changes nothing that stays as it is: a selection stays, and a screen reader says only what is new.
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
-function row(cells) {
-  const made = document.createElement("tr");
-  cells.forEach(([text, className], position) => {
-    const cell = element(position ? "td" : "th", text, className);
-    if (!position) cell.scope = "row";
-    made.append(cell);
+function fillTable(body, rows) {
+  while (body.rows.length > rows.length) body.deleteRow(-1);
+  rows.forEach((cells, at) => {
+    const row = body.rows[at] ?? body.insertRow();
+    cells.forEach(([text, className = ""], position) => {
+      const cell = row.cells[position] ?? row.appendChild(document.createElement(position ? "td" : "th"));
+      if (!position) cell.scope = "row";
+      setText(cell, text);
+      cell.className = className;
+    });
   });
-  return made;
+}
+
+function fillList(list, texts) {
+  while (list.children.length > texts.length) list.lastChild.remove();
+  texts.forEach((text, at) => setText(list.children[at] ?? list.appendChild(document.createElement("li")), text));
 }
 
 function duration(seconds) {
@@ -42,121 +65,206 @@ function duration(seconds) {
   return `${Math.floor(seconds / size)} ${name}`;
 }
 
-const number = (value) => (value === undefined || value === null ? "" : Number(value).toLocaleString("en"));
+// What an actor's stats() says is its own affair; only numbers are shown as numbers.
+const number = (value) => (typeof value === "number" ? value.toLocaleString("en") : "");
+const shortId = (id) => id.slice(0, 8);
+const listed = (words) => new Intl.ListFormat("en").format(words);
 
 function actorRow(actor) {
   const code = actor.code;
-  return row([
+  return [
     [`${actor.name} (${actor.class_name})`],
     actor.running ? ["running", "good"] : ["not running", "bad"],
-    [actor.node_ip ?? ""],
-    [actor.pid ?? ""],
+    [actor.node_id ? `${actor.node_ip} (${shortId(actor.node_id)})` : ""],
+    [String(actor.pid ?? "")],
     [duration(actor.uptime_s)],
-    [actor.restarts ?? ""],
+    [String(actor.restarts ?? "")],
     code ? [code.stale ? `${code.running}, older than the disk` : code.running, code.stale ? "bad" : ""] : [""],
     [number(actor.stats?.items)],
     [number(actor.stats?.bytes)],
-  ]);
+  ];
 }
 
 function nodeRow(node) {
-  const resources = Object.entries(node.resources).map(([name, amount]) => `${name} ${number(amount)}`).join(", ");
-  return row([[node.node_id.slice(0, 8)], [node.address], node.alive ? ["alive", "good"] : ["dead", "bad"], [resources]]);
+  const resources = Object.entries(node.resources)
+    .filter(([name]) => !name.startsWith("node:")) // Ray's own marks, one for each address
+    .map(([name, amount]) => `${name} ${name.endsWith("memory") ? `${number(Math.round(amount / 2 ** 20))} MiB` : number(amount)}`)
+    .sort(); // Ray's own order changes
+  // Ray goes on listing a node that was replaced, so a dead one alone is nothing to worry about.
+  return [[shortId(node.node_id)], [node.address], node.alive ? ["alive", "good"] : ["dead"], [resources.join(", ")]];
 }
 
 function problemsOf(status) {
+  const notRunning = new Map(); // names by reason; one cause often stops all of them
   const problems = [];
   for (const actor of status.actors) {
-    if (!actor.running) problems.push(`${actor.name} is not running: ${actor.reason}`);
+    if (!actor.running) notRunning.set(actor.reason, [...(notRunning.get(actor.reason) ?? []), actor.name]);
     else if (actor.reason) problems.push(`${actor.name}: ${actor.reason}`);
     if (actor.code?.stale) {
-      problems.push(`${actor.name} runs older code than is on the disk (${actor.code.changed.join(", ")}): make reload-actors`);
+      problems.push(`${actor.name} runs older code than is on the disk (${actor.code.changed.join(", ")}): \`make reload-actors\``);
     }
   }
-  if (status.code.stale) problems.push(`the API runs older code than is on the disk: make restart`);
+  for (const [reason, names] of notRunning) {
+    problems.push(`${listed(names)} ${names.length > 1 ? "are" : "is"} not running: ${reason}`);
+  }
+  if (status.code.stale) problems.push("the API runs older code than is on the disk: `make restart`");
   if (status.nodes_reason) problems.push(`the Ray nodes are not known: ${status.nodes_reason}`);
   return problems;
 }
 
-function say(text, isGood) {
-  const state = byId("state");
-  if (state.textContent !== text) state.textContent = text; // else a screen reader would say it each time
-  state.className = isGood ? "good" : "bad";
+function say(summary, problems = [], remedy = "") {
+  const isGood = !problems.length && !remedy;
+  setText(byId("summary"), summary);
+  byId("summary").className = isGood ? "good" : "bad";
+  fillList(byId("problems"), problems);
+  setText(byId("remedy"), remedy);
+  document.title = isGood ? "SeedCore" : `${summary} – SeedCore`;
 }
 
 function sum(actors, name) {
-  return actors.reduce((total, actor) => total + (actor.stats?.[name] ?? 0), 0);
+  return actors.reduce((total, actor) => total + (Number(actor.stats?.[name]) || 0), 0);
 }
 
-function addSample(status) {
-  const now = {
+function counters(status) {
+  const stores = status.actors.filter((actor) => typeof actor.stats?.bytes === "number");
+  return {
     at: performance.now() / 1000,
+    // Without one of them the sums would jump, and so would all that is made of them.
+    areKnown: status.actors.every((actor) => actor.running && !actor.reason),
     hits: sum(status.actors, "hits"),
     misses: status.actors.find((actor) => actor.class_name === "MissTracker")?.stats?.misses ?? 0,
     requests: status.requests,
+    items: sum(stores, "items"),
+    bytes: sum(stores, "bytes"),
   };
-  if (before && now.at > before.at) {
-    // A restarted process counts from 0 again.
-    const hits = Math.max(0, now.hits - before.hits), misses = Math.max(0, now.misses - before.misses);
-    if (hits + misses > 0) reads.push(hits / (hits + misses));
-    requests.push(Math.max(0, now.requests - before.requests) / (now.at - before.at));
-    reads.splice(0, reads.length - SAMPLES);
-    requests.splice(0, requests.length - SAMPLES);
-  }
-  before = now;
 }
 
-function draw(svg, samples, most) {
-  const points = samples.map((sample, position) => {
-    const x = samples.length > 1 ? (position / (samples.length - 1)) * WIDTH : WIDTH;
-    return `${x.toFixed(1)},${(HEIGHT - 4 - (sample / most) * (HEIGHT - 8)).toFixed(1)}`;
-  });
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-  line.setAttribute("points", points.join(" "));
-  svg.replaceChildren(line);
+function addSample(status) {
+  const now = counters(status), before = polls.at(-1);
+  const sample = { at: now.at, ...UNKNOWN };
+  // A restarted process counts from 0 again.
+  if (before && now.requests >= before.requests) sample.rate = (now.requests - before.requests) / (now.at - before.at);
+  if (now.areKnown) {
+    Object.assign(sample, { items: now.items, bytes: now.bytes });
+    const since = polls.find((poll) => poll.areKnown && poll.at >= now.at - RATIO_SPAN_S) ?? now;
+    const hits = Math.max(0, now.hits - since.hits), misses = Math.max(0, now.misses - since.misses);
+    if (hits + misses > 0) sample.ratio = hits / (hits + misses);
+  }
+  polls.push(now);
+  while (polls[0].at < now.at - RATIO_SPAN_S) polls.shift();
+  samples.push(sample);
+}
+
+function draw(name, most, describe) {
+  const now = performance.now() / 1000;
+  const known = samples.filter((sample) => sample[name] !== null);
+  let path = "", isDown = false;
+  for (const sample of samples) {
+    if (sample[name] !== null) {
+      const x = WIDTH * (1 - (now - sample.at) / SPAN_S);
+      const y = HEIGHT - MARGIN - (sample[name] / most(known)) * (HEIGHT - 2 * MARGIN);
+      path += `${isDown ? "L" : "M"}${x.toFixed(1)},${y.toFixed(1)}${isDown ? "" : "h0"}`; // a lone one is a dot
+    }
+    isDown = sample[name] !== null;
+  }
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path);
+  byId(name).replaceChildren(line);
+  if (known.length) setText(byId(`${name}-now`), describe(known.at(-1)[name], most(known)));
 }
 
 function showPlots() {
-  if (reads.length) byId("ratio-now").textContent = `${Math.round(reads.at(-1) * 100)} %`;
-  if (requests.length) byId("requests-now").textContent = `${requests.at(-1).toFixed(1)} a second`;
-  draw(byId("ratio"), reads, 1);
-  draw(byId("requests"), requests, Math.max(1, ...requests));
+  while (samples.length && samples[0].at < performance.now() / 1000 - SPAN_S) samples.shift();
+  const highest = (name) => (known) => Math.max(1, ...known.map((sample) => sample[name])); // of the plot, at its top
+  draw("ratio", () => 1, (ratio) => `${Math.round(ratio * 100)} %`);
+  draw("rate", highest("rate"), (rate, most) => `${rate.toFixed(1)}/s, highest ${most.toFixed(1)}/s`);
+  draw("items", highest("items"), (items) => number(items));
+  draw("bytes", highest("bytes"), (bytes) => number(bytes));
+}
+
+function showHot(items) {
+  byId("hot-table").hidden = !items?.length;
+  byId("no-hot").hidden = Boolean(items?.length);
+  setText(byId("no-hot"), items ? "nothing was asked for in vain yet" : "not known: their actor does not answer");
+  fillTable(byId("hot"), (items ?? []).map((item) => [[item.item_id], [number(item.misses)]]));
 }
 
 function show(status) {
-  byId("namespace").textContent = status.namespace;
-  byId("address").textContent = status.ray_address;
+  answeredAt = new Date();
+  document.body.classList.remove("lost");
+  setText(byId("namespace"), status.namespace);
+  setText(byId("address"), status.ray_address);
+  setText(byId("code"), status.code.running);
   byId("dashboard").href = `${location.protocol}//${location.hostname}:${status.dashboard_port}/`;
-  byId("actors").replaceChildren(...status.actors.map(actorRow));
-  byId("nodes").replaceChildren(...status.nodes.map(nodeRow));
-  const hot = status.hot_items.map((item) => element("li", `${item.item_id}: ${number(item.misses)}`));
-  byId("hot").replaceChildren(...(hot.length ? hot : [element("li", "nothing was asked for in vain yet")]));
-  const problems = problemsOf(status);
-  byId("problems").replaceChildren(...problems.map((problem) => element("li", problem, "bad")));
-  say(problems.length ? `${problems.length} of the things below need you` : "Everything works", !problems.length);
+  fillTable(byId("actors"), status.actors.map(actorRow));
+  fillTable(byId("nodes"), status.nodes.map(nodeRow));
+  showHot(status.hot_items);
+  const problems = problemsOf(status), count = problems.length;
+  if (count) say(`${count} ${count > 1 ? "things are" : "thing is"} wrong`, problems, "`make doctor` looks for the cause and says what to do.");
+  else say("Everything works");
   addSample(status);
   showPlots();
 }
 
+function showLost(error) {
+  document.body.classList.add("lost");
+  const since = answeredAt ? `All below is from ${answeredAt.toLocaleTimeString()}.` : "Nothing is known yet.";
+  const remedy = "`make ps` shows whether it runs, `make logs S=seedcore-api` why not.";
+  say(`Lost the API: ${error.message}`, [], `${since} ${remedy}`);
+  polls.length = 0;
+  samples.push({ at: performance.now() / 1000, ...UNKNOWN });
+}
+
 async function poll() {
+  let status;
   try {
-    show(await ask("/status"));
+    status = await ask("/status");
   } catch (error) {
-    say(`The API does not answer (${error.message}). What is below is from before. See make ps.`, false);
+    showLost(error);
   }
   setTimeout(poll, POLL_MS);
+  if (status) show(status);
+}
+
+// As the API sent it: a JavaScript number has 53 bits, an item's may have more.
+const exactly = (key, value, context) =>
+  typeof value === "number" && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+
+async function find(organ, item) {
+  // In a path a browser would take these for something else.
+  if (/^\.{1,2}$|\//.test(organ)) throw new Error(`an organ "${organ}" can be asked for from Python only`);
+  const items = organ ? `/organs/${encodeURIComponent(organ)}/items` : "/shared-items";
+  // Not a get of its path, for the same reason.
+  const query = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ item_ids: [item] }) };
+  const [found] = (await ask(`${items}/query`, query, exactly)).items;
+  return found;
 }
 
 async function lookUp(event) {
   event.preventDefault();
-  const form = new FormData(event.target);
-  const organ = form.get("organ").trim(), item = encodeURIComponent(form.get("item"));
-  const path = organ ? `/organs/${encodeURIComponent(organ)}/items/${item}` : `/shared-items/${item}`;
+  const form = new FormData(event.target), organ = form.get("organ"), item = form.get("item");
+  const mine = ++lookUps;
+  let said, value = "";
   try {
-    byId("found").textContent = JSON.stringify(await ask(path), null, 2);
+    const found = await find(organ, item);
+    if (found) {
+      said = found.source === "shared" ? `"${item}" is a shared item.` : `"${item}" is an item of ${organ}.`;
+      value = JSON.stringify(found.value, null, 2);
+    } else {
+      said = organ ? `"${item}" is neither an item of ${organ} nor a shared one.` : `"${item}" is not a shared item.`;
+      said += " The miss was counted.";
+    }
   } catch (error) {
-    byId("found").textContent = error.message;
+    said = `Not looked up: ${error.message}`;
   }
+  if (mine !== lookUps) return; // a later one was asked meanwhile
+  if (value.length > MAX_CHARACTERS) {
+    said += ` The first ${number(MAX_CHARACTERS)} of its ${number(value.length)} characters:`;
+    value = value.slice(0, MAX_CHARACTERS);
+  }
+  byId("found").textContent = said;
+  byId("value").textContent = value;
+  byId("value").hidden = !value;
 }
 
 byId("look").addEventListener("submit", lookUp);
