@@ -11,7 +11,8 @@ import httpx
 
 from tests.faults.journal import Journal, Operation, Record, Verdict, judge, read_ends, read_journal, read_journals
 from tests.faults.load import PROCESSES, STOP, HttpTarget, all_clients, look_at_the_end, missed_item
-from tests.faults.stack import JOURNALS, FaultStack, run_in
+from tests.faults.stack import JOURNALS, FaultStack
+from tests.stack.containers import run_in
 from tests.waiting import wait_until
 
 CALM_S: Final = 2.0  # of load before the fault, and of good answers after it

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from docker.models.containers import Container
 
 from seedcore.settings import PROJECT_ROOT
 from tests.faults.small_disk import SmallDisk
+from tests.stack.containers import kill_for_good, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
@@ -24,13 +24,6 @@ HEAD: Final = "ray-head"
 WORKER: Final = "ray-worker"
 API: Final = "seedcore-api"
 SINGLETONS: Final = ("mw", "shared_cache", "miss_tracker")
-KILL_FOR_GOOD: Final = """
-import ray
-from seedcore.cluster import connect
-from seedcore.settings import load_settings
-connect()
-ray.kill(ray.get_actor({name!r}, namespace=load_settings().ray_namespace))
-"""
 CHECKPOINT: Final = "import sqlite3; sqlite3.connect({path!r}).execute('PRAGMA wal_checkpoint(TRUNCATE)')"
 STATE: Final = "/state/seedcore-dev"  # in the workers
 JOURNALS: Final = "/journals"  # in the load's container
@@ -106,7 +99,7 @@ class FaultStack:
 
     def kill_for_good(self, name: str) -> None:
         """`ray.kill` of a singleton, after which Ray does not restart it."""
-        self.in_api(KILL_FOR_GOOD.format(name=name))
+        kill_for_good(self.container(API), name)
 
     def kill_process(self, service: str, command: str) -> None:
         """SIGKILL to a process inside a container, by the name of its program."""
@@ -281,13 +274,6 @@ def host_pids(container: Container) -> list[int]:
     table = container.top()
     column = table["Titles"].index("PID")
     return [int(row[column]) for row in table["Processes"]]
-
-
-def run_in(container: Container, *command: str) -> str:
-    """The output of a command in a container; it must succeed."""
-    code, output = container.exec_run(list(command))
-    assert code == 0, f"{shlex.join(command)} in {container.name}: {output.decode()}"
-    return str(output.decode())
 
 
 def host_pid(container: Container, pid: int) -> int:

@@ -19,7 +19,8 @@ from docker.models.containers import Container
 from tests.faults.catalogue import ACTOR_S, API_S, WORKER_S
 from tests.faults.harness import under_load
 from tests.faults.report import Report
-from tests.faults.stack import API, WORKER, FaultStack, health, run_in
+from tests.faults.stack import API, WORKER, FaultStack, health
+from tests.stack.containers import run_in
 from tests.waiting import wait_until
 
 CONNECTIONS: Final = 1000

@@ -6,6 +6,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from tests.stack.containers import containers, only, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
@@ -13,26 +14,6 @@ LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
 STORE_FROM_THE_FUTURE = (
     "import sqlite3; sqlite3.connect('/state/seedcore-dev/mw.sqlite3').execute('PRAGMA user_version = 999')"
 )
-
-
-def containers(engine: docker.DockerClient, project: Project, service: str) -> list[Container]:
-    """All containers of a service, also those that have ended."""
-    labels = [f"com.docker.compose.project={project.name}", f"com.docker.compose.service={service}"]
-    found: list[Container] = engine.containers.list(all=True, filters={"label": labels})
-    return found
-
-
-def only(engine: docker.DockerClient, project: Project, service: str) -> Container:
-    """The one container of a service."""
-    (container,) = containers(engine, project, service)
-    return container
-
-
-def in_container(container: Container, *command: str) -> str:
-    """The output of a command in the container; it must succeed."""
-    code, output = container.exec_run(list(command))
-    assert code == 0, output.decode()
-    return str(output.decode())
 
 
 KILL_RAY_CLIENT = """
@@ -61,8 +42,8 @@ time.sleep(3)
 def test_healthy_and_not_root(engine: docker.DockerClient, docker_stack: Project, service: str) -> None:
     container = only(engine, docker_stack, service)
     assert container.attrs["State"]["Health"]["Status"] == "healthy"
-    assert in_container(container, "id", "-u").strip() not in ("", "0")
-    status = in_container(container, "cat", "/proc/1/status")
+    assert run_in(container, "id", "-u").strip() not in ("", "0")
+    status = run_in(container, "cat", "/proc/1/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
     code, _ = container.exec_run(["touch", "/app/seedcore/written"])
@@ -80,7 +61,7 @@ def test_bootstrap_ended_before_the_api_started(engine: docker.DockerClient, doc
 
 def test_no_secret_in_image_or_environment(engine: docker.DockerClient, docker_stack: Project) -> None:
     token = docker_stack.token
-    assert in_container(only(engine, docker_stack, "ray-head"), "cat", "/run/secrets/ray_auth_token") == token
+    assert run_in(only(engine, docker_stack, "ray-head"), "cat", "/run/secrets/ray_auth_token") == token
     for service in LONG_RUNNING:
         attributes = only(engine, docker_stack, service).attrs
         assert token not in str(attributes["Config"]["Env"])
@@ -91,7 +72,7 @@ def test_no_secret_in_image_or_environment(engine: docker.DockerClient, docker_s
 
 @pytest.mark.parametrize("service", ["ray-head", "seedcore-api"])
 def test_monitor_works_in_the_container(engine: docker.DockerClient, docker_stack: Project, service: str) -> None:
-    output = in_container(only(engine, docker_stack, service), "python", "-m", "scripts.monitor_actors")
+    output = run_in(only(engine, docker_stack, service), "python", "-m", "scripts.monitor_actors")
     assert "🎭 MwStore: ✅ Running" in output
 
 
@@ -100,7 +81,7 @@ def test_what_a_task_prints_reaches_its_driver(
     engine: docker.DockerClient, docker_stack: Project, address: str
 ) -> None:
     api = only(engine, docker_stack, "seedcore-api")
-    assert "printed by a task" in in_container(api, "python", "-c", TASK_THAT_PRINTS, address)
+    assert "printed by a task" in run_in(api, "python", "-c", TASK_THAT_PRINTS, address)
 
 
 def test_nothing_runs_that_nobody_needs(engine: docker.DockerClient, docker_stack: Project) -> None:
@@ -116,7 +97,7 @@ def test_nothing_runs_that_nobody_needs(engine: docker.DockerClient, docker_stac
 def test_a_node_ends_with_any_of_its_processes(engine: docker.DockerClient, docker_stack: Project) -> None:
     head = only(engine, docker_stack, "ray-head")
     before = head.attrs["RestartCount"]
-    in_container(head, "python", "-c", KILL_RAY_CLIENT)
+    run_in(head, "python", "-c", KILL_RAY_CLIENT)
     wait_until(lambda: _reloaded(head)["RestartCount"] == before + 1)
     wait_until(lambda: _health(head) == "healthy")
     docker_stack.wait_until_ready()
