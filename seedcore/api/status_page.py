@@ -10,11 +10,10 @@ from ray.exceptions import RayError
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from seedcore.actor_client import actor_client
 from seedcore.api.health import actors
 from seedcore.api.items import hot_items
 from seedcore.api.metrics import requests_so_far
-from seedcore.api.models import HotItemOut, NodeOut, Status
+from seedcore.api.models import Actors, HotItemOut, NodeOut, Status
 from seedcore.cluster import in_thread
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.settings import Settings, load_settings
@@ -45,14 +44,14 @@ async def page() -> FileResponse:
 async def status() -> Status:
     """All that the page shows: the actors, the Ray nodes, the most missed items, and the requests so far."""
     settings = load_settings()
-    found, (nodes, reason), hot = await asyncio.gather(actors(), _nodes(settings), _hot_items(settings))
+    found, (nodes, reason) = await asyncio.gather(actors(), _nodes(settings))
     return Status(
         **found.model_dump(),
         ray_address=settings.ray_address,
         dashboard_port=settings.dashboard_port,
         nodes=nodes,
         nodes_reason=reason,
-        hot_items=hot,
+        hot_items=await _hot_items(settings, found),
         requests=requests_so_far(),
     )
 
@@ -66,9 +65,9 @@ async def _nodes(settings: Settings) -> tuple[list[NodeOut], str]:
     return [NodeOut(**asdict(node)) for node in nodes], ""
 
 
-async def _hot_items(settings: Settings) -> list[HotItemOut] | None:
-    """The most missed items; None while their actor does not answer, which the actors' list says."""
-    if actor_client(settings.miss_tracker_actor_name, settings).known_handle is None:
+async def _hot_items(settings: Settings, found: Actors) -> list[HotItemOut] | None:
+    """The most missed items; None while their actor does not answer."""
+    if not any(actor.running for actor in found.actors if actor.name == settings.miss_tracker_actor_name):
         return None  # to look for it may take long
     try:
         return await asyncio.wait_for(hot_items(HOT_ITEMS), TIMEOUT_S)

@@ -4,6 +4,7 @@
 
 const POLL_MS = 2000;
 const TIMEOUT_MS = 10000;
+const LOOK_UP_TIMEOUT_MS = 70000; // above CALL_DEADLINE_S, so that the API's own explanation arrives
 const SPAN_S = 300; // of the plots
 const RATIO_SPAN_S = 10; // of one hit ratio: actors hear of hits a little later than of misses
 const UNKNOWN = { ratio: null, rate: null, items: null, bytes: null };
@@ -16,13 +17,13 @@ const polls = []; // the counters of the last ones
 let answeredAt = null;
 let lookUps = 0;
 
-async function ask(path, options = {}, reviver = undefined) {
+async function ask(path, { timeoutMs = TIMEOUT_MS, reviver, ...options } = {}) {
   let answer, text;
   try {
-    answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS), ...options });
+    answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(timeoutMs), ...options });
     text = await answer.text();
   } catch (error) {
-    throw new Error(error.name === "TimeoutError" ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection");
+    throw new Error(error.name === "TimeoutError" ? `no answer within ${timeoutMs / 1000} s` : "no connection");
   }
   const status = `it answers ${answer.status} ${answer.statusText}`;
   let body;
@@ -235,9 +236,20 @@ async function find(organ, item) {
   if (/^\.{1,2}$|\//.test(organ)) throw new Error(`an organ "${organ}" can be asked for from Python only`);
   const items = organ ? `/organs/${encodeURIComponent(organ)}/items` : "/shared-items";
   // Not a get of its path, for the same reason.
-  const query = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ item_ids: [item] }) };
-  const [found] = (await ask(`${items}/query`, query, exactly)).items;
-  return found;
+  const answer = await ask(`${items}/query`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ item_ids: [item] }),
+    timeoutMs: LOOK_UP_TIMEOUT_MS,
+    reviver: exactly,
+  });
+  return answer.items[0];
+}
+
+function showFound(said, value) {
+  byId("found").textContent = said;
+  byId("value").textContent = value;
+  byId("value").hidden = !value;
 }
 
 async function lookUp(event) {
@@ -245,6 +257,7 @@ async function lookUp(event) {
   const form = new FormData(event.target), organ = form.get("organ"), item = form.get("item");
   const mine = ++lookUps;
   let said, value = "";
+  showFound("Looking it up…", "");
   try {
     const found = await find(organ, item);
     if (found) {
@@ -262,9 +275,7 @@ async function lookUp(event) {
     said += ` The first ${number(MAX_CHARACTERS)} of its ${number(value.length)} characters:`;
     value = value.slice(0, MAX_CHARACTERS);
   }
-  byId("found").textContent = said;
-  byId("value").textContent = value;
-  byId("value").hidden = !value;
+  showFound(said, value);
 }
 
 byId("look").addEventListener("submit", lookUp);
