@@ -1,5 +1,6 @@
 """A copy of the project with a stack of its own: own folder, own Compose project, own ports."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.waiting import wait_until
 AGENTS: Final = 3  # head and workers that a test may start
 MAKE_TIMEOUT_S: Final = 280.0
 HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
+DOCTORS_CHECKS: Final = 10  # at least
 OF_MAKE_TEST: Final = frozenset({"MAKELEVEL", "ARGS"})  # else a make in a test takes itself for a part of it
 
 
@@ -66,6 +68,16 @@ class Project:
         done = self.run("make", verb, *arguments, **knobs)
         assert done.returncode == 0, f"make {verb} exited with {done.returncode}:\n{done.stdout}"
         return done.stdout
+
+    def doctor(self, **knobs: str) -> dict[str, str]:
+        """What `make doctor` says is wrong, by the title of its check."""
+        done = self.run("make", "doctor", "ARGS=--json", **knobs)
+        assert "Traceback" not in done.stdout, done.stdout
+        results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert len(results) > DOCTORS_CHECKS, done.stdout
+        failures = {result["title"]: result["detail"] for result in results if result["holds"] is False}
+        assert bool(done.returncode) is bool(failures)
+        return failures
 
     def put(self, organ_id: str, item_id: str, value: Any) -> None:
         """Write an organ's item through the API."""

@@ -164,6 +164,21 @@ def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
     assert "Traceback" not in failed.stdout
     assert all(api.status != "running" for api in containers(engine, docker_project, "seedcore-api"))
     assert "exited" in docker_project.run("make", "ps").stdout.lower()
+    failures = docker_project.doctor()
+    assert "schema version 999" in docker_project.make("logs", "S=bootstrap", "FOLLOW=0")
+    assert "go back to that version of the code" in failures["bootstrap's last run"]
+
+
+def test_doctor_names_a_service_that_is_paused(engine: docker.DockerClient, docker_stack: Project) -> None:
+    worker = only(engine, docker_stack, "ray-worker")
+    worker.pause()
+    try:
+        failures = docker_stack.doctor()
+    finally:
+        worker.unpause()
+    assert "ray-worker is paused: `docker compose unpause`" in failures["every service is well"]
+    assert "did not answer" in failures["every singleton answers"]
+    wait_until(lambda: docker_stack.doctor() == {})
 
 
 def _health(container: Container) -> str:

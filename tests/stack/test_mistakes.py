@@ -1,6 +1,5 @@
 """What a user can get wrong: one clear message each, a non-zero exit code, no traceback."""
 
-import json
 import os
 import socket
 import ssl
@@ -116,31 +115,22 @@ def test_base_image_not_available(any_project: Project) -> None:
     refused(any_project, "seedcore.invalid/none:1", "install_docker.sh", BASE_IMAGE="seedcore.invalid/none:1")
 
 
-def wrong(project: Project, **knobs: str) -> dict[str, str]:
-    """What doctor says is wrong, by the title of its check."""
-    done = project.run("make", "doctor", "ARGS=--json", **knobs)
-    assert "Traceback" not in done.stdout, done.stdout
-    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(results) > 10, done.stdout
-    return {result["title"]: result["detail"] for result in results if result["holds"] is False}
-
-
 def test_doctor_on_what_an_image_is_built_from(docker_project: Project, tmp_path: Path) -> None:
     none = {"SEEDCORE_IMAGE": "seedcore.invalid/none:1"}  # so that there is one to build
-    assert wrong(docker_project, **none) == {}
-    ((title, said),) = wrong(docker_project, **none, BASE_IMAGE="seedcore.invalid/none:1").items()
+    assert docker_project.doctor(**none) == {}
+    ((title, said),) = docker_project.doctor(**none, BASE_IMAGE="seedcore.invalid/none:1").items()
     assert title == "base image"
     assert "seedcore.invalid/none:1 (BASE_IMAGE) is not on this machine and cannot be pulled" in said
     assert "install_docker.sh" in said
 
     with intercepting_proxy(tmp_path) as proxy:
         behind = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "127.0.0.1", "SSL_CERT_FILE": ""}
-        ((title, said),) = wrong(docker_project, **none, **behind).items()
+        ((title, said),) = docker_project.doctor(**none, **behind).items()
     assert title == "pip in the build"
     assert "CERTIFICATE_VERIFY_FAILED" in said
     assert "Set EXTRA_CA_CERTS to its PEM file" in said
     gone = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "127.0.0.1"}
-    ((title, said),) = wrong(docker_project, **none, **gone).items()
+    ((title, said),) = docker_project.doctor(**none, **gone).items()
     assert title == "pip in the build"
     assert "it cannot download certifi: " in said
     assert "HTTPS_PROXY" in said

@@ -60,27 +60,26 @@ def test_doctor_finds_nothing_in_a_good_stack(stack: Project) -> None:
 
 
 def test_doctor_finds_what_is_wrong_inside(stack: Project) -> None:
-    def wrong(**knobs: str) -> dict[str, str]:
-        done = stack.run("make", "doctor", "ARGS=--json", **knobs)
-        assert "Traceback" not in done.stdout
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        found = {line["title"]: line["detail"] for line in lines if line["holds"] is False}
-        assert bool(done.returncode) is bool(found)
-        return found
-
-    assert wrong() == {}
-    ((title, said),) = wrong(LOOKUP_RETRIES="13").items()
+    assert stack.doctor() == {}
+    ((title, said),) = stack.doctor(LOOKUP_RETRIES="13").items()
     assert title == "the services run with the settings of .env"
     assert "seedcore-api was started with others. `make up` applies" in said
     lock = stack.folder / "requirements.lock"
     good, written = lock.read_text(), lock.stat()
     lock.write_text(re.sub(r"(?m)^tenacity==\S+", "tenacity==0.0.1", good))
-    ((title, said),) = wrong().items()
+    ((title, said),) = stack.doctor().items()
     lock.write_text(good)
     os.utime(lock, ns=(written.st_atime_ns, written.st_mtime_ns))  # else make installs everything anew
     assert title == "the services have the packages of the lock file"
     assert "tenacity " in said
     assert "instead of 0.0.1" in said
+    token = stack.token
+    (stack.folder / ".secrets/ray_auth_token").write_text("another")
+    ((title, said),) = stack.doctor().items()
+    (stack.folder / ".secrets/ray_auth_token").write_text(token)
+    assert title == "the services run with the settings of .env"
+    assert "`make up` applies" in said
+    assert stack.doctor() == {}
 
 
 def test_a_support_bundle_has_what_helps_and_no_secret(stack: Project) -> None:
@@ -191,14 +190,29 @@ def test_the_readmes_own_actor(stack: Project) -> None:
     (above, row) = re.findall(r"^```diff\n (.*?\n)\+(.*?\n)```", readme, re.DOTALL | re.MULTILINE)[0]
     (stack.folder / "seedcore/counter.py").write_text(code)
     table = stack.folder / "seedcore/singletons.py"
-    assert above in table.read_text()
-    with_row = table.read_text().replace(above, above + row)
+    without = table.read_text()
+    assert above in without
+    with_row = without.replace(above, above + row)
     with_import = with_row.replace("\nfrom seedcore.", "\nfrom seedcore.counter import Counter\nfrom seedcore.", 1)
+
+    before = stack.actors()
+    table.write_text(with_import.replace("Counter)", "Counter, {'step': 2})"))
+    refused = stack.run("make", "reload-actors")
+    assert refused.returncode != 0
+    assert "Counter does not take {'step': 2}: got an unexpected keyword argument 'step'" in refused.stdout
+    assert "(seedcore/singletons.py, line " in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert stack.actors() == before
+    stack.put("own", "item", "the API goes on")
+
     table.write_text(with_import)
+    stack.make("reload-actors")
     wait_until(lambda: "counter" in stack.api.get("/readyz").json()["actors"])
     stack.wait_until_ready()
     counter = next(actor for actor in stack.api.get("/actors").json()["actors"] if actor["name"] == "counter")
     assert counter["stats"] == {"count": 0}
+    assert 'seedcore_actor_count{actor="counter"} 0.0' in stack.api.get("/metrics").text
+    assert "counter" in {actor["name"] for actor in stack.api.get("/status").json()["actors"]}
     assert "🎭 Counter: ✅ Running" in stack.make("monitor")
     assert "counter=reused" in stack.make("bootstrap")
     assert "❌" not in stack.make("verify")

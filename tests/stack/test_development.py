@@ -1,0 +1,73 @@
+"""What works on the code while the stack runs: `docker compose watch`, and an editor inside of the API's container."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import docker
+import pytest
+
+from tests.stack.containers import only, run_in
+from tests.stack.project import Project
+from tests.waiting import wait_until
+
+EDITOR = ("-f", "compose.yaml", "-f", ".devcontainer/compose.yaml")
+REBUILD_DEADLINE_S = 240  # pip installs all of it again
+
+
+@pytest.fixture(scope="module")
+def project(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A running stack with an image of its own."""
+    name = "seedcore-test-development"
+    project = Project(tmp_path_factory.mktemp("development") / "seedcore", "docker", SEEDCORE_IMAGE=f"{name}:dev")
+    try:
+        project.make("up")
+        yield project
+    finally:
+        project.remove()
+        engine.images.remove(project.environment["SEEDCORE_IMAGE"], force=True)
+
+
+def test_an_editor_in_the_container_writes_code_that_is_live_at_once(
+    engine: docker.DockerClient, project: Project
+) -> None:
+    settings = (project.folder / ".devcontainer/devcontainer.json").read_text()
+    assert '"dockerComposeFile": ["../compose.yaml", "compose.yaml"]' in settings
+    assert '"service": "seedcore-api"' in settings
+    assert '"workspaceFolder": "/workspace"' in settings
+    for file in (project.folder / "seedcore/api").iterdir():
+        if file.is_file():
+            file.chmod(0o666)  # whoever made this checkout, the editor is the container's user
+    done = project.run("docker", "compose", *EDITOR, "up", "--detach", "--wait", "--no-build")
+    assert done.returncode == 0, done.stdout
+    api = only(engine, project, "seedcore-api")
+    models = "/workspace/seedcore/api/models.py"
+    run_in(api, "sh", "-c", f"touch $HOME/written && sed s/alive/edited/ {models} >/tmp/new && cat /tmp/new >{models}")
+    wait_until(lambda: project.api.get("/healthz").json() == {"status": "edited"})
+
+
+def test_watch_rebuilds_when_the_lock_file_changes(engine: docker.DockerClient, project: Project) -> None:
+    project.make("up")
+    project.put("watch", "kept", {"from": "before"})
+    services = ("ray-head", "ray-worker", "seedcore-api")
+    before = {only(engine, project, service).image.id for service in services}
+    assert len(before) == 1
+    command = ["docker", "compose", "watch", "--no-up"]
+    output: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    watch = subprocess.Popen(command, cwd=project.folder, env=project.environment, **output)
+    try:
+        assert watch.stdout is not None
+        assert any("Watch enabled" in line for line in watch.stdout)
+        with (project.folder / "requirements.lock").open("a") as lock:
+            lock.write("# changed\n")
+        assert any("successfully built" in line for line in watch.stdout)
+
+        def now() -> set[str]:
+            return {only(engine, project, service).image.id for service in services}
+
+        wait_until(lambda: len(now()) == 1 and now() != before, timeout_s=REBUILD_DEADLINE_S)
+        project.wait_until_ready()
+    finally:
+        watch.terminate()
+        watch.communicate()
+    assert project.get("watch", "kept") == {"from": "before"}
