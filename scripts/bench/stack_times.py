@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +38,8 @@ IDLE_S: Final = 20.0  # for which it is measured
 START: Final = "start of the stack"
 SAVE: Final = "saved code to live"
 RESTART: Final = "restart of the API to ready"
+RELOAD: Final = "all actors on new code"
+STALL: Final = "longest wait of a request meanwhile"
 REBUILD_CODE: Final = "image rebuilt after a change of the code"
 REBUILD_LOCK: Final = "image rebuilt after a change of the dependencies"
 MEMORY: Final = "idle memory of the stack, MiB"
@@ -115,6 +119,7 @@ def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str,
             figures = {IMAGE: _image_mb(checkout), **_idle(checkout.run("docker", "compose", "ps", "-q").split())}
             progress.advance(task)
             works = {SAVE: {SEEDCORE: _timing(lambda: _save(checkout))}}
+            works |= _reloads(checkout)
             progress.advance(task)
             works[RESTART] = _restarts(checkout, Path(name))
             progress.advance(task)
@@ -220,6 +225,39 @@ def _save(checkout: Checkout) -> float:
     _wait_until(lambda: checkout.api_version() == "0.1.0")
     checkout.wait_until_ready()
     return took
+
+
+def _reloads(checkout: Checkout) -> dict[str, dict[str, Timing]]:
+    """`make reload-actors ARGS=--all`, while one client sets and gets an item through the API without a pause."""
+    verb, waits = Timing(1), Timing(1)
+    with ThreadPoolExecutor(1) as client:
+        for _ in range(ROUNDS):
+            is_done = threading.Event()
+            longest = client.submit(_longest_wait, checkout.url, is_done)
+            began = time.perf_counter()
+            try:
+                checkout.run("make", "reload-actors", "ARGS=--all")
+                verb.seconds.append(time.perf_counter() - began)
+            finally:
+                is_done.set()
+            waits.seconds.append(longest.result())
+    return {RELOAD: {SEEDCORE: verb}, STALL: {SEEDCORE: waits}}
+
+
+def _longest_wait(url: str, is_done: threading.Event) -> float:
+    """Of any request until then.
+
+    Raises:
+        httpx.HTTPError: one failed.
+    """
+    longest = 0.0
+    with httpx.Client(base_url=url, timeout=DEADLINE_S) as client:
+        while not is_done.is_set():
+            for method, body in (("PUT", {"value": time.time_ns()}), ("GET", None)):
+                began = time.perf_counter()
+                client.request(method, "/organs/bench/items/reload", json=body).raise_for_status()
+                longest = max(longest, time.perf_counter() - began)
+    return longest
 
 
 def _rebuild(checkout: Checkout, changed: str) -> float:
