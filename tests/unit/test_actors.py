@@ -140,13 +140,14 @@ def test_a_number_of_hot_items_that_is_none_is_refused(number: Any) -> None:
 
 def test_many_writes_at_once_share_transactions_and_are_all_kept() -> None:
     store = MwStore("mw.sqlite3")
+    before = store.stats()["transactions"]
     with ThreadPoolExecutor(THREADS) as threads, store._writes._turn:  # so that all come while another one commits
-        written = [threads.submit(store.set_many, "one", {str(number): b"1"}) for number in range(200)]
+        written = [threads.submit(store.set_many, "one", {str(number): b"1"}) for number in range(THREADS)]
         wait_until(lambda: len(store._writes._waiting) == THREADS)
     for one in written:
         one.result()
-    assert len(store.get_many("one", [str(number) for number in range(200)])) == 200
-    assert (store.stats())["transactions"] < 100
+    assert len(store.get_many("one", [str(number) for number in range(THREADS)])) == THREADS
+    assert store.stats()["transactions"] - before <= 2  # theirs, and one that looks for what has expired
 
 
 def test_an_actor_whose_store_cannot_be_opened_is_not_born(state_dir: Path) -> None:

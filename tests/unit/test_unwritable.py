@@ -89,8 +89,9 @@ def test_a_disk_that_becomes_full_refuses_writes_as_full(path: Path) -> None:
 def test_a_store_without_permission_serves_reads_and_writes_again_once_it_may(
     path: Path, has_folder: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for folder in list(path.parents)[:3]:
-        folder.chmod(0o755)
+    for folder in path.parents:
+        if folder.stat().st_mode & 0o005 != 0o005:
+            folder.chmod(0o755)
     for file in path.parent.iterdir():
         file.chmod(0o644)
     path.parent.chmod(0o777 if has_folder else 0o755)
