@@ -43,7 +43,7 @@ def details(status: ActorStatus) -> str:
     ]
     for name, value in (status.stats or {}).items():
         if name != "started_at":
-            facts.append(f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}")
+            facts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
     facts += [status.reason] if status.reason else []
     facts += [f"⚠️ {staleness(process)}: `make reload-actors`"] if process.is_stale else []
     return f"{status.name}: " + ", ".join(facts)

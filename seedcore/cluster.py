@@ -39,6 +39,26 @@ GCS_PROBE: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 _connecting = threading.Lock()
 
 
+class _Retries:
+    """Counts, on any number of threads."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._counting = threading.Lock()
+
+    def count(self) -> None:
+        with self._counting:
+            self.number += 1
+
+
+_retries: Final = _Retries()
+
+
+def lookup_retries() -> int:
+    """How often this process looked an actor or the head up once more, since the try before had failed."""
+    return _retries.number
+
+
 def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
     """Make this process a driver of the cluster at `RAY_ADDRESS`, in `RAY_NAMESPACE`. Does nothing if it is one.
 
@@ -290,7 +310,8 @@ def in_thread(function: Callable[[], T]) -> Future[T]:
 
 
 def _retrying(settings: Settings, *errors: type[BaseException]) -> Iterable[Any]:
-    def log_retry(state: RetryCallState) -> None:
+    def note_retry(state: RetryCallState) -> None:
+        _retries.count()
         error = state.outcome.exception() if state.outcome else None
         logger.debug("try %d of %d failed: %s", state.attempt_number, settings.lookup_retries, error)
 
@@ -298,6 +319,6 @@ def _retrying(settings: Settings, *errors: type[BaseException]) -> Iterable[Any]
         retry=retry_if_exception_type(errors),
         stop=stop_after_attempt(settings.lookup_retries) | stop_after_delay(settings.lookup_deadline_s),
         wait=wait_fixed(settings.lookup_backoff_s),
-        before_sleep=log_retry,
+        before_sleep=note_retry,
         reraise=True,
     )

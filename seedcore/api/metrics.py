@@ -1,6 +1,5 @@
 """What Prometheus scrapes: the requests of this process, and what every singleton tells of itself."""
 
-import re
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -8,12 +7,14 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seedcore.actor_metrics import grows, metric_name, numbers_in
 from seedcore.api.access_log import log_request
 from seedcore.api.health import statuses_now
+from seedcore.cluster import lookup_retries
 from seedcore.status import ActorStatus
 
 router = APIRouter(tags=["health"])
@@ -23,13 +24,13 @@ OTHER: Final = "other"
 WATCHERS: Final = frozenset({"/readyz", "/metrics", "/status"})  # routes that are asked all the time by what watches
 BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0)
 
-REQUESTS: Final = CollectorRegistry()
+PROCESS: Final = CollectorRegistry()
 REQUEST_SECONDS: Final = Histogram(
     "seedcore_http_request_seconds",
     "Time to answer a request",
     ("method", "route", "status"),
     buckets=BUCKETS_S,
-    registry=REQUESTS,
+    registry=PROCESS,
 )
 
 
@@ -80,8 +81,21 @@ class RequestMetrics:
             log_request(scope, status, seconds, is_watcher=route in WATCHERS)
 
 
+class LookupMetrics(Collector):
+    """What looking up actors and the head took."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The counter."""
+        yield CounterMetricFamily(
+            "seedcore_lookup_retries", "Look-ups of an actor or the head that were tried once more", lookup_retries()
+        )
+
+
+PROCESS.register(LookupMetrics())
+
+
 class ActorMetrics(Collector):
-    """One gauge for each number that a singleton tells of itself, its own `stats()` included.
+    """One counter or gauge for each number that a singleton tells of itself, its own `stats()` included.
 
     Args:
         statuses: of all singletons.
@@ -91,14 +105,16 @@ class ActorMetrics(Collector):
         self._statuses = list(statuses)
 
     def collect(self) -> Iterable[Metric]:
-        """The gauges, each with a sample for each actor that has it."""
-        gauges: dict[str, GaugeMetricFamily] = {}
+        """The metrics, each with a sample for each actor that has it."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for status in self._statuses:
-            for name, value in _numbers(status).items():
-                metric = f"seedcore_actor_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}"
-                gauge = gauges.setdefault(metric, GaugeMetricFamily(metric, f"{name} of an actor", labels=["actor"]))
-                gauge.add_metric([status.name], value)
-        return gauges.values()
+            for number, value in _numbers(status).items():
+                name = metric_name(number)
+                if name not in families:
+                    family = CounterMetricFamily if grows(number) else GaugeMetricFamily
+                    families[name] = family(name, f"{number} of an actor", labels=["actor"])
+                families[name].add_metric([status.name], value)
+        return families.values()
 
 
 def _numbers(status: ActorStatus) -> dict[str, float]:
@@ -107,16 +123,12 @@ def _numbers(status: ActorStatus) -> dict[str, float]:
         found |= {"uptime_seconds": status.process.uptime_s, "stale_code": float(status.process.is_stale)}
     if status.restarts is not None:
         found["restarts"] = float(status.restarts)
-    return found | {
-        name: float(value)
-        for name, value in (status.stats or {}).items()
-        if isinstance(value, int | float) and name not in found
-    }
+    return numbers_in(status.stats or {}) | found
 
 
 @router.get("/metrics", response_class=Response)
 async def metrics() -> Response:
-    """Requests and actors, as Prometheus scrapes them."""
+    """Requests, look-ups and actors, as Prometheus scrapes them."""
     actors = CollectorRegistry()
     actors.register(ActorMetrics(await statuses_now(detailed=True)))
-    return Response(generate_latest(REQUESTS) + generate_latest(actors), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(PROCESS) + generate_latest(actors), media_type=CONTENT_TYPE_LATEST)

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from seedcore.errors import ActorFailedError, SeedCoreError, StoreDamagedError, StoreFencedError
@@ -36,6 +38,7 @@ class StoreActor:
         self.settings: Settings = load_settings()
         configure_logging(self.settings)
         self.started_at = time.time()
+        self._folder: Path
         self._writes: GroupCommit
         self._requests: RequestLog
 
@@ -102,6 +105,7 @@ class StoreActor:
 
     def owns(self, database: Database) -> None:
         """Take the database as the one that `write` writes to."""
+        self._folder = database.path.parent
         self._writes = GroupCommit(database)
         self._requests = RequestLog(database.now, lambda: database.epoch)
         logger.info("%s owns %s", type(self).__name__, database.path)
@@ -137,5 +141,15 @@ class StoreActor:
         os._exit(1)
 
     def process_stats(self) -> dict[str, float]:
-        """What all actors tell: transactions committed, and when this process took over, in seconds since the epoch."""
-        return {"transactions": self._writes.transactions, "started_at": self.started_at}
+        """What all actors tell: writes and the transactions that they shared since this process took over, at which
+        second since the epoch that was, and the room on the disk of the store.
+        """
+        disk = shutil.disk_usage(self._folder)
+        return {
+            "writes": self._writes.writes,
+            "refused_writes": self._writes.refused_writes,
+            "transactions": self._writes.transactions,
+            "started_at": self.started_at,
+            "disk_bytes": disk.total,
+            "disk_free_bytes": disk.free,
+        }

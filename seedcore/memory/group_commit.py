@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from seedcore.errors import StoreUnavailableError
 from seedcore.memory.database import Database
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ class GroupCommit:
         self._waiting: list[_Waiting] = []
         self._changing_waiting = threading.Lock()
         self.transactions = 0
+        self.writes = 0  # operations in them
+        self.refused_writes = 0  # as the file could not be written
 
     def run(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run the operation inside a transaction and return its result once that is committed.
@@ -71,9 +74,11 @@ class GroupCommit:
             with self._database.transaction() as connection:
                 results = [operation(connection) for operation in operations]
             self.transactions += 1
+            self.writes += len(operations)
         except BaseException as error:  # handed to the callers, most of which wait on other threads
             if len(operations) > 1:
                 return [self._commit([operation])[0] for operation in operations]
+            self.refused_writes += isinstance(error, StoreUnavailableError)
             return [_as_exception(error)]
         return results
 

@@ -270,9 +270,10 @@ async def test_metrics_of_every_actor(api: httpx.AsyncClient, organ: str, settin
     for row in singletons(settings):
         assert await metric(api, "seedcore_actor_up", actor=row.name) == 1
         assert await metric(api, "seedcore_actor_stale_code", actor=row.name) == 0
-    before = await metric(api, "seedcore_actor_items", actor="mw")
+    before = {name: await metric(api, f"seedcore_actor_{name}", actor="mw") for name in ("items", "writes_total")}
     await answered(api.put(f"{organ}/item", json={"value": 1}))
-    assert await metric(api, "seedcore_actor_items", actor="mw") == before + 1
+    assert await metric(api, "seedcore_actor_items", actor="mw") == before["items"] + 1
+    assert await metric(api, "seedcore_actor_writes_total", actor="mw") > before["writes_total"]
     assert await metric(api, "seedcore_actor_bytes", actor="mw") > 0
 
 

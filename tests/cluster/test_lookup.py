@@ -9,7 +9,7 @@ import ray
 from ray.actor import ActorHandle
 
 from seedcore.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache, get_singleton
-from seedcore.cluster import connect
+from seedcore.cluster import connect, lookup_retries
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.settings import Settings
 from tests.cluster.cluster import Cluster
@@ -29,8 +29,10 @@ def test_each_singleton_has_its_getter(
 
 def test_a_name_that_exists_nowhere(settings: Settings) -> None:
     name = f"nobody-{uuid4().hex[:8]}"
+    before = lookup_retries()
     with pytest.raises(ActorNotFoundError) as caught:
         get_singleton(name)
+    assert lookup_retries() - before == settings.lookup_retries - 1
     message = str(caught.value)
     assert f"Failed to look up actor with name '{name}' in namespace 'seedcore-dev'" in message
     assert f"tried {settings.lookup_retries} times" in message

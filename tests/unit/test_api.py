@@ -126,6 +126,7 @@ async def test_metrics_without_a_head_say_that_no_actor_is_up(api: httpx.AsyncCl
     assert answer.status_code == 200
     for row in singletons(load_settings()):
         assert f'seedcore_actor_up{{actor="{row.name}"}} 0.0' in answer.text
+    assert re.search(r"(?m)^seedcore_lookup_retries_total \d+\.0$", answer.text)
 
 
 async def test_the_document_describes_every_operation(api: httpx.AsyncClient) -> None:

@@ -98,7 +98,7 @@ def test_operations_that_wait_share_one_transaction_and_get_their_own_results(
     assert not any(one.done() for one in started)
     gate.open()
     assert [one.result(DEADLINE_S) for one in started] == [str(number) for number in range(20)]
-    assert writes.transactions == 2  # the gate's, and one for all others
+    assert (writes.transactions, writes.writes) == (2, 21)  # the gate's, and one for all others
     assert notes(database) == [str(number) for number in range(20)]
 
 
@@ -139,6 +139,7 @@ def test_those_that_came_together_have_a_result_or_an_error_each(database: Datab
     assert [first, last] == ["first", "last"]
     assert isinstance(bad, StoreUnavailableError)
     assert notes(database) == ["first", "last"]
+    assert (writes.writes, writes.refused_writes) == (2, 1)
 
 
 def test_many_threads_that_write_all_the_time_lose_nothing(database: Database, writes: GroupCommit) -> None:
