@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 # unbuffered, so that its lines and those of the commands that it runs stay in order
 STACK := @$(PYTHON) -u -m scripts.stack
 LOCKS := requirements.lock requirements-dev.lock
-SHELL_SCRIPTS := $(wildcard images/*.sh scripts/*.sh .ci/run)
+SHELL_SCRIPTS := $(wildcard images/*.sh images/*/*.sh scripts/*.sh .ci/run)
 
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS

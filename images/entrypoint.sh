@@ -49,6 +49,9 @@ ray_flags=(
     --min-worker-port=0 --max-worker-port=0 # any free port: two nodes on one machine share a range otherwise
     --disable-usage-stats --log-color=false
 )
+# Ray's own metrics and those of the actors, for images/prometheus/prometheus.yml. Embedded, any free port: the nodes
+# share one machine, and Ray lists them in $ray_dir/prom_metrics_service_discovery.json.
+[[ $RUNTIME == local ]] || ray_flags+=(--metrics-export-port=9101)
 ray_dir=${RAY_TMPDIR:-/tmp/ray}
 
 # Run a command until it ends or this script is told to stop, and then exit with 0. `ray start --block` exits with 1

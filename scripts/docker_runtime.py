@@ -17,7 +17,18 @@ from scripts.ca_certificates import copy_extra_ca_certificates
 from scripts.docker_engine import base_image_in_place_of, has_image, no_base_image
 from scripts.ports import check_ports
 from scripts.remedies import explain_failures, is_known
-from scripts.runtime import API, BOOTSTRAP, HEAD, LOG_LINES_SHOWN, POLL_S, SERVICES, WORKER, ServiceFailure, StackError
+from scripts.runtime import (
+    API,
+    BOOTSTRAP,
+    HEAD,
+    LOG_LINES_SHOWN,
+    POLL_S,
+    PROMETHEUS,
+    SERVICES,
+    WORKER,
+    ServiceFailure,
+    StackError,
+)
 from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
 
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
@@ -35,7 +46,11 @@ class DockerRuntime:
     def __init__(self, settings: Settings, client: docker.DockerClient) -> None:
         self._settings = settings
         self._client = client
-        self._environment: dict[str, str] = {**os.environ, "COMPOSE_PROJECT_NAME": settings.compose_project_name}
+        self._environment: dict[str, str] = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": settings.compose_project_name,
+            "COMPOSE_PROFILES": settings.compose_profiles,
+        }
 
     def up(self) -> None:
         """Build, start, wait until healthy."""
@@ -54,11 +69,15 @@ class DockerRuntime:
 
     def down(self, *, remove_state: bool) -> None:
         """Remove the containers, and the volumes with `remove_state`."""
-        self._compose_or_fail("down", "--remove-orphans", *(["--volumes"] if remove_state else []))
+        # Of all profiles: Compose leaves alone what it was not told of.
+        self._compose_or_fail("--profile=*", "down", "--remove-orphans", *(["--volumes"] if remove_state else []))
 
     def is_up(self) -> bool:
-        """Whether a container of a long-running service runs."""
-        return any(container.status in ("running", "restarting") for container in self._containers())
+        """Whether a container of a long-running service runs; Prometheus alone is no stack."""
+        return any(
+            container.status in ("running", "restarting") and container.labels[SERVICE_LABEL] in SERVICES
+            for container in self._containers()
+        )
 
     def restart_api(self) -> None:
         """Restart the container; it reads the code on disk."""
@@ -95,7 +114,7 @@ class DockerRuntime:
 
     def outdated_services(self) -> list[str]:
         """Compose keeps a hash of what it made each container from, but of the token only where its file is."""
-        command = ["docker", "compose", "config", "--hash", "*"]
+        command = ["docker", "compose", "--profile=*", "config", "--hash=*"]
         done = subprocess.run(
             command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
         )
@@ -109,7 +128,7 @@ class DockerRuntime:
             or self._has_other_token(container)
         }
         # Bootstrap's has the id of the head's container in it, and it has ended anyway.
-        return [service for service in (HEAD, WORKER, API) if service in changed]
+        return [service for service in (HEAD, WORKER, API, PROMETHEUS) if service in changed]
 
     def shell(self) -> int:
         """Open bash in the API's container."""
@@ -173,7 +192,7 @@ class DockerRuntime:
         label = f"{PROJECT_LABEL}={self._settings.compose_project_name}"
         # ignore_removed: a container may go between the list and the look at it.
         listed: list[Container] = self._client.containers.list(all=True, ignore_removed=True, filters={"label": label})
-        return [container for container in listed if container.labels.get(SERVICE_LABEL) in SERVICES]
+        return [container for container in listed if container.labels.get(SERVICE_LABEL) in (*SERVICES, PROMETHEUS)]
 
     def _restarts(self) -> dict[str, int]:
         """How often Docker has started each container again, by its id."""
@@ -185,6 +204,8 @@ class DockerRuntime:
         if not self._client.api.base_url.startswith("http+docker://"):
             return  # an engine on another machine, whose ports cannot be tried from here
         ports = {"API_PORT": settings.api_port, "DASHBOARD_PORT": settings.dashboard_port}
+        if settings.has_prometheus:
+            ports["PROMETHEUS_PORT"] = settings.prometheus_port
         ours = {port for container in self._containers() for port in _published(container)}
         check_ports(ports, self._owner, ours)
 

@@ -40,7 +40,7 @@ PIP_TIMEOUT_S: Final = 15
 PROBE: Final = "certifi"  # small, and without it pip trusts nobody
 MADE_HERE: Final = (".venv", ".secrets", ".local", "backups", "images/ca-certificates")  # what the verbs write
 CODE: Final = ("seedcore", "scripts", "images")
-SCRIPTS: Final = ("images/*.sh", "scripts/*.sh", ".ci/run", ".env")
+SCRIPTS: Final = ("images/**/*.sh", "scripts/*.sh", ".ci/run", ".env")
 
 
 class DoctorOfMachine:

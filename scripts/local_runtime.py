@@ -391,7 +391,12 @@ class LocalRuntime:
 
 
 # Knobs that no running process feels: changing them must not restart the embedded stack.
-UNFELT: Final = frozenset({"runtime", "up_deadline_s", "ray_worker_replicas", "base_image", "seedcore_image"})
+UNFELT: Final = frozenset(
+    {
+        "runtime", "compose_profiles", "up_deadline_s", "prometheus_port", "ray_worker_replicas", "base_image",
+        "seedcore_image",
+    }
+)  # fmt: skip
 
 
 def _as_text(value: object) -> str:

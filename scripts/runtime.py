@@ -15,6 +15,7 @@ WORKER: Final = "ray-worker"
 BOOTSTRAP: Final = "bootstrap"
 API: Final = "seedcore-api"
 SERVICES: Final = (HEAD, WORKER, BOOTSTRAP, API)  # in the order of their start
+PROMETHEUS: Final = "prometheus"  # beside them, on Docker, with the profile `observability`
 
 LOCAL_DIR: Final = PROJECT_ROOT / ".local"
 LOG_LINES_SHOWN: Final = 20  # of a service that failed

@@ -14,10 +14,10 @@ from typing import Final
 from scripts.choose_runtime import runtime_in_use, runtime_to_start
 from scripts.doctor import diagnose
 from scripts.remedies import explain_failures
-from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, StackError, StackRuntime, relative
+from scripts.runtime import API, HEAD, LOCAL_DIR, PROMETHEUS, SERVICES, StackError, StackRuntime, relative
 from scripts.support_bundle import new_name, write_bundle
 from scripts.token_file import ensure_token, replace_token
-from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, SettingsError, load_settings
+from seedcore.settings import PROJECT_ROOT, AuthMode, Runtime, Settings, SettingsError, load_settings
 
 BACKUPS: Final = PROJECT_ROOT / "backups"
 EXIT_FAILED: Final = 1
@@ -43,6 +43,10 @@ def up(settings: Settings, arguments: Arguments) -> int:
     )
     if settings.ray_auth_mode is AuthMode.TOKEN:
         print(f"             asks for the token in {relative(settings.ray_auth_token_path)} (`make token` shows it)")
+    if settings.has_prometheus:
+        is_there = choice.runtime.name == Runtime.DOCKER.value
+        where = f"http://127.0.0.1:{settings.prometheus_port}" if is_there else "not started: it runs on Docker only"
+        print(f"  Prometheus {where}")
     return next_step("`make verify` proves that it works, `make monitor` shows the actors, `make down` stops it")
 
 
@@ -329,7 +333,8 @@ def parse(argv: list[str]) -> Arguments:
     for verb in ("backup", "restore"):
         commands[verb].add_argument("file", nargs="?", help=f"the tar file; by default below {relative(BACKUPS)}")
     commands["doctor"].add_argument("--json", action="store_true", help="a JSON object for each line")
-    commands["logs"].add_argument("service", nargs="?", choices=SERVICES, metavar="SERVICE", help=", ".join(SERVICES))
+    services = (*SERVICES, PROMETHEUS)
+    commands["logs"].add_argument("service", nargs="?", choices=services, metavar="SERVICE", help=", ".join(services))
     commands["logs"].add_argument("--follow", choices=("0", "1"), help="1 goes on showing what comes, 0 does not")
     commands["scale"].add_argument("workers", help="number of ray-worker nodes")
     arguments, rest = parser.parse_known_args(argv)

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 
+OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
 DOCKER_SIZE_UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 MAX_PORT: Final = 65535
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
@@ -78,11 +79,15 @@ class Settings(BaseSettings):
     runtime: Runtime = Field(
         Runtime.AUTO, description="where to run: docker, local, or auto (docker if an engine answers)"
     )
+    compose_profiles: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.,*-]*$", description="Docker only; observability: start Prometheus as well"
+    )
     up_deadline_s: float = Field(180, gt=0, le=3600, description="seconds that make up waits for a healthy stack")
 
     # Ports on 127.0.0.1
     api_port: Port = Field(8000, description="port of the HTTP API")
     dashboard_port: Port = Field(8265, description="port of Ray's dashboard")
+    prometheus_port: Port = Field(9090, description="port of Prometheus, if COMPOSE_PROFILES starts it")
     ray_client_port: Port = Field(
         10001, description="port of Ray Client, embedded runtime only; Docker does not publish it"
     )
@@ -223,6 +228,11 @@ class Settings(BaseSettings):
                 + ", ".join(names)
             )
         return self
+
+    @property
+    def has_prometheus(self) -> bool:
+        """Whether `COMPOSE_PROFILES` starts Prometheus."""
+        return not {"*", OBSERVABILITY}.isdisjoint(self.compose_profiles.split(","))
 
     @property
     def allowed_hosts(self) -> list[str]:

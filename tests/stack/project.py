@@ -36,12 +36,14 @@ class Project:
         self.name = f"seedcore-test-{uuid4().hex[:8]}"
         self.api_port = free_port()
         self.dashboard_port = free_port()
+        self.prometheus_port = free_port()
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in OF_MAKE_TEST},
             "RUNTIME": runtime,
             "COMPOSE_PROJECT_NAME": self.name,
             "API_PORT": str(self.api_port),
             "DASHBOARD_PORT": str(self.dashboard_port),
+            "PROMETHEUS_PORT": str(self.prometheus_port),
             "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
             "RAY_CLIENT_PORT": str(free_port()),
             "RAY_AGENT_PORT": str(free_ports(AGENTS)),

@@ -50,6 +50,10 @@ def test_healthy_and_not_root(engine: docker.DockerClient, docker_stack: Project
     assert code != 0
 
 
+def test_prometheus_runs_only_for_who_asks_for_it(engine: docker.DockerClient, docker_stack: Project) -> None:
+    assert containers(engine, docker_stack, "prometheus") == []
+
+
 def test_bootstrap_ended_before_the_api_started(engine: docker.DockerClient, docker_stack: Project) -> None:
     bootstrap, api = (only(engine, docker_stack, service) for service in ("bootstrap", "seedcore-api"))
     assert bootstrap.attrs["State"]["ExitCode"] == 0

@@ -20,6 +20,12 @@ def test_the_other_runtime_is_not_taken_for_this_one(local_stack: Project, engin
     assert local_stack.get("runtime", "item") == "kept"
 
 
+def test_prometheus_is_for_docker_only_and_asking_for_it_changes_nothing(local_stack: Project) -> None:
+    before = local_stack.actors()
+    assert "Prometheus not started: it runs on Docker only" in local_stack.make("up", COMPOSE_PROFILES="observability")
+    assert local_stack.actors() == before
+
+
 def test_down_leaves_no_process_behind(local_stack: Project) -> None:
     processes = session_of(supervisord(local_stack))
     assert processes

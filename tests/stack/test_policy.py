@@ -12,6 +12,8 @@ from seedcore.settings import PROJECT_ROOT, docker_size_bytes, load_settings
 
 LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
 SERVICES = (*LONG_RUNNING, "bootstrap")
+PROMETHEUS = "prometheus"
+ALL = (*SERVICES, PROMETHEUS)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def config() -> Any:
             pytest.fail("SEEDCORE_REQUIRE_DOCKER=1, but there is no `docker compose`")
         pytest.skip("there is no `docker compose` here")
     done = subprocess.run(
-        ["docker", "compose", "config", "--format", "json"],
+        ["docker", "compose", "--profile=*", "config", "--format", "json"],
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
@@ -34,10 +36,11 @@ def config() -> Any:
 
 
 def test_the_services(config: Any) -> None:
-    assert set(config["services"]) == set(SERVICES)
+    assert set(config["services"]) == set(ALL)
+    assert {name for name, service in config["services"].items() if service.get("profiles")} == {PROMETHEUS}
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", ALL)
 def test_locked_down(config: Any, service: str) -> None:
     options = config["services"][service]
     assert options["read_only"] is True
@@ -52,26 +55,26 @@ def test_locked_down(config: Any, service: str) -> None:
     assert any(mount.startswith("/tmp:") for mount in options["tmpfs"])
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", ALL)
 def test_binds_nothing_writable_from_the_host(config: Any, service: str) -> None:
     for volume in config["services"][service]["volumes"]:
         assert volume["type"] == "volume" or volume.get("read_only") is True, volume
         assert "docker.sock" not in volume["source"]
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", ALL)
 def test_only_the_workers_can_write_the_items(config: Any, service: str) -> None:
     state = [volume for volume in config["services"][service]["volumes"] if volume["source"] == "state"]
     assert all(service == "ray-worker" or volume.get("read_only") for volume in state)
     assert bool(state) == (service in ("ray-worker", "seedcore-api"))
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_publishes_only_api_and_dashboard_and_only_here(config: Any, service: str) -> None:
+@pytest.mark.parametrize("service", ALL)
+def test_publishes_only_what_people_look_at_and_only_here(config: Any, service: str) -> None:
     published = config["services"][service].get("ports", [])
     assert all(port["host_ip"] == "127.0.0.1" for port in published)
     settings = load_settings()
-    allowed = {"ray-head": {settings.dashboard_port}, "seedcore-api": {settings.api_port}}
+    allowed = {"ray-head": {settings.dashboard_port}, "seedcore-api": {settings.api_port}, PROMETHEUS: {9090}}
     assert {port["target"] for port in published} == allowed.get(service, set())
 
 
@@ -90,7 +93,12 @@ def test_one_namespace_and_one_environment(config: Any) -> None:
     assert environments[0]["RAY_NAMESPACE"] == load_settings().ray_namespace
 
 
-@pytest.mark.parametrize("service", LONG_RUNNING)
+def test_prometheus_has_no_secret(config: Any) -> None:
+    assert not config["services"][PROMETHEUS].get("secrets")
+    assert set(config["services"][PROMETHEUS]["environment"]) == {"API_PORT"}
+
+
+@pytest.mark.parametrize("service", [*LONG_RUNNING, PROMETHEUS])
 def test_long_running_services_are_watched_and_stop_in_time(config: Any, service: str) -> None:
     options = config["services"][service]
     assert options["healthcheck"]["test"][:2] == ["CMD", "images/healthcheck.sh"]
@@ -98,6 +106,11 @@ def test_long_running_services_are_watched_and_stop_in_time(config: Any, service
     assert options["restart"] == "unless-stopped"
     assert options["init"] is True
     assert options["stop_grace_period"] == "20s"
+
+
+@pytest.mark.parametrize("service", LONG_RUNNING)
+def test_the_object_store_fits_into_memory(config: Any, service: str) -> None:
+    options = config["services"][service]
     assert int(options["shm_size"]) > int(options["environment"]["OBJECT_STORE_BYTES"])
     assert int(options["shm_size"]) == docker_size_bytes(load_settings().shm_size)
 
@@ -105,11 +118,12 @@ def test_long_running_services_are_watched_and_stop_in_time(config: Any, service
 def test_order_is_by_conditions(config: Any) -> None:
     conditions = {
         service: {name: need["condition"] for name, need in config["services"][service].get("depends_on", {}).items()}
-        for service in SERVICES
+        for service in ALL
     }
     assert conditions == {
         "ray-head": {},
         "ray-worker": {"ray-head": "service_healthy"},
         "bootstrap": {"ray-head": "service_healthy", "ray-worker": "service_healthy"},
         "seedcore-api": {"ray-head": "service_healthy", "bootstrap": "service_completed_successfully"},
+        PROMETHEUS: {},
     }

@@ -10,13 +10,14 @@ from dotenv import dotenv_values
 
 from scripts.docker_engine import DEFAULT_BASE_IMAGE
 from scripts.local_runtime import MAX_WORKERS, UNFELT
-from seedcore.settings import PROJECT_ROOT, Settings
+from seedcore.settings import OBSERVABILITY, PROJECT_ROOT, Settings
 from tests.unit.conftest import SetKnobs
 
 ENV_FILE = PROJECT_ROOT / ".env"
 COMPOSE = (PROJECT_ROOT / "compose.yaml").read_text()
 README = (PROJECT_ROOT / "README.md").read_text()
 ENTRYPOINT = (PROJECT_ROOT / "images/entrypoint.sh").read_text()
+PROMETHEUS_CONFIG = (PROJECT_ROOT / "images/prometheus/prometheus.yml").read_text()
 DOCKERFILE = (PROJECT_ROOT / "images/Dockerfile").read_text()
 SUPERVISORD = (PROJECT_ROOT / "supervisord.conf").read_text()
 
@@ -24,7 +25,9 @@ SUPERVISORD = (PROJECT_ROOT / "supervisord.conf").read_text()
 # SHM_SIZE is not one of them, since Settings holds OBJECT_STORE_BYTES against it everywhere.
 HOST_ONLY = {
     "COMPOSE_PROJECT_NAME",
+    "COMPOSE_PROFILES",
     "UP_DEADLINE_S",
+    "PROMETHEUS_PORT",
     "RAY_WORKER_REPLICAS",
     "BASE_IMAGE",
     "SEEDCORE_IMAGE",
@@ -207,6 +210,19 @@ def test_the_default_base_image_is_the_same_everywhere() -> None:
     default = knobs_of_settings()["BASE_IMAGE"].default
     assert default == DEFAULT_BASE_IMAGE
     assert re.findall(r"^ARG BASE_IMAGE=(.*)$", DOCKERFILE, re.MULTILINE) == [default]
+
+
+def test_prometheus_asks_each_ray_node_at_the_port_that_it_has() -> None:
+    (port,) = re.findall(r"--metrics-export-port=(\d+)", ENTRYPOINT)
+    asked = re.findall(r"(?:ray-head|seedcore-api):(\d+)|^ +port: (\d+)$", PROMETHEUS_CONFIG, re.MULTILINE)
+    assert [static or found for static, found in asked] == [port] * 3
+
+
+def test_the_profile_of_prometheus_is_the_one_that_the_scripts_know(knobs: SetKnobs) -> None:
+    assert re.findall(r"^    profiles: \[(.*)\]$", COMPOSE, re.MULTILINE) == [OBSERVABILITY]
+    for profiles, is_there in {"": False, "other": False, f"other,{OBSERVABILITY}": True, "*": True}.items():
+        knobs(COMPOSE_PROFILES=profiles)
+        assert Settings(_env_file=None).has_prometheus is is_there
 
 
 def test_supervisor_has_as_many_workers_as_the_knob_allows(knobs: SetKnobs) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from scripts.runtime import SERVICES
+from scripts.runtime import PROMETHEUS, SERVICES
 from scripts.stack import VERBS, verb_of
 from seedcore.settings import PROJECT_ROOT
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 SHELL_SCRIPTS = sorted(
-    [*PROJECT_ROOT.glob("images/*.sh"), *PROJECT_ROOT.glob("scripts/*.sh"), PROJECT_ROOT / ".ci/run"]
+    [*PROJECT_ROOT.glob("images/**/*.sh"), *PROJECT_ROOT.glob("scripts/*.sh"), PROJECT_ROOT / ".ci/run"]
 )
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: ; [^\\]+)? \\$")
 
@@ -105,7 +105,7 @@ def test_the_image_is_built_from_the_checkout_and_the_lock_file_only() -> None:
 
 def test_the_image_runs_as_somebody_else_than_root() -> None:
     instructions = code(read("images/Dockerfile"))
-    assert re.findall(r"(?m)^USER (.*)$", instructions)[-1] == "${USER_ID}:${USER_ID}"
+    assert set(re.findall(r"(?m)^USER (.*)$", instructions)) == {"${USER_ID}:${USER_ID}"}
     (user_id,) = re.findall(r"(?m)^ARG USER_ID=(\d+)$", instructions)
     assert int(user_id) > 0
 
@@ -146,12 +146,22 @@ def test_the_workflow_runs_what_ci_runs_everywhere() -> None:
     assert "- run: sudo --preserve-env=PATH .ci/run\n" in read(".github/workflows/ci.yml")
 
 
+# Alerts
+
+
+def test_every_alert_has_a_test_of_when_it_fires() -> None:
+    alerts = re.findall(r"(?m)^ +- alert: (\w+)", read("images/prometheus/rules.yml"))
+    assert len(alerts) == len(set(alerts)) > 5
+    tests = read("images/prometheus/rules_test.yml")
+    assert set(re.findall(r"(?m)^ +- alertname: (\w+)\n.*\n +exp_alerts:", tests)) == set(alerts)
+
+
 # The services and the verbs
 
 
-def test_both_runtimes_have_the_same_services_in_the_same_order() -> None:
+def test_both_runtimes_have_the_same_services_in_the_same_order_but_for_prometheus() -> None:
     services = read("compose.yaml").partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
-    assert tuple(re.findall(r"(?m)^  ([a-z-]+):$", services)) == SERVICES
+    assert tuple(re.findall(r"(?m)^  ([a-z-]+):$", services)) == (*SERVICES, PROMETHEUS)
     assert tuple(re.findall(r"(?m)^\[program:(.+)\]$", read("supervisord.conf"))) == SERVICES
 
 

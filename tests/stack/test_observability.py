@@ -1,0 +1,172 @@
+"""The profile `observability`: Prometheus finds everything, and its alerts say what is wrong."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import pytest
+
+from tests.stack.project import Project
+from tests.stack.test_containers import containers, in_container, only
+from tests.waiting import wait_until
+
+CONFIG = "/app/images/prometheus"
+SCRAPED_S = 60.0  # some intervals of prometheus.yml
+REPORTED_S = 150.0  # until Ray's agents have the numbers of new actors, and Prometheus those of the agents
+METRICS = (
+    "seedcore_http_request_seconds_count",
+    "seedcore_http_request_seconds_bucket",
+    "seedcore_lookup_retries_total",
+    "seedcore_actor_hits_total",
+    "seedcore_actor_misses_total",
+    "seedcore_actor_items",
+    "seedcore_actor_bytes",
+    "seedcore_actor_writes_total",
+    "seedcore_actor_refused_writes_total",
+    "seedcore_actor_transactions_total",
+    "seedcore_actor_restarts_total",
+    "seedcore_actor_stale_code",
+    "seedcore_actor_disk_free_bytes",
+    "seedcore_actor_disk_bytes",
+)
+OWN_ACTOR = """
+class Own:
+    async def stats(self) -> dict[str, int]:
+        return {"answers_total": 42}
+"""
+KILL_MISS_TRACKER = """
+import ray
+from seedcore.bootstrap import get_miss_tracker
+
+ray.kill(get_miss_tracker())
+"""
+
+
+@pytest.fixture(scope="module")
+def observed(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A running stack with Prometheus, and with an actor of the user's own."""
+    project = Project(tmp_path_factory.mktemp("observed") / "seedcore", "docker", COMPOSE_PROFILES="observability")
+    try:
+        _add_own_actor(project.folder / "seedcore")
+        assert f"Prometheus http://127.0.0.1:{project.prometheus_port}" in project.make("up")
+        yield project
+    finally:
+        project.remove()
+
+
+def _add_own_actor(package: Path) -> None:
+    (package / "own.py").write_text(OWN_ACTOR)
+    table = package / "singletons.py"
+    last = "        _with_store(settings.mw_actor_name, MwStore, settings),\n"
+    code = table.read_text()
+    assert last in code
+    code = code.replace(last, f'{last}        Singleton("own", Own),\n')
+    table.write_text(code.replace("\nfrom seedcore.", "\nfrom seedcore.own import Own\nfrom seedcore.", 1))
+
+
+@pytest.fixture
+def prometheus(observed: Project) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{observed.prometheus_port}/api/v1") as client:
+        yield client
+
+
+def _query(prometheus: httpx.Client, expression: str) -> list[float]:
+    """The value of each series."""
+    answer = prometheus.get("/query", params={"query": expression}).raise_for_status().json()
+    return [float(series["value"][1]) for series in answer["data"]["result"]]
+
+
+def _firing(prometheus: httpx.Client) -> set[tuple[str, str | None]]:
+    """Name and actor of each alert."""
+    alerts: list[Any] = prometheus.get("/alerts").raise_for_status().json()["data"]["alerts"]
+    return {
+        (alert["labels"]["alertname"], alert["labels"].get("actor")) for alert in alerts if alert["state"] == "firing"
+    }
+
+
+def test_promtool_accepts_the_configuration_and_the_rules_do_what_their_tests_say(
+    engine: docker.DockerClient, observed: Project
+) -> None:
+    container = only(engine, observed, "prometheus")
+    in_container(container, "promtool", "check", "config", f"{CONFIG}/prometheus.yml")
+    in_container(container, "promtool", "check", "rules", f"{CONFIG}/rules.yml")
+    said = engine.containers.run(
+        container.image,
+        ["test", "rules", "/rules/rules_test.yml"],
+        entrypoint=["promtool"],
+        volumes={str(observed.folder / "images/prometheus"): {"bind": "/rules", "mode": "ro"}},
+        remove=True,
+        network_mode="none",
+        stderr=True,
+    )
+    assert b"SUCCESS" in said
+
+
+def test_locked_down(engine: docker.DockerClient, observed: Project) -> None:
+    container = only(engine, observed, "prometheus")
+    assert in_container(container, "id", "-u").strip() not in ("", "0")
+    assert "CapEff:\t0000000000000000" in in_container(container, "cat", "/proc/1/status")
+    assert container.exec_run(["touch", "/app/written"])[0] != 0
+
+
+def test_all_targets_are_up(prometheus: httpx.Client) -> None:
+    def targets() -> dict[tuple[str, str | None], str]:
+        found: list[Any] = prometheus.get("/targets").raise_for_status().json()["data"]["activeTargets"]
+        return {(one["labels"]["job"], one["labels"].get("service")): one["health"] for one in found}
+
+    wait_until(lambda: set(targets().values()) == {"up"} and len(targets()) == 4, SCRAPED_S)
+    assert set(targets()) == {
+        ("seedcore-api", None),
+        ("ray", "ray-head"),
+        ("ray", "ray-worker"),
+        ("ray", "seedcore-api"),
+    }
+
+
+def test_every_number_of_the_readme_is_there(observed: Project, prometheus: httpx.Client) -> None:
+    for number in range(5):
+        observed.put("observed", str(number), number)
+    assert observed.get("observed", "0") == 0
+    assert observed.api.get("/organs/observed/items/none").status_code == 404
+    wait_until(lambda: _query(prometheus, 'seedcore_actor_items{actor="mw"}') == [5], SCRAPED_S)
+    for metric in METRICS:
+        assert _query(prometheus, metric), metric
+    assert _query(prometheus, 'seedcore_actor_writes_total{actor="mw"}')[0] >= 5
+    assert _query(prometheus, 'seedcore_actor_hits_total{actor="mw"}')[0] >= 1
+    assert _query(prometheus, 'seedcore_actor_answers_total{actor="own"}') == [42]
+    assert _query(prometheus, 'sum(seedcore_http_request_seconds_count{method="PUT", status="200"})') == [5]
+
+
+def test_actors_report_through_ray_as_well(observed: Project, prometheus: httpx.Client) -> None:
+    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_items{actor="mw"}') == [5], REPORTED_S)
+    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_answers_total{actor="own"}') == [42], REPORTED_S)
+    assert _query(prometheus, 'ray_seedcore_actor_items{service="ray-worker"}')
+
+
+def test_an_actor_that_is_gone_raises_an_alert_until_it_is_back(
+    engine: docker.DockerClient, observed: Project, prometheus: httpx.Client
+) -> None:
+    wait_until(lambda: _firing(prometheus) == set(), 2 * SCRAPED_S)
+    in_container(only(engine, observed, "seedcore-api"), "python", "-c", KILL_MISS_TRACKER)
+    wait_until(lambda: ("ActorDown", "miss_tracker") in _firing(prometheus), 2 * SCRAPED_S)
+    assert _firing(prometheus) == {("ActorDown", "miss_tracker")}
+    observed.make("bootstrap")
+    wait_until(lambda: _firing(prometheus) == set(), 2 * SCRAPED_S)
+
+
+def test_the_verbs_know_it_also_when_it_was_started_by_hand(engine: docker.DockerClient, observed: Project) -> None:
+    only(engine, observed, "prometheus").remove(force=True)
+    by_hand = observed.run("docker", "compose", "--profile", "observability", "up", "-d", "--wait", COMPOSE_PROFILES="")
+    assert by_hand.returncode == 0, by_hand.stdout
+    assert "prometheus" in observed.make("ps", COMPOSE_PROFILES="")
+    assert "❌" not in observed.make("doctor", COMPOSE_PROFILES="")
+    observed.make("logs", "S=prometheus", "FOLLOW=0", COMPOSE_PROFILES="")
+    observed.make("up", COMPOSE_PROFILES="")
+    assert len(containers(engine, observed, "prometheus")) == 1
+    observed.make("clean", "YES=1", COMPOSE_PROFILES="")
+    assert containers(engine, observed, "prometheus") == []
+    label = f"com.docker.compose.project={observed.name}"
+    assert engine.volumes.list(filters={"label": label}) == []
+    assert engine.networks.list(filters={"label": label}) == []
