@@ -14,7 +14,7 @@ from ray.util.metrics import Gauge
 logger = logging.getLogger(__name__)
 
 PREFIX: Final = "seedcore_actor_"
-REPORT_EVERY_S: Final = 30.0  # the agent of the node gets what is there every 60 s, see images/entrypoint.sh
+REPORT_EVERY_S: Final = 60.0  # as often as Ray sends them on, see images/entrypoint.sh
 # Numbers that only grow while a process lives. So is every one whose name ends as Prometheus's counters do.
 GROWING: Final = frozenset(
     {

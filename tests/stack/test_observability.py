@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 CONFIG = "/app/images/prometheus"
 SCRAPED_S = 60.0  # some intervals of prometheus.yml
-REPORTED_S = 150.0  # until Ray's agents have the numbers of new actors, and Prometheus those of the agents
+REPORTED_S = 200.0  # until Ray's agents have the numbers of new actors, and Prometheus those of the agents
 METRICS = (
     "seedcore_http_request_seconds_count",
     "seedcore_http_request_seconds_bucket",
