@@ -12,15 +12,16 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import ray
+from ray.exceptions import GetTimeoutError
 
-from scripts.checks import Check, CheckError, run_checks
+from scripts.checks import Check, CheckError, DoesNotApplyError, run_checks
 from scripts.cluster_session import join_cluster
 from scripts.verify import Verify
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
 from seedcore.singletons import STATE_SHARE, singletons
 
-TASK_TIMEOUT_S: Final = 60.0
+TASK_TIMEOUT_S: Final = 20.0
 MIN_FREE_BYTES: Final = 2**30
 
 
@@ -86,13 +87,16 @@ class DoctorOfCluster:
 
     def state_is_offered(self) -> str:
         """Singletons can live somewhere."""
-        nodes = [node for node in ray.nodes() if node["Alive"] and self._settings.state_resource in node["Resources"]]  # type: ignore[no-untyped-call]
-        if not nodes:
+        if not self._nodes_with_state():
             raise CheckError(
                 f"no node offers the resource '{self._settings.state_resource}' (STATE_RESOURCE) for singletons. "
                 "`make ps`, `make logs S=ray-worker`."
             )
-        return f"{len(nodes)} node(s)"
+        return f"{self._nodes_with_state()} node(s)"
+
+    def _nodes_with_state(self) -> int:
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        return sum(node["Alive"] and self._settings.state_resource in node["Resources"] for node in nodes)
 
     def namespaces(self) -> str:
         """Every named actor of the cluster, and where it lives."""
@@ -117,8 +121,15 @@ class DoctorOfCluster:
 
     def state(self) -> str:
         """The volume has room, is whole and is the actors' to write."""
+        if not self._nodes_with_state():
+            raise DoesNotApplyError("no node offers it")
         task: Any = ray.remote(num_cpus=0, resources={self._settings.state_resource: STATE_SHARE})(look_at_state)
-        found: State = ray.get(task.remote(self._settings.state_dir), timeout=TASK_TIMEOUT_S)
+        try:
+            found: State = ray.get(task.remote(self._settings.state_dir), timeout=TASK_TIMEOUT_S)
+        except GetTimeoutError as error:
+            raise CheckError(
+                f"the node that offers it did not answer within {TASK_TIMEOUT_S:g} s. `make logs S=ray-worker`."
+            ) from error
         if found.damaged:
             raise CheckError(
                 f"{'; '.join(found.damaged)}. `make restore` brings a backup back; "

@@ -23,6 +23,7 @@ from seedcore.settings import Settings, SettingsError
 from seedcore.singletons import singletons
 from seedcore.status import singleton_statuses, staleness
 
+NODE_TIMEOUT_S: Final = 20.0
 TASK_TIMEOUT_S: Final = 60.0  # a first task waits for a worker process to import what it needs
 HTTP_TIMEOUT_S: Final = 30.0
 ITEM_TTL_S: Final = 600.0  # what verify writes is gone after this, whatever happens to verify
@@ -87,8 +88,14 @@ class Verify:
             for node in nodes
         ]
         # By node, since two embedded ones have one address.
-        found = zip(nodes.items(), ray.get(references, timeout=TASK_TIMEOUT_S), strict=True)
-        return {f"{address} ({node[:8]})": versions for (node, address), versions in found}
+        names = [f"{address} ({node[:8]})" for node, address in nodes.items()]
+        answered, _ = ray.wait(references, num_returns=len(references), timeout=NODE_TIMEOUT_S)
+        silent = [name for name, reference in zip(names, references, strict=True) if reference not in answered]
+        if silent:
+            raise CheckError(
+                f"{', '.join(silent)} did not answer within {NODE_TIMEOUT_S:g} s. `make ps`, `make logs S=ray-worker`."
+            )
+        return dict(zip(names, ray.get(references), strict=True))
 
     def all_named(self) -> str:
         """`ray.util.list_named_actors` holds every singleton in the namespace."""

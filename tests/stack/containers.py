@@ -20,7 +20,7 @@ ray.kill(ray.get_actor({name!r}, namespace=load_settings().ray_namespace))
 def containers(engine: docker.DockerClient, project: Project, service: str) -> list[Container]:
     """All containers of a service, also those that have ended."""
     labels = [f"com.docker.compose.project={project.name}", f"com.docker.compose.service={service}"]
-    found: list[Container] = engine.containers.list(all=True, filters={"label": labels})
+    found: list[Container] = engine.containers.list(all=True, ignore_removed=True, filters={"label": labels})
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.stack.containers import only, run_in
+from tests.stack.containers import containers, only, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
@@ -49,9 +49,12 @@ def test_an_editor_in_the_container_writes_code_that_is_live_at_once(
 def test_watch_rebuilds_when_the_lock_file_changes(engine: docker.DockerClient, project: Project) -> None:
     project.make("up")
     project.put("watch", "kept", {"from": "before"})
-    services = ("ray-head", "ray-worker", "seedcore-api")
-    before = {only(engine, project, service).image.id for service in services}
-    assert len(before) == 1
+
+    def images() -> list[str]:
+        services = ("ray-head", "ray-worker", "seedcore-api")
+        return [str(one.attrs["Image"]) for service in services for one in containers(engine, project, service)]
+
+    (before,) = set(images())
     command = ["docker", "compose", "watch", "--no-up"]
     output: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     watch = subprocess.Popen(command, cwd=project.folder, env=project.environment, **output)
@@ -61,11 +64,7 @@ def test_watch_rebuilds_when_the_lock_file_changes(engine: docker.DockerClient, 
         with (project.folder / "requirements.lock").open("a") as lock:
             lock.write("# changed\n")
         assert any("successfully built" in line for line in watch.stdout)
-
-        def now() -> set[str]:
-            return {only(engine, project, service).image.id for service in services}
-
-        wait_until(lambda: len(now()) == 1 and now() != before, timeout_s=REBUILD_DEADLINE_S)
+        wait_until(lambda: len(now := images()) == 3 and before not in now, timeout_s=REBUILD_DEADLINE_S)
         project.wait_until_ready()
     finally:
         watch.terminate()

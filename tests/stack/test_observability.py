@@ -8,8 +8,8 @@ import docker
 import httpx
 import pytest
 
+from tests.stack.containers import containers, only, run_in
 from tests.stack.project import Project
-from tests.stack.test_containers import containers, in_container, only
 from tests.waiting import wait_until
 
 CONFIG = "/app/images/prometheus"
@@ -90,8 +90,8 @@ def test_promtool_accepts_the_configuration_and_the_rules_do_what_their_tests_sa
     engine: docker.DockerClient, observed: Project
 ) -> None:
     container = only(engine, observed, "prometheus")
-    in_container(container, "promtool", "check", "config", f"{CONFIG}/prometheus.yml")
-    in_container(container, "promtool", "check", "rules", f"{CONFIG}/rules.yml")
+    run_in(container, "promtool", "check", "config", f"{CONFIG}/prometheus.yml")
+    run_in(container, "promtool", "check", "rules", f"{CONFIG}/rules.yml")
     said = engine.containers.run(
         container.image,
         ["test", "rules", "/rules/rules_test.yml"],
@@ -106,8 +106,8 @@ def test_promtool_accepts_the_configuration_and_the_rules_do_what_their_tests_sa
 
 def test_locked_down(engine: docker.DockerClient, observed: Project) -> None:
     container = only(engine, observed, "prometheus")
-    assert in_container(container, "id", "-u").strip() not in ("", "0")
-    assert "CapEff:\t0000000000000000" in in_container(container, "cat", "/proc/1/status")
+    assert run_in(container, "id", "-u").strip() not in ("", "0")
+    assert "CapEff:\t0000000000000000" in run_in(container, "cat", "/proc/1/status")
     assert container.exec_run(["touch", "/app/written"])[0] != 0
 
 
@@ -149,7 +149,7 @@ def test_an_actor_that_is_gone_raises_an_alert_until_it_is_back(
     engine: docker.DockerClient, observed: Project, prometheus: httpx.Client
 ) -> None:
     wait_until(lambda: _firing(prometheus) == set(), 2 * SCRAPED_S)
-    in_container(only(engine, observed, "seedcore-api"), "python", "-c", KILL_MISS_TRACKER)
+    run_in(only(engine, observed, "seedcore-api"), "python", "-c", KILL_MISS_TRACKER)
     wait_until(lambda: ("ActorDown", "miss_tracker") in _firing(prometheus), 2 * SCRAPED_S)
     assert _firing(prometheus) == {("ActorDown", "miss_tracker")}
     observed.make("bootstrap")

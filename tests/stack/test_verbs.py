@@ -73,12 +73,14 @@ def test_doctor_finds_what_is_wrong_inside(stack: Project) -> None:
     assert title == "the services have the packages of the lock file"
     assert "tenacity " in said
     assert "instead of 0.0.1" in said
-    token = stack.token
-    (stack.folder / ".secrets/ray_auth_token").write_text("another")
-    ((title, said),) = stack.doctor().items()
-    (stack.folder / ".secrets/ray_auth_token").write_text(token)
-    assert title == "the services run with the settings of .env"
-    assert "`make up` applies" in said
+    file, token = stack.folder / ".secrets/ray_auth_token", stack.token
+    file.write_text("another")
+    try:
+        failures = stack.doctor()
+    finally:
+        file.write_text(token)
+    assert "the head does not accept it" in failures["the cluster"]
+    assert "`make rotate-token`" in failures["the cluster"]
     assert stack.doctor() == {}
 
 
