@@ -8,7 +8,7 @@ import docker
 import httpx
 import pytest
 
-from tests.stack.containers import containers, only, run_in
+from tests.stack.containers import containers, kill_for_good, only, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
@@ -35,12 +35,6 @@ OWN_ACTOR = """
 class Own:
     async def stats(self) -> dict[str, int]:
         return {"answers_total": 42}
-"""
-KILL_MISS_TRACKER = """
-import ray
-from seedcore.bootstrap import get_miss_tracker
-
-ray.kill(get_miss_tracker())
 """
 
 
@@ -139,21 +133,21 @@ def test_every_number_of_the_readme_is_there(observed: Project, prometheus: http
     assert _query(prometheus, 'sum(seedcore_http_request_seconds_count{method="PUT", status="200"})') == [5]
 
 
-def test_actors_report_through_ray_as_well(observed: Project, prometheus: httpx.Client) -> None:
-    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_items{actor="mw"}') == [5], REPORTED_S)
-    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_answers_total{actor="own"}') == [42], REPORTED_S)
-    assert _query(prometheus, 'ray_seedcore_actor_items{service="ray-worker"}')
-
-
 def test_an_actor_that_is_gone_raises_an_alert_until_it_is_back(
     engine: docker.DockerClient, observed: Project, prometheus: httpx.Client
 ) -> None:
     wait_until(lambda: _firing(prometheus) == set(), 2 * SCRAPED_S)
-    run_in(only(engine, observed, "seedcore-api"), "python", "-c", KILL_MISS_TRACKER)
+    kill_for_good(only(engine, observed, "seedcore-api"), "miss_tracker")
     wait_until(lambda: ("ActorDown", "miss_tracker") in _firing(prometheus), 2 * SCRAPED_S)
     assert _firing(prometheus) == {("ActorDown", "miss_tracker")}
     observed.make("bootstrap")
     wait_until(lambda: _firing(prometheus) == set(), 2 * SCRAPED_S)
+
+
+def test_actors_report_through_ray_as_well(observed: Project, prometheus: httpx.Client) -> None:
+    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_items{actor="mw"}') == [5], REPORTED_S)
+    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_answers_total{actor="own"}') == [42], REPORTED_S)
+    assert _query(prometheus, 'ray_seedcore_actor_items{service="ray-worker"}')
 
 
 def test_the_verbs_know_it_also_when_it_was_started_by_hand(engine: docker.DockerClient, observed: Project) -> None:

@@ -60,7 +60,6 @@ def test_doctor_finds_nothing_in_a_good_stack(stack: Project) -> None:
 
 
 def test_doctor_finds_what_is_wrong_inside(stack: Project) -> None:
-    assert stack.doctor() == {}
     ((title, said),) = stack.doctor(LOOKUP_RETRIES="13").items()
     assert title == "the services run with the settings of .env"
     assert "seedcore-api was started with others. `make up` applies" in said
@@ -81,7 +80,6 @@ def test_doctor_finds_what_is_wrong_inside(stack: Project) -> None:
         file.write_text(token)
     assert "the head does not accept it" in failures["the cluster"]
     assert "`make rotate-token`" in failures["the cluster"]
-    assert stack.doctor() == {}
 
 
 def test_a_support_bundle_has_what_helps_and_no_secret(stack: Project) -> None:
@@ -158,14 +156,12 @@ def test_a_saved_file_is_live_without_a_restart(stack: Project) -> None:
 
 def test_scale(stack: Project) -> None:
     def nodes() -> int:
-        output = stack.make("verify")
-        found = re.search(r"on (\d+) node\(s\)", output)
-        assert found, output
-        return int(found[1])
+        return sum(node["alive"] for node in stack.api.get("/status").json()["nodes"])
 
     before = nodes()
     stack.make("scale", "N=2")
     assert nodes() == before + 1
+    assert f"on {before + 1} node(s)" in stack.make("verify")
     stack.make("scale", "N=1")
     wait_until(lambda: nodes() == before, timeout_s=60)
     assert stack.run("make", "scale", "N=0").returncode == 2
@@ -251,7 +247,6 @@ def test_new_methods_of_an_actor_are_there_after_a_reload(stack: Project) -> Non
     _reload(stack, "created anew, for its methods are others")
     assert next(a for a in stack.api.get("/actors").json()["actors"] if a["name"] == "mw")["stats"]["reloaded"] == 1
     assert stack.get("reload", "kept") == {"from": "before"}
-    assert "❌" not in stack.make("verify")
 
 
 def test_broken_code_takes_nothing_down(stack: Project) -> None:
@@ -280,7 +275,6 @@ def test_broken_code_takes_nothing_down(stack: Project) -> None:
 
     (stack.folder / MW_STORE).write_text(good)
     wait_until(lambda: _code(stack, "mw").get("stale") is False)
-    assert "❌" not in stack.make("verify")
 
 
 def test_clean_asks_first(stack: Project) -> None:
