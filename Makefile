@@ -69,7 +69,7 @@ rotate-token: .venv/installed ## replace Ray's token, and bring a running stack 
 	$(STACK) rotate-token
 
 test: .venv/installed ## run all tests; ARGS="tests/unit -k words" only some
-	@$(PYTHON) -m pytest --numprocesses=2 --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses=2 --no-loadscope-reorder $(ARGS)
 
 faults: .venv/installed ## kill, cut and fill the real containers under load; ARGS="-k power_cut" only some
 	@$(PYTHON) -m pytest tests/faults $(ARGS)

@@ -1,20 +1,27 @@
-"""Says which tests must not run side by side, for `make test`, which runs two at a time."""
+"""Says which tests stay together when `make test` runs two at a time."""
+
+import re
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+_WITH_RUNTIME = re.compile(r"\[(docker|local)\b")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook as well
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep those together that share a cluster or a stack; each other test may run anywhere."""
-    for item in items:
-        module, _, _ = item.nodeid.partition("::")
+class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Keeps tests on one worker that share a cluster or a stack; each other test goes where there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
         if module.startswith("tests/cluster/"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-        elif module.startswith("tests/stack/"):
-            runtime = _runtime(item)
-            item.add_marker(pytest.mark.xdist_group(f"{module}-{runtime}" if runtime else module))
+            return "tests/cluster"
+        if module.startswith("tests/stack/"):
+            runtime = _WITH_RUNTIME.search(nodeid)
+            return f"{module} {runtime[1]}" if runtime else module
+        return nodeid
 
 
-def _runtime(item: pytest.Item) -> object:
-    call = getattr(item, "callspec", None)
-    return call.params.get("stack") if call else None
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StackScheduling:
+    """For `--numprocesses`; its own `--dist=loadgroup` does not group with pytest 9."""
+    return StackScheduling(config, log)
