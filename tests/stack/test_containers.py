@@ -182,7 +182,21 @@ def test_doctor_names_a_service_that_is_paused(engine: docker.DockerClient, dock
         worker.unpause()
     assert "ray-worker is paused: `docker compose unpause`" in failures["every service is well"]
     assert "did not answer" in failures["every singleton answers"]
+    docker_stack.wait_until_ready()
     wait_until(lambda: docker_stack.doctor() == {})
+
+
+def test_doctor_names_a_head_that_is_dead(engine: docker.DockerClient, docker_stack: Project) -> None:
+    head = only(engine, docker_stack, "ray-head")
+    head.stop()
+    try:
+        failures = docker_stack.doctor()
+    finally:
+        head.start()
+    assert "ray-head exited with exit code 0" in failures["every service is well"]
+    assert "no Ray head answers at RAY_ADDRESS=ray-head:6379" in failures["the cluster"]
+    wait_until(lambda: _health(head) == "healthy")
+    docker_stack.wait_until_ready()
 
 
 def _health(container: Container) -> str:
