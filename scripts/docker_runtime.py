@@ -105,7 +105,7 @@ class DockerRuntime:
 
     def save_logs(self, service: str, output: IO[bytes]) -> None:
         """From Compose; Docker keeps the last ones."""
-        self._compose("logs", "--no-color", "--timestamps", service, stdout=output)
+        self._compose("--profile=*", "logs", "--no-color", "--timestamps", service, stdout=output)
 
     def ps(self, *, stdout: IO[bytes] | None = None) -> int:
         """Show Compose's table."""

@@ -22,11 +22,12 @@ OF_CLUSTER: Final = "scripts.doctor_of_cluster"
 def results(settings: Settings) -> Iterator[Result]:
     """What comes of each check, as it ends: of this machine, then of the running stack, if it is up."""
     runtime = _runtime(settings)
-    for check in DoctorOfMachine(settings, runtime).checks():
+    is_up = runtime is not None and runtime.is_up()
+    for check in DoctorOfMachine(settings, runtime, is_up=is_up).checks():
         yield run_check(check)
     if runtime is None:  # the check of Docker has said why
         return
-    if not runtime.is_up():
+    if not is_up:
         yield Result("the stack", None, "it is down; `make up` starts it, and doctor then looks into it", 0.0)
         return
     for check in _stack(runtime):
@@ -42,20 +43,22 @@ def _runtime(settings: Settings) -> StackRuntime | None:
 
 
 def _stack(runtime: StackRuntime) -> list[Check]:
+    failures = runtime.failures()
     return [
-        Check("every service is well", lambda: _services(runtime)),
-        Check("bootstrap's last run", lambda: _bootstrap(runtime)),
+        Check("every service is well", lambda: _services(failures, runtime)),
+        Check("bootstrap's last run", lambda: _bootstrap(failures, runtime)),
         Check("the services run with the settings of .env", lambda: _drift(runtime)),
         Check("the services have the packages of the lock file", lambda: _packages(runtime)),
     ]
 
 
-def _services(runtime: StackRuntime) -> str:
-    return _without_failures([one for one in runtime.failures() if one.service != BOOTSTRAP], runtime)
+def _services(failures: list[ServiceFailure], runtime: StackRuntime) -> str:
+    _refuse([failure for failure in failures if failure.service != BOOTSTRAP])
+    return f"in the {runtime.name} runtime"
 
 
-def _bootstrap(runtime: StackRuntime) -> str:
-    _without_failures([one for one in runtime.failures() if one.service == BOOTSTRAP], runtime)
+def _bootstrap(failures: list[ServiceFailure], runtime: StackRuntime) -> str:
+    _refuse([failure for failure in failures if failure.service == BOOTSTRAP])
     _, log = captured(lambda output: runtime.save_logs(BOOTSTRAP, output))
     runs = [line.partition(BOOTSTRAPPED) for line in log.decode(errors="replace").splitlines() if BOOTSTRAPPED in line]
     if not runs:
@@ -63,10 +66,9 @@ def _bootstrap(runtime: StackRuntime) -> str:
     return "".join(runs[-1][1:])
 
 
-def _without_failures(failures: list[ServiceFailure], runtime: StackRuntime) -> str:
+def _refuse(failures: list[ServiceFailure]) -> None:
     if failures:
         raise CheckError("; ".join(f"{failure.service} {failure.state}: {remedy_for(failure)}" for failure in failures))
-    return f"in the {runtime.name} runtime"
 
 
 def _drift(runtime: StackRuntime) -> str:

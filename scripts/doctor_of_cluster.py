@@ -20,6 +20,7 @@ from scripts.verify import Verify
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
 from seedcore.singletons import STATE_SHARE, singletons
+from seedcore.status import node_statuses
 
 TASK_TIMEOUT_S: Final = 20.0
 MIN_FREE_BYTES: Final = 2**30
@@ -87,16 +88,17 @@ class DoctorOfCluster:
 
     def state_is_offered(self) -> str:
         """Singletons can live somewhere."""
-        if not self._nodes_with_state():
+        nodes = self._nodes_with_state()
+        if not nodes:
             raise CheckError(
                 f"no node offers the resource '{self._settings.state_resource}' (STATE_RESOURCE) for singletons. "
                 "`make ps`, `make logs S=ray-worker`."
             )
-        return f"{self._nodes_with_state()} node(s)"
+        return f"{nodes} node(s)"
 
     def _nodes_with_state(self) -> int:
-        nodes = ray.nodes()  # type: ignore[no-untyped-call]
-        return sum(node["Alive"] and self._settings.state_resource in node["Resources"] for node in nodes)
+        nodes = node_statuses(self._settings)
+        return sum(node.alive and self._settings.state_resource in node.resources for node in nodes)
 
     def namespaces(self) -> str:
         """Every named actor of the cluster, and where it lives."""

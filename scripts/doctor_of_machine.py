@@ -49,12 +49,13 @@ class DoctorOfMachine:
     Args:
         settings: of the stack.
         runtime: what `make up` would take; None if that is Docker, and it cannot be used.
+        is_up: whether the stack runs in it.
     """
 
-    def __init__(self, settings: Settings, runtime: StackRuntime | None) -> None:
+    def __init__(self, settings: Settings, runtime: StackRuntime | None, *, is_up: bool) -> None:
         self._settings = settings
         self._runtime = runtime
-        self._is_up = runtime is not None and runtime.is_up()
+        self._is_up = is_up
 
     def checks(self) -> list[Check]:
         """In the order in which one failure explains the next."""

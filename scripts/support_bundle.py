@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from scripts.choose_runtime import runtime_in_use
 from scripts.doctor import diagnose
-from scripts.runtime import API, HEAD, LOCAL_DIR, SERVICES, WORKER, StackError, StackRuntime, captured
+from scripts.runtime import API, HEAD, LOCAL_DIR, PROMETHEUS, SERVICES, WORKER, StackError, StackRuntime, captured
 from seedcore.settings import PROJECT_ROOT, Settings
 
 REMOVED: Final = b"[removed]"
@@ -76,7 +76,7 @@ def _parts(settings: Settings) -> Iterator[tuple[str, bytes]]:
         yield "stack.txt", str(error).encode()
         return
     yield "ps.txt", _written(lambda output: runtime.ps(stdout=output))
-    for service in SERVICES:
+    for service in (*SERVICES, PROMETHEUS):
         yield f"logs/{service}.log", _written(partial(runtime.save_logs, service))
     if runtime.is_up():
         yield from _ray_logs(runtime)

@@ -21,7 +21,7 @@ from seedcore.errors import SeedCoreError
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, SettingsError
 from seedcore.singletons import singletons
-from seedcore.status import singleton_statuses, staleness
+from seedcore.status import node_statuses, singleton_statuses, staleness
 
 NODE_TIMEOUT_S: Final = 20.0
 TASK_TIMEOUT_S: Final = 60.0  # a first task waits for a worker process to import what it needs
@@ -82,13 +82,13 @@ class Verify:
     @retry(retry=retry_if_exception_type(TaskUnschedulableError), stop=stop_after_attempt(3), reraise=True)
     def _versions(self) -> dict[str, tuple[str, str]]:
         task: Any = ray.remote(num_cpus=0)(node_versions)
-        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+        nodes = [node for node in node_statuses(self._settings) if node.alive]
         references = [
-            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)).remote()
             for node in nodes
         ]
         # By node, since two embedded ones have one address.
-        names = [f"{address} ({node[:8]})" for node, address in nodes.items()]
+        names = [f"{node.address} ({node.node_id[:8]})" for node in nodes]
         answered, _ = ray.wait(references, num_returns=len(references), timeout=NODE_TIMEOUT_S)
         silent = [name for name, reference in zip(names, references, strict=True) if reference not in answered]
         if silent:

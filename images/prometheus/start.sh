@@ -8,5 +8,4 @@ exec prometheus \
     --config.file=/app/images/prometheus/prometheus.yml \
     --storage.tsdb.path=/prometheus \
     --storage.tsdb.retention.time=15d --storage.tsdb.retention.size=1GB \
-    --web.listen-address=0.0.0.0:9090 \
-    --log.level=warn
+    --web.listen-address=0.0.0.0:9090

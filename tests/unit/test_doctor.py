@@ -168,7 +168,7 @@ def test_files_that_another_user_made(checkout: Path) -> None:
 )
 def test_a_machine_that_is_too_small(monkeypatch: pytest.MonkeyPatch, limit: str, check: str, words: str) -> None:
     monkeypatch.setattr(doctor_of_machine, limit, 2**60)  # more than any machine has
-    checks = doctor_of_machine.DoctorOfMachine(Settings(), None)
+    checks = doctor_of_machine.DoctorOfMachine(Settings(), None, is_up=False)
     with pytest.raises(CheckError) as found:
         getattr(checks, check)()
     assert words in str(found.value)
