@@ -1,10 +1,14 @@
-"""Says which tests stay together when `make test` runs two at a time."""
+"""Says which tests stay together when `make test` runs two at a time, and which run alone."""
 
 import re
+from collections.abc import Generator
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.side_by_side import room_of_this_run
+
+_ROOM = room_of_this_run()
 _WITH_RUNTIME = re.compile(r"\[(docker|local)\b")
 
 
@@ -25,3 +29,17 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StackScheduling:
     """For `--numprocesses`; its own `--dist=loadgroup` does not group with pytest 9."""
     return StackScheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of pytest-timeout, since to wait for room is no part of a test
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Around setup, test and teardown. Those that run alone and follow each other wait once."""
+    if _ROOM is None:
+        return (yield)
+    alone = item.get_closest_marker("alone") is not None
+    _ROOM.enter(alone=alone)
+    try:
+        return (yield)
+    finally:
+        if not (alone and nextitem is not None and nextitem.get_closest_marker("alone")):
+            _ROOM.leave()

@@ -16,6 +16,8 @@ from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.memory.working_memory import MwManager
 from tests.cluster.processes import kill_for_good, pid_of
 
+pytestmark = pytest.mark.alone  # it measures the loop, not the test beside it
+
 PAUSE_S: Final = 2.0  # how long an actor is gone, and so how long a blocking call would stall the loop
 PROMISED_S: Final = 0.05  # in which another coroutine is served
 BEAT_S: Final = 0.005
@@ -42,9 +44,9 @@ async def heartbeats() -> AsyncIterator[list[float]]:
 
 
 def served(late: list[float]) -> None:
-    """The loop went on. One beat in ten may be late, since the machine has other work to do, another test among it."""
+    """The loop went on. One beat in a hundred may be late, since the machine has other work to do."""
     assert len(late) > 20
-    assert statistics.quantiles(late, n=10)[-1] < PROMISED_S, sorted(late)[-10:]
+    assert statistics.quantiles(late, n=100)[-1] < PROMISED_S, sorted(late)[-10:]
     assert max(late) < PAUSE_S / 2, sorted(late)[-10:]  # a call that waits for the actor would have blocked for longer
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -80,6 +81,14 @@ class Project:
         failures = {result["title"]: result["detail"] for result in results if result["holds"] is False}
         assert bool(done.returncode) is bool(failures)
         return failures
+
+    def doctor_between(self, harm: Callable[[], object], heal: Callable[[], object]) -> dict[str, str]:
+        """What `doctor` says while something is as it should not be."""
+        harm()
+        try:
+            return self.doctor()
+        finally:
+            heal()
 
     def put(self, organ_id: str, item_id: str, value: Any) -> None:
         """Write an organ's item through the API."""

@@ -175,11 +175,7 @@ def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
 
 def test_doctor_names_a_service_that_is_paused(engine: docker.DockerClient, docker_stack: Project) -> None:
     worker = only(engine, docker_stack, "ray-worker")
-    worker.pause()
-    try:
-        failures = docker_stack.doctor()
-    finally:
-        worker.unpause()
+    failures = docker_stack.doctor_between(worker.pause, worker.unpause)
     assert "ray-worker is paused: `docker compose unpause`" in failures["every service is well"]
     assert "did not answer" in failures["every singleton answers"]
     docker_stack.wait_until_ready()
@@ -188,11 +184,7 @@ def test_doctor_names_a_service_that_is_paused(engine: docker.DockerClient, dock
 
 def test_doctor_names_a_head_that_is_dead(engine: docker.DockerClient, docker_stack: Project) -> None:
     head = only(engine, docker_stack, "ray-head")
-    head.stop()
-    try:
-        failures = docker_stack.doctor()
-    finally:
-        head.start()
+    failures = docker_stack.doctor_between(head.stop, head.start)
     assert "ray-head exited with exit code 0" in failures["every service is well"]
     assert "no Ray head answers at RAY_ADDRESS=ray-head:6379" in failures["the cluster"]
     wait_until(lambda: _health(head) == "healthy")

@@ -1,5 +1,8 @@
 """The profile `observability`: Prometheus finds everything, and its alerts say what is wrong."""
 
+import json
+import re
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from tests.waiting import wait_until
 CONFIG = "/app/images/prometheus"
 SCRAPED_S = 60.0  # some intervals of prometheus.yml
 REPORTED_S = 200.0  # until Ray's agents have the numbers of new actors, and Prometheus those of the agents
+READY = "Server is ready to receive web requests."
 METRICS = (
     "seedcore_http_request_seconds_count",
     "seedcore_http_request_seconds_bucket",
@@ -40,8 +44,9 @@ class Own:
 
 @pytest.fixture(scope="module")
 def observed(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A running stack with Prometheus, and with an actor of the user's own."""
-    project = Project(tmp_path_factory.mktemp("observed") / "seedcore", "docker", COMPOSE_PROFILES="observability")
+    """A running stack with Prometheus, with logs for machines, and with an actor of the user's own."""
+    knobs = {"COMPOSE_PROFILES": "observability", "LOG_FORMAT": "json", "LOG_LEVEL": "DEBUG"}
+    project = Project(tmp_path_factory.mktemp("observed") / "seedcore", "docker", **knobs)
     try:
         _add_own_actor(project.folder / "seedcore")
         assert f"Prometheus http://127.0.0.1:{project.prometheus_port}" in project.make("up")
@@ -144,6 +149,18 @@ def test_an_actor_that_is_gone_raises_an_alert_until_it_is_back(
     wait_until(lambda: _firing(prometheus) == set(), 2 * SCRAPED_S)
 
 
+def test_each_request_is_a_json_record(observed: Project) -> None:
+    observed.put("logged", "plan", 1)
+    observed.get("logged", "plan")
+    lines = observed.make("logs", "S=seedcore-api", "FOLLOW=0").splitlines()
+    records = [json.loads(line[line.index("{") :]) for line in lines if '"organ": "logged"' in line]
+    put, get = (record for record in records if record.get("item") == "plan")
+    assert (put["method"], get["method"]) == ("PUT", "GET")
+    for record in (put, get):
+        assert (record["namespace"], record["status"], record["levelname"]) == ("seedcore-dev", 200, "DEBUG")
+        assert record["duration_s"] > 0
+
+
 def test_actors_report_through_ray_as_well(observed: Project, prometheus: httpx.Client) -> None:
     wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_items{actor="mw"}') == [5], REPORTED_S)
     wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_answers_total{actor="own"}') == [42], REPORTED_S)
@@ -156,7 +173,13 @@ def test_the_verbs_know_it_also_when_it_was_started_by_hand(engine: docker.Docke
     assert by_hand.returncode == 0, by_hand.stdout
     assert "prometheus" in observed.make("ps", COMPOSE_PROFILES="")
     assert "❌" not in observed.make("doctor", COMPOSE_PROFILES="")
-    observed.make("logs", "S=prometheus", "FOLLOW=0", COMPOSE_PROFILES="")
+    said = observed.make("logs", "S=prometheus", "FOLLOW=0", COMPOSE_PROFILES="")
+    assert READY in said
+    (bundle,) = re.findall(r"are in (\S+\.tar\.gz)", observed.make("support-bundle", COMPOSE_PROFILES=""))
+    with tarfile.open(observed.folder / bundle) as archive:
+        (log,) = (archive.extractfile(entry) for entry in archive if entry.name.endswith("/logs/prometheus.log"))
+        assert log is not None
+        assert READY.encode() in log.read()
     observed.make("up", COMPOSE_PROFILES="")
     assert len(containers(engine, observed, "prometheus")) == 1
     observed.make("clean", "YES=1", COMPOSE_PROFILES="")
