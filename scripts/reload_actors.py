@@ -24,6 +24,7 @@ from seedcore.bootstrap import bootstrap_actors
 from seedcore.cluster import first_reason
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
+from seedcore.singletons import singletons
 
 T = TypeVar("T")
 
@@ -141,7 +142,8 @@ def main(argv: list[str]) -> int:
     except (RayError, RetryError) as error:
         print(f"an actor did not come up again: {first_reason(error)}. See `make monitor`.", file=sys.stderr)
         return 1
-    print("\n".join(lines) or "every singleton runs the code on the disk")
+    names = ", ".join(row.name for row in singletons(settings))
+    print("\n".join(lines) or f"every singleton runs the code on the disk: {names}")
     return 0
 
 
