@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from typing import Final
 from uuid import uuid4
 
@@ -15,22 +16,23 @@ from seedcore.memory.request_log import RequestId
 
 FIRST_NUMBER: Final = 1
 
-_idempotency_key: ContextVar[str | None] = ContextVar("idempotency_key", default=None)
+_keyed_requests: ContextVar[Iterator[RequestId] | None] = ContextVar("keyed_requests", default=None)
 
 
 @contextmanager
-def idempotency_key(key: str | None) -> Iterator[None]:
-    """Whoever sends what this block sends once more, with the same key, gets the first answer and changes nothing.
+def idempotency_key(key: str) -> Iterator[None]:
+    """Whoever makes the writes of this block once more, in the same order and with the same key, gets the first answers
+    and changes nothing.
 
     Args:
-        key: unique to this one request, such as the HTTP header Idempotency-Key together with method and path. In the
-            block may be one write to each actor at most. None changes nothing.
+        key: unique to this one block, such as the HTTP header Idempotency-Key together with method and path.
     """
-    token = _idempotency_key.set(key)
+    client_id = hashlib.sha256(key.encode()).digest()
+    token = _keyed_requests.set(RequestId(client_id, number, FIRST_NUMBER) for number in count(FIRST_NUMBER))
     try:
         yield
     finally:
-        _idempotency_key.reset(token)
+        _keyed_requests.reset(token)
 
 
 class RequestIds:
@@ -46,9 +48,9 @@ class RequestIds:
     @contextmanager
     def request(self) -> Iterator[RequestId]:
         """The id of one request. When the block ends without the actor's answer, the request counts as given up."""
-        key = _idempotency_key.get()
-        if key is not None:
-            yield RequestId(hashlib.sha256(key.encode()).digest(), FIRST_NUMBER, FIRST_NUMBER)
+        keyed = _keyed_requests.get()
+        if keyed is not None:
+            yield next(keyed)
             return
         request = self._begin()
         try:

@@ -15,6 +15,7 @@ from seedcore.api import health, items, metrics, problems, status_page
 from seedcore.api.body_limit import BodyLimit
 from seedcore.api.disconnects import CancelOnDisconnect
 from seedcore.api.host_guard import HostGuard
+from seedcore.api.idempotency import Idempotency
 from seedcore.api.memory_budget import RequestThreads
 from seedcore.bootstrap import bootstrap_actors
 from seedcore.cluster import in_thread
@@ -26,6 +27,7 @@ from seedcore.singletons import singletons
 logger = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S: Final = 0.0005  # Python's own is 5 ms
+ROUTERS: Final = (health.router, metrics.router, status_page.router, items.organs, items.shared, items.hot)
 MAX_BOOTSTRAP_BACKOFF_S: Final = 10  # between two tries while the cluster is not there
 
 
@@ -46,13 +48,10 @@ def create_app() -> FastAPI:
         lifespan=_lifespan,
     )
     problems.install(app)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
-    app.include_router(status_page.router)
-    app.mount("/page", status_page.parts)
-    items.add_keyless_gets(app)
-    for router in (items.organs, items.shared, items.hot):
+    for router in ROUTERS:
         app.include_router(router)
+    app.mount("/page", status_page.parts)
+    app.add_middleware(Idempotency)
     app.add_middleware(CancelOnDisconnect)
     app.add_middleware(
         BodyLimit, max_bytes=settings.api_max_body_bytes, max_buffered_bytes=settings.api_max_buffered_bytes

@@ -6,9 +6,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 
-from seedcore.api.idempotency import KeylessRoute, idempotent
+from seedcore.api import idempotency
 from seedcore.api.json_bodies import JsonRoute
 from seedcore.api.json_values import to_json_value
 from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
@@ -20,41 +20,13 @@ MAX_HOT_ITEMS: Final = 10_000  # in one answer
 MAX_INLINE_ITEMS: Final = 10  # that become JSON on the event loop itself
 API_ORGAN: Final = "seedcore-api"  # the organ in whose name shared items and hot items are asked for
 
-organs = APIRouter(
-    prefix="/organs/{organ_id}/items", tags=["organ items"], dependencies=[Depends(idempotent)], route_class=JsonRoute
-)
-shared = APIRouter(
-    prefix="/shared-items", tags=["shared items"], dependencies=[Depends(idempotent)], route_class=JsonRoute
-)
+organs = APIRouter(prefix="/organs/{organ_id}/items", tags=["organ items"], route_class=JsonRoute)
+shared = APIRouter(prefix="/shared-items", tags=["shared items"], route_class=JsonRoute)
 hot = APIRouter(tags=["hot items"])
 
 ITEM: Final = "/{item_id:path}"
 MISSING: Final = object()
 NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "no such item"}}
-
-
-def add_keyless_gets(app: FastAPI) -> None:
-    """Shorter ways to the two gets, for requests without an Idempotency-Key; to be added before the routers.
-
-    They depend on what the application and the two routers depend on, except for the key; not on what `include_router`
-    adds.
-    """
-
-    async def get_organ(request: Request) -> Response:
-        return await get_organ_item(**request.path_params)
-
-    async def get_shared(request: Request) -> Response:
-        return await get_shared_item(**request.path_params)
-
-    for router, get in ((organs, get_organ), (shared, get_shared)):
-        app.router.add_api_route(
-            router.prefix + ITEM,
-            get,
-            methods=["GET"],
-            dependencies=[one for one in router.dependencies if one.dependency is not idempotent],
-            include_in_schema=False,
-            route_class_override=KeylessRoute,
-        )
 
 
 @lru_cache(maxsize=MAX_MANAGERS)
@@ -68,20 +40,20 @@ async def get_organ_item(organ_id: str, item_id: str) -> Response:
     return await _one(item_id, await _manager(organ_id).find_item_async(item_id))
 
 
-@organs.put(ITEM)
+@organs.put(ITEM, openapi_extra=idempotency.PARAMETER)
 async def put_organ_item(organ_id: str, item_id: str, item: ItemIn) -> Kept:
     """Keep a value as the organ's own; answered when it is durable."""
     await _manager(organ_id).set_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@organs.delete(ITEM, responses=NOT_FOUND)
+@organs.delete(ITEM, responses=NOT_FOUND, openapi_extra=idempotency.PARAMETER)
 async def delete_organ_item(organ_id: str, item_id: str) -> Deleted:
     """Delete the organ's item; 404 if it has none."""
     return _deleted(await _manager(organ_id).delete_item_async(item_id), item_id)
 
 
-@organs.put("")
+@organs.put("", openapi_extra=idempotency.PARAMETER)
 async def put_organ_items(organ_id: str, items: ItemsIn) -> Kept:
     """Keep many values as the organ's own, all of them or none."""
     await _manager(organ_id).set_items_async(items.items, items.ttl_s)
@@ -102,20 +74,20 @@ async def get_shared_item(item_id: str) -> Response:
     return await _one(item_id, None if value is MISSING else FoundItem(value, Source.SHARED))
 
 
-@shared.put(ITEM)
+@shared.put(ITEM, openapi_extra=idempotency.PARAMETER)
 async def put_shared_item(item_id: str, item: ItemIn) -> Kept:
     """Keep a value for every organ; answered when it is durable."""
     await _manager(API_ORGAN).set_global_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@shared.delete(ITEM, responses=NOT_FOUND)
+@shared.delete(ITEM, responses=NOT_FOUND, openapi_extra=idempotency.PARAMETER)
 async def delete_shared_item(item_id: str) -> Deleted:
     """Delete the shared item; 404 if there is none."""
     return _deleted(await _manager(API_ORGAN).delete_global_item_async(item_id), item_id)
 
 
-@shared.put("")
+@shared.put("", openapi_extra=idempotency.PARAMETER)
 async def put_shared_items(items: ItemsIn) -> Kept:
     """Keep many values for every organ, all of them or none."""
     await _manager(API_ORGAN).set_global_items_async(items.items, items.ttl_s)

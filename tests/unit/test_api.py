@@ -10,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
+from starlette.routing import Route
 
 from seedcore import errors
-from seedcore.api import idempotency, items, problems
-from seedcore.api.app import create_app
+from seedcore.api import idempotency, problems
+from seedcore.api.app import ROUTERS, create_app
+from seedcore.api.idempotency import Idempotency
 from seedcore.settings import load_settings
 from seedcore.singletons import singletons
 from tests.unit.conftest import SetKnobs
@@ -69,6 +71,16 @@ def assert_problem(answer: httpx.Response, status: int, *words: str) -> None:
     assert body["type"] == "about:blank"
     for word in words:
         assert word in body["detail"], body["detail"]
+
+
+def a_body_for(path: str, method: str) -> dict[str, Any] | None:
+    """A good one for the operation."""
+    bodies: dict[tuple[str, bool], dict[str, Any]] = {
+        ("put", True): {"value": 1},
+        ("put", False): {"items": {"plan": 1}},
+        ("post", False): {"item_ids": ["plan"]},
+    }
+    return bodies.get((method, "{item_id}" in path))
 
 
 async def without_host(client: httpx.AsyncClient, path: str) -> httpx.Response:
@@ -337,45 +349,61 @@ async def test_bad_keys_and_numbers_are_refused(
     assert_problem(answer, 422, *words)
 
 
-# An Idempotency-Key, without which a get takes a shorter way
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
-@pytest.mark.parametrize(
-    "path",
-    ["/organs/agent/items/", f"/organs/{LONG}/items/plan", f"/organs/agent/items/{LONG}", f"/shared-items/{LONG}"],
-)
-async def test_a_get_is_answered_as_well_without_a_key(api: httpx.AsyncClient, method: str, path: str) -> None:
-    with_key, without = [await api.request(method, path, headers=headers) for headers in ({"Idempotency-Key": "1"}, {})]
-    assert with_key.status_code in (405, 422)
-    assert (without.status_code, without.headers, without.content) == (
-        with_key.status_code,
-        with_key.headers,
-        with_key.content,
-    )
+# An Idempotency-Key
 
 
 @pytest.mark.parametrize("path", [ITEM, "/shared-items/plan"])
 @pytest.mark.parametrize("key", ["", "x" * (idempotency.MAX_LENGTH + 1)], ids=["empty", "too long"])
 async def test_a_key_that_is_none_is_refused(api: httpx.AsyncClient, path: str, key: str) -> None:
-    answer = await api.get(path, headers={"idempotency-KEY": key})
-    assert_problem(answer, 422, "header.Idempotency-Key")
+    answer = await api.put(path, headers={"idempotency-KEY": key}, json={"value": 1})
+    assert_problem(answer, 422, "header Idempotency-Key")
 
 
+async def test_the_document_tells_of_the_key_where_something_is_written(api: httpx.AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+    told = {
+        (path, method)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if any(parameter["name"] == idempotency.NAME for parameter in operation.get("parameters", []))
+    }
+    assert told == {(path, method) for path, method in OPERATIONS if method in ("put", "delete")}
+
+
+# One route for each path and method
+
+
+def test_each_declared_route_is_the_only_one_for_its_path_and_method() -> None:
+    served = [
+        (route.path_format, method)
+        for route in (*create_app().routes, *(route for router in ROUTERS for route in router.routes))
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    ]
+    assert {(path.replace(":path", ""), method.lower()) for path, method in served} >= OPERATIONS
+    assert len(set(served)) == len(served)
+
+
+@pytest.mark.parametrize(("path", "method"), sorted(OPERATIONS))
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "1"}], ids=["without a key", "with a key"])
 @pytest.mark.parametrize("place", ["application", "router"])
-async def test_the_shorter_way_depends_on_what_the_others_do(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+async def test_what_a_router_depends_on_is_asked_at_each_route(
+    path: str, method: str, headers: dict[str, str], place: str
+) -> None:
     async def refuse(request: Request) -> None:
-        raise HTTPException(HTTPStatus.FORBIDDEN, f"not for {request.url.path}")
+        raise HTTPException(HTTPStatus.FORBIDDEN, f"not for {request.method}")
 
-    if place == "router":
-        for router in (items.organs, items.shared):
-            monkeypatch.setattr(router, "dependencies", [*router.dependencies, Depends(refuse)])
-    app = FastAPI(dependencies=[Depends(refuse)] if place == "application" else [])
+    login = [Depends(refuse)]
+    app = FastAPI(dependencies=login if place == "application" else [])
+    for router in ROUTERS:
+        app.include_router(router, dependencies=login if place == "router" else [])
     problems.install(app)
-    items.add_keyless_gets(app)
+    app.add_middleware(Idempotency)
     async with client_of(app) as client:
-        for path in (ITEM, "/shared-items/plan"):
-            assert_problem(await client.get(path), 403, f"not for {path}")
+        answer = await client.request(
+            method, path.format(organ_id="agent", item_id="plan"), headers=headers, json=a_body_for(path, method)
+        )
+    assert_problem(answer, 403, f"not for {method.upper()}")
 
 
 async def test_too_large_a_value_is_refused_by_its_knob(api: httpx.AsyncClient, knobs: SetKnobs) -> None:
@@ -391,13 +419,7 @@ async def test_too_large_a_value_is_refused_by_its_knob(api: httpx.AsyncClient, 
 async def test_without_a_head_every_operation_on_items_says_503_and_where_it_looked(
     api: httpx.AsyncClient, path: str, method: str
 ) -> None:
-    bodies = {
-        ("put", True): {"value": 1},
-        ("put", False): {"items": {"plan": 1}},
-        ("post", False): {"item_ids": ["plan"]},
-    }
-    body = bodies.get((method, "{item_id}" in path))
-    answer = await api.request(method, path.format(organ_id="agent", item_id="plan"), json=body)
+    answer = await api.request(method, path.format(organ_id="agent", item_id="plan"), json=a_body_for(path, method))
     assert_problem(answer, 503, "RAY_ADDRESS", load_settings().ray_address, "make up")
 
 
