@@ -1,39 +1,15 @@
 #!/usr/bin/env bash
 # What each service runs, in containers (compose.yaml) and as plain processes (supervisord.conf):
 #     entrypoint.sh head|worker|bootstrap|api
-# Every flag of Ray and uvicorn stands here and nowhere else. All values come from the environment, that is from .env.
+# Every flag of Ray and uvicorn stands here and nowhere else. All values come from the environment: knobs from .env, and
+# what Ray itself reads from ray.env.
 set -euo pipefail
 
 role=${1:?usage: entrypoint.sh head|worker|bootstrap|api}
 
-export RAY_ENABLE_AUTO_CONNECT=0 # else ray.get_actor before ray.init starts a private cluster
-export RAY_USAGE_STATS_ENABLED=0
-export RAY_gcs_rpc_server_reconnect_timeout_s=$GCS_RECONNECT_TIMEOUT_S
-export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # a node with singletons never gets idle, so draining only costs time
-export RAY_ROTATION_MAX_BYTES=8388608          # Ray's own log files; its default is 512 MiB each, here they are in memory
-export RAY_ROTATION_BACKUP_COUNT=2
-export RAY_DISABLE_DOCKER_CPU_WARNING=1
 # In a container the kernel ends what eats the memory. Ray's own monitor would end the process that got a task last,
 # and that is a singleton. Embedded there is no limit but the machine's, where the kernel acts much too late.
 [[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
-
-# What Ray does again and again though nothing happens: less often, in milliseconds, with Ray's default beside it.
-export RAY_event_stats=0                                     # 1: times each of its own events, for its debug files
-export RAY_kill_idle_workers_interval_ms=1000                # 200
-export RAY_raylet_check_gc_period_milliseconds=1000          # 100
-export RAY_object_manager_timer_freq_ms=1000                 # 100: looks for transfers to try again after 10 s
-export RAY_object_manager_rpc_threads_num=1                  # 2, of each of three kinds; each looks four times a second
-export RAY_local_fs_monitor_interval_ms=1000                 # 100: is there space to spill objects to
-export RAY_io_context_monitor_probe_interval_ms=10000        # 1000: does each of its own threads still answer
-export RAY_gcs_pull_resource_loads_period_milliseconds=10000 # 1000: for the autoscaler, which does not run
-export RAY_report_worker_backlog_interval_ms=10000           # 1000: likewise
-export RAY_metrics_report_interval_ms=60000                  # 10000: Ray's own metrics, for a Prometheus
-export REPORTER_UPDATE_INTERVAL_MS=10000                     # 5000: CPU and memory of the processes, on the dashboard
-export METRICS_RECORD_INTERVAL_S=60                          # 5 s: CPU and memory of the dashboard, for a Prometheus
-export SCAN_EVENT_DIR_INTERVAL_SECONDS=10                    # 2 s: events of Ray's, on the dashboard
-# The log monitor lists all log files ten times a second until there are so many. A new worker's first line may come
-# this much later.
-export RAY_LOG_MONITOR_MANY_FILES_THRESHOLD=0 LOG_NAME_UPDATE_INTERVAL_S=0.5
 
 if [[ $RAY_AUTH_MODE == disabled ]]; then
     unset RAY_AUTH_TOKEN_PATH # Ray turns authentication on where it finds a token
@@ -159,6 +135,7 @@ worker() {
 }
 
 api() {
+    export RAY_ENABLE_AUTO_CONNECT=0 # it connects when it can, and answers meanwhile
     # h11 refuses endless headers; httptools, which uvicorn prefers, keeps them all: 64 MiB of them take 1.3 GiB.
     # A client is to close an idle connection first, within 75 s: uvicorn's 5 s are httpx's as well, and then a request
     # may meet the end of its connection.

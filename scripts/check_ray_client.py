@@ -13,7 +13,8 @@ import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from scripts.checks import Check, CheckError, run_checks
-from seedcore.settings import Settings, SettingsError, export_ray_environment, load_settings
+from seedcore.ray_environment import export_ray_environment
+from seedcore.settings import Settings, SettingsError, load_settings
 from seedcore.singletons import singletons
 
 DEFAULT_ADDRESS: Final = "ray://ray-head:10001"

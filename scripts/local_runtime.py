@@ -33,7 +33,8 @@ from scripts.runtime import (
     StackError,
     relative,
 )
-from seedcore.settings import PROJECT_ROOT, AuthMode, Settings, ray_environment
+from seedcore.ray_environment import STARTUP, ray_environment
+from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
 
 MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
 RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that supervisord has started, and no others
@@ -204,7 +205,7 @@ class LocalRuntime:
             "RUNTIME": self.name,
             "STATE_DIR": str(self._state_dir),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-            "PYTHONPATH": str(PROJECT_ROOT),
+            "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
             "PYTHONUNBUFFERED": "1",
             "RAY_TMPDIR": str(self._run_dir / "ray"),
             "RAY_CLIENT_ADDRESS": f"ray://{LOOPBACK}:{self._settings.ray_client_port}",

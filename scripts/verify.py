@@ -1,6 +1,9 @@
 """Proves that the stack works, by using it. Exit code 0 only if every check holds; each failure names its remedy."""
 
+import json
 import platform
+import shlex
+import subprocess
 import sys
 from collections import defaultdict
 from http import HTTPStatus
@@ -10,8 +13,18 @@ from uuid import uuid4
 import httpx
 import ray
 from ray.exceptions import TaskUnschedulableError
+from ray.job_submission import JobSubmissionClient
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from tenacity import retry, retry_if_exception_type, stop_after_attempt
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from scripts.checks import Check, CheckError, run_checks
 from scripts.cluster_session import join_cluster
@@ -25,6 +38,7 @@ from seedcore.status import node_statuses, singleton_statuses, staleness
 
 NODE_TIMEOUT_S: Final = 20.0
 TASK_TIMEOUT_S: Final = 60.0  # a first task waits for a worker process to import what it needs
+JOB_POLL_S: Final = 0.2
 HTTP_TIMEOUT_S: Final = 30.0
 ITEM_TTL_S: Final = 600.0  # what verify writes is gone after this, whatever happens to verify
 ORGAN_ID: Final = "verify"
@@ -59,6 +73,8 @@ class Verify:
             Check("all singletons are named in the namespace", self.all_named),
             Check("every singleton answers", self.all_answer),
             Check("every singleton runs the code on the disk", self.all_current),
+            Check("plain `ray.init()` finds the singletons", self.plain_driver),
+            Check("so does a submitted job", self.submitted_job),
             Check("a task on a worker reads what the API wrote", self.task_reads_what_api_wrote),
             Check("an item goes through the API and back through MwManager", self.round_trip),
             Check("a second bootstrap creates nothing", self.second_bootstrap),
@@ -128,6 +144,47 @@ class Verify:
         if stale:
             raise CheckError("; ".join(stale) + ". `make reload-actors` restarts it on the new code, items kept.")
         return ", ".join(f"{name} {process.code.running}" for name, process in processes.items() if process.code)
+
+    def plain_driver(self) -> str:
+        """A driver that names no namespace, and its task, are in the stack's."""
+        done = subprocess.run(
+            [sys.executable, *self._plain_driver()], capture_output=True, text=True, check=False, timeout=TASK_TIMEOUT_S
+        )
+        return self._found_in_namespace(done.stdout, done.stderr)
+
+    def submitted_job(self) -> str:
+        """Likewise a job of `ray job submit`."""
+        client = JobSubmissionClient()
+        job_id = client.submit_job(entrypoint=shlex.join(["python3", *self._plain_driver()]))
+        until_done = Retrying(
+            retry=retry_if_result(lambda status: not status.is_terminal()),
+            stop=stop_after_delay(TASK_TIMEOUT_S),
+            wait=wait_fixed(JOB_POLL_S),
+        )
+        try:
+            until_done(client.get_job_status, job_id)
+        except RetryError as error:
+            client.stop_job(job_id)
+            raise CheckError(
+                f"job {job_id} was not done within {TASK_TIMEOUT_S:g} s. `make logs S=ray-head`."
+            ) from error
+        logs = client.get_job_logs(job_id)
+        return self._found_in_namespace(logs, logs)
+
+    def _plain_driver(self) -> list[str]:
+        return ["-m", "scripts.plain_driver", *(row.name for row in singletons(self._settings))]
+
+    def _found_in_namespace(self, printed: str, reasons: str) -> str:
+        """What a plain driver found, or why it did not."""
+        lines = [line for line in printed.splitlines() if line.startswith("{")]
+        if not lines:
+            why = next((line for line in reversed(reasons.splitlines()) if line.strip()), "it says nothing")
+            raise CheckError(f"{why}. `make logs S=ray-head`.")
+        found = json.loads(lines[-1])
+        wanted = self._settings.ray_namespace
+        if set(found.values()) != {wanted}:
+            raise CheckError(f"it looked in {found}, not in RAY_NAMESPACE={wanted}. `make down`, then `make up`.")
+        return f"driver and task in '{wanted}'"
 
     def task_reads_what_api_wrote(self) -> str:
         """A Ray task on a node with CPUs reads an item that the API wrote."""

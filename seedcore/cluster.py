@@ -25,7 +25,8 @@ from seedcore.errors import (
     SeedCoreError,
     VersionMismatchError,
 )
-from seedcore.settings import AuthMode, Settings, export_ray_environment, load_settings
+from seedcore.ray_environment import export_ray_environment
+from seedcore.settings import AuthMode, Settings, load_settings
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

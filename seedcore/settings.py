@@ -4,7 +4,6 @@ A value comes from the process environment first, then from `.env` in the projec
 here. `.env`, `compose.yaml` and the README's table list the same knobs; `tests/unit/test_knobs.py` holds them to it.
 """
 
-import os
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -272,21 +271,3 @@ def _explain(error: ValidationError) -> str:
         else:
             lines.append(f"  {problem['msg']}")
     return "\n".join(lines)
-
-
-def ray_environment(settings: Settings) -> dict[str, str]:
-    """What Ray itself reads from the environment, so that every process of ours tells it the same."""
-    environment = {
-        "RAY_AUTH_MODE": settings.ray_auth_mode.value,
-        "RAY_ENABLE_AUTO_CONNECT": "0",  # else ray.get_actor before ray.init starts a private cluster
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_gcs_rpc_server_reconnect_timeout_s": str(settings.gcs_reconnect_timeout_s),
-    }
-    if settings.ray_auth_mode is AuthMode.TOKEN:
-        environment["RAY_AUTH_TOKEN_PATH"] = str(settings.ray_auth_token_path)
-    return environment
-
-
-def export_ray_environment(settings: Settings) -> None:
-    """Put `ray_environment` into this process's environment; call before `ray.init`."""
-    os.environ.update(ray_environment(settings))

@@ -18,7 +18,8 @@ from dotenv import dotenv_values
 from starlette.types import ASGIApp
 
 from scripts.ports import free_port
-from seedcore.settings import PROJECT_ROOT
+from seedcore.ray_environment import STARTUP, ray_environment
+from seedcore.settings import PROJECT_ROOT, Settings
 from tests.waiting import wait_until
 
 STOP_DEADLINE_S: Final = 30
@@ -45,9 +46,10 @@ def api_process(**knobs: str) -> Iterator[Served]:
     environment = {
         **os.environ,
         **defaults,
+        **ray_environment(Settings()),
         "RUNTIME": "local",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(PROJECT_ROOT),
+        "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
         "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
         "RAY_AUTH_MODE": "disabled",
         "API_PORT": str(port),

@@ -14,7 +14,8 @@ from dotenv import dotenv_values
 
 from scripts.ports import free_port, free_ports
 from scripts.token_file import ensure_token
-from seedcore.settings import PROJECT_ROOT
+from seedcore.ray_environment import STARTUP, ray_environment
+from seedcore.settings import PROJECT_ROOT, Settings
 from tests.waiting import wait_until
 
 START_DEADLINE_S: Final = 60.0
@@ -39,15 +40,15 @@ class Cluster:
         self.environment: dict[str, str] = {
             **os.environ,
             **defaults,
+            **ray_environment(Settings()),
             "RUNTIME": "local",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(PROJECT_ROOT),
+            "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
             "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
             "RAY_CLIENT_PORT": str(free_port()),
             "DASHBOARD_PORT": str(free_port()),
             "RAY_AGENT_PORT": str(free_ports(AGENTS)),
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
-            "RAY_ENABLE_AUTO_CONNECT": "0",
             "RAY_TMPDIR": str(run_dir / "ray"),
             "GCS_DIR": str(run_dir / "gcs"),
             "STATE_DIR": str(folder / "state"),

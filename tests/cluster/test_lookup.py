@@ -88,22 +88,6 @@ def test_a_second_connect_keeps_the_connection(settings: Settings) -> None:
     assert ray.get_runtime_context().get_job_id() == job
 
 
-def test_a_look_up_before_a_connection_starts_no_cluster_of_its_own(cluster: Cluster) -> None:
-    program = (
-        "import ray\n"
-        "from seedcore.settings import export_ray_environment, load_settings\n"
-        "export_ray_environment(load_settings())\n"
-        "try:\n"
-        "    ray.get_actor('mw', namespace='seedcore-dev')\n"
-        "except Exception as error:\n"
-        "    print('refused:', error)\n"
-        "print('initialized:', ray.is_initialized())\n"
-    )
-    output = cluster.run("-c", program).stdout
-    assert "refused: " in output
-    assert "initialized: False" in output
-
-
 def test_a_process_that_connects_anew_finds_the_actors_again(cluster: Cluster, settings: Settings) -> None:
     program = (
         "import ray\n"

@@ -29,7 +29,6 @@ STATE: Final = "/state/seedcore-dev"  # in the workers
 JOURNALS: Final = "/journals"  # in the load's container
 # The node of the load: no CPUs, so that no work runs there. What it runs is no part of the product.
 LOAD_NODE: Final = (
-    "export RAY_gcs_rpc_server_reconnect_timeout_s=$GCS_RECONNECT_TIMEOUT_S; "
     'exec ray start --block --address="$RAY_ADDRESS" --num-cpus=0 --object-store-memory="$OBJECT_STORE_BYTES" '
     "--disable-usage-stats --include-log-monitor=false"
 )

@@ -7,15 +7,14 @@ from unittest.mock import patch
 
 import pytest
 
+from seedcore.ray_environment import export_ray_environment, ray_environment
 from seedcore.settings import (
     MIN_OBJECT_STORE_BYTES,
     PROJECT_ROOT,
     Settings,
     SettingsError,
     docker_size_bytes,
-    export_ray_environment,
     load_settings,
-    ray_environment,
 )
 from tests.unit.conftest import SetKnobs
 
@@ -218,11 +217,10 @@ def test_without_authentication_ray_is_told_of_no_token(knobs: SetKnobs) -> None
 
 
 @pytest.mark.parametrize("mode", ["token", "disabled"])
-def test_ray_starts_no_cluster_of_its_own_and_tells_nobody_of_its_use(knobs: SetKnobs, mode: str) -> None:
+def test_ray_tells_nobody_of_its_use(knobs: SetKnobs, mode: str) -> None:
     knobs(RAY_AUTH_MODE=mode)
     with patch.dict(os.environ):
         export_ray_environment(load_settings())
-        assert os.environ["RAY_ENABLE_AUTO_CONNECT"] == "0"
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
         assert os.environ["RAY_AUTH_MODE"] == mode
 

@@ -1,0 +1,52 @@
+"""The hook at the start of the interpreter, in interpreters of its own; with real Ray, and with one that differs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seedcore.ray_environment import STARTUP
+
+IN_EACH_WAY = """
+from ray.job_config import JobConfig
+print(JobConfig().ray_namespace, JobConfig.from_json({}).ray_namespace, JobConfig(ray_namespace="named").ray_namespace)
+"""
+
+
+def python(program: str, *path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_NAMESPACE"}
+    environment["PYTHONPATH"] = ":".join(map(str, (STARTUP, *path)))
+    return subprocess.run(
+        [sys.executable, "-c", program], env={**environment, **variables}, capture_output=True, text=True, check=True
+    )
+
+
+def test_who_names_no_namespace_is_in_that_of_the_environment() -> None:
+    assert python(IN_EACH_WAY, RAY_NAMESPACE="mine").stdout.split() == ["mine", "mine", "named"]
+
+
+@pytest.mark.parametrize("variables", [{}, {"RAY_NAMESPACE": ""}], ids=["not set", "empty"])
+def test_without_the_variable_ray_is_as_it_is(variables: dict[str, str]) -> None:
+    assert python(IN_EACH_WAY, **variables).stdout.split() == ["None", "None", "named"]
+
+
+def test_an_interpreter_that_does_not_use_ray_does_not_import_it() -> None:
+    program = "import sys; print('sitecustomize' in sys.modules, {'ray', 'typing', 'inspect'} & set(sys.modules))"
+    assert python(program, RAY_NAMESPACE="mine").stdout == "True set()\n"
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["", "class JobConfig:\n    pass\n", "class JobConfig:\n    def __init__(self, space=None): pass\n"],
+    ids=["no class", "no parameters", "another parameter"],
+)
+def test_another_ray_is_named(tmp_path: Path, config: str) -> None:
+    package = tmp_path / "ray"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "job_config.py").write_text(config)
+    told = python("import ray.job_config", tmp_path, RAY_NAMESPACE="mine").stderr
+    assert "pass namespace='mine' to ray.init" in told
+    assert "Traceback" not in told
