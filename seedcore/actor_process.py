@@ -8,7 +8,6 @@ from typing import Final
 import psutil
 import ray
 
-from seedcore.actor_metrics import ray_reporter
 from seedcore.code_version import CodeVersion, process_code
 
 RAYS_OWN: Final = "_ray_trace_ctx"  # the parameter that Ray adds to each method
@@ -62,16 +61,13 @@ def describe_process(actor: object) -> ActorProcess:
     """Describe the process that this is called in, for `handle.__ray_call__.remote(describe_process)`."""
     context = ray.get_runtime_context()
     process = psutil.Process()
-    has_stats = callable(getattr(actor, "stats", None))
-    if has_stats:
-        ray_reporter.start()  # here, as this is asked of every actor after each of its births, and of no other process
     return ActorProcess(
         actor_id=context.get_actor_id() or "",
         node_id=context.get_node_id(),
         node_ip=str(ray.util.get_node_ip_address()),  # type: ignore[no-untyped-call]
         pid=process.pid,
         uptime_s=time.time() - process.create_time(),
-        has_stats=has_stats,
+        has_stats=callable(getattr(actor, "stats", None)),
         code=process_code.version(),
     )
 

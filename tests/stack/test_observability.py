@@ -17,7 +17,6 @@ from tests.waiting import wait_until
 
 CONFIG = "/app/images/prometheus"
 SCRAPED_S = 60.0  # some intervals of prometheus.yml
-REPORTED_S = 200.0  # until Ray's agents have the numbers of new actors, and Prometheus those of the agents
 READY = "Server is ready to receive web requests."
 METRICS = (
     "seedcore_http_request_seconds_count",
@@ -159,12 +158,6 @@ def test_each_request_is_a_json_record(observed: Project) -> None:
     for record in (put, get):
         assert (record["namespace"], record["status"], record["levelname"]) == ("seedcore-dev", 200, "DEBUG")
         assert record["duration_s"] > 0
-
-
-def test_actors_report_through_ray_as_well(observed: Project, prometheus: httpx.Client) -> None:
-    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_items{actor="mw"}') == [5], REPORTED_S)
-    wait_until(lambda: _query(prometheus, 'ray_seedcore_actor_answers_total{actor="own"}') == [42], REPORTED_S)
-    assert _query(prometheus, 'ray_seedcore_actor_items{service="ray-worker"}')
 
 
 def test_the_verbs_know_it_also_when_it_was_started_by_hand(engine: docker.DockerClient, observed: Project) -> None:
