@@ -1,13 +1,13 @@
-# The verbs of the stack; `make` alone lists them. The work is done in scripts/stack.py, here is only what Python is
+# The verbs of the stack; `make` alone lists them. The work is done in scripts/host/stack.py, here is only what Python is
 # needed for. Every knob of .env can be given as well: `make up RUNTIME=local`, `make up API_PORT=9000`.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # unbuffered, so that its lines and those of the commands that it runs stay in order
-STACK := @$(PYTHON) -u -m scripts.stack
+STACK := @$(PYTHON) -u -m scripts.host.stack
 LOCKS := requirements.lock requirements-dev.lock
-SHELL_SCRIPTS := $(wildcard images/*.sh images/*/*.sh scripts/*.sh .ci/run)
+SHELL_SCRIPTS := $(wildcard images/*.sh images/*/*.sh scripts/host/*.sh .ci/*.sh .ci/run)
 
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
@@ -78,7 +78,7 @@ soak: .venv/installed ## faults at random for MINUTES=10; the SEED=N that it pri
 	@$(PYTHON) -m pytest tests/faults/test_soak.py --minutes=$(or $(MINUTES),10) $(if $(SEED),--seed=$(SEED))
 
 bench: .venv/installed ## measure the stack beside Redis, diskcache and a bare actor; ARGS=--quick takes a minute
-	@$(PYTHON) -m scripts.bench $(ARGS)
+	@$(PYTHON) -m benchmarks $(ARGS)
 
 lint: .venv/installed ## check format, types and shell scripts
 	$(PYTHON) -m ruff check .
@@ -87,15 +87,15 @@ lint: .venv/installed ## check format, types and shell scripts
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 
 lock: .venv/installed ## write the lock files anew after pyproject.toml changed; UPGRADE=1 takes the newest versions
-	@scripts/lock.sh $(if $(filter-out 0,$(UPGRADE)),--upgrade)
+	@scripts/host/lock.sh $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The virtual environment that all verbs run in; made anew when a lock file changed.
 .venv/installed: $(LOCKS)
-	@scripts/make_venv.sh $(LOCKS)
+	@scripts/host/make_venv.sh $(LOCKS)
 
 # For the verbs that must work without a network: whatever there is already.
 .venv/bin/python:
-	@scripts/make_venv.sh $(LOCKS)
+	@scripts/host/make_venv.sh $(LOCKS)

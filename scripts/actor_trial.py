@@ -25,7 +25,7 @@ class Trial:
 
     Args:
         reason: why the singleton cannot be born; empty if it can.
-        methods: of its class, as `seedcore.actor_process.methods_of` lists them.
+        methods: of its class, as `seedcore.cluster.actor_process.methods_of` lists them.
     """
 
     reason: str = ""
@@ -59,10 +59,10 @@ def try_actor(name: str, state_dir: Path) -> Trial:
 
 def _try(name: str, folder: Path) -> tuple[str, ...]:
     # Late, since what is tried may be broken.
-    from seedcore.actor_process import methods_of
-    from seedcore.memory import backups
+    from seedcore.cluster.actor_process import methods_of
+    from seedcore.cluster.singletons import singletons
     from seedcore.settings import load_settings
-    from seedcore.singletons import singletons
+    from seedcore.store.recovery import backups
 
     settings = load_settings()
     row = next((row for row in singletons(settings) if row.name == name), None)

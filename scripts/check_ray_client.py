@@ -13,9 +13,9 @@ import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from scripts.checks import Check, CheckError, run_checks
+from seedcore.cluster.singletons import singletons
 from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import Settings, SettingsError, load_settings
-from seedcore.singletons import singletons
 
 DEFAULT_ADDRESS: Final = "ray://ray-head:10001"
 TRIES: Final = 3  # Ray Client's server may fail to start once while a node is joining

@@ -2,7 +2,7 @@
 
 import logging
 
-from seedcore.cluster import connect
+from seedcore.cluster.connection import connect
 from seedcore.logs import configure_logging
 from seedcore.settings import Settings, load_settings
 
@@ -18,7 +18,7 @@ def join_cluster(log_level: int = logging.ERROR) -> Settings:
 
     Raises:
         SettingsError: a knob has a value that is not allowed.
-        SeedCoreError: as `seedcore.cluster.connect`.
+        SeedCoreError: as `seedcore.cluster.connection.connect`.
     """
     settings = load_settings()
     configure_logging(settings)

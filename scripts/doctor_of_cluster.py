@@ -17,10 +17,10 @@ from ray.exceptions import GetTimeoutError
 from scripts.checks import Check, CheckError, DoesNotApplyError, run_checks
 from scripts.cluster_session import join_cluster
 from scripts.verify import Verify
+from seedcore.cluster.singletons import STATE_SHARE, singletons
+from seedcore.cluster.status import node_statuses
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
-from seedcore.singletons import STATE_SHARE, singletons
-from seedcore.status import node_statuses
 
 TASK_TIMEOUT_S: Final = 20.0
 MIN_FREE_BYTES: Final = 2**30

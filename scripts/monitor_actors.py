@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Final
 
 from scripts.cluster_session import join_cluster
+from seedcore.cluster.status import ActorStatus, singleton_statuses, staleness
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
-from seedcore.status import ActorStatus, singleton_statuses, staleness
 
 WATCH_INTERVAL_S: Final = 2.0
 CLEAR_SCREEN: Final = "\033[2J\033[H"

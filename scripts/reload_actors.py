@@ -19,12 +19,12 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, retry_if_res
 
 from scripts.actor_trial import DEADLINE_S, Trial, try_actor
 from scripts.cluster_session import join_cluster
-from seedcore.actor_process import ActorProcess, describe_methods, describe_process
-from seedcore.bootstrap import bootstrap_actors
-from seedcore.cluster import first_reason
+from seedcore.cluster.actor_process import ActorProcess, describe_methods, describe_process
+from seedcore.cluster.bootstrap import bootstrap_actors
+from seedcore.cluster.connection import first_reason
+from seedcore.cluster.singletons import singletons
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
-from seedcore.singletons import singletons
 
 T = TypeVar("T")
 

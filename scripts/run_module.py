@@ -13,7 +13,7 @@ from typing import Final
 
 PROJECT_ROOT: Final = Path(__file__).parent.parent  # settings has it as well, but may be what is broken
 SETTINGS: Final = "seedcore.settings"
-TABLE: Final = "seedcore.singletons"  # imports every actor's class, so all that a user adds
+TABLE: Final = "seedcore.cluster.singletons"  # imports every actor's class, so all that a user adds
 
 
 def where(error: BaseException) -> str:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from seedcore.errors import SeedCoreError
-from seedcore.memory import array_files, backups
-from seedcore.memory.store_files import ARRAYS
 from seedcore.settings import Settings, SettingsError, load_settings
+from seedcore.store.files import array_files
+from seedcore.store.files.store_files import ARRAYS
+from seedcore.store.recovery import backups
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1

@@ -28,13 +28,13 @@ from tenacity import (
 
 from scripts.checks import Check, CheckError, run_checks
 from scripts.cluster_session import join_cluster
-from seedcore.actor_process import ActorProcess, describe_process
-from seedcore.bootstrap import bootstrap_actors
+from seedcore.cluster.actor_process import ActorProcess, describe_process
+from seedcore.cluster.bootstrap import bootstrap_actors
+from seedcore.cluster.singletons import singletons
+from seedcore.cluster.status import node_statuses, singleton_statuses, staleness
 from seedcore.errors import SeedCoreError
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, SettingsError
-from seedcore.singletons import singletons
-from seedcore.status import node_statuses, singleton_statuses, staleness
 
 NODE_TIMEOUT_S: Final = 20.0
 TASK_TIMEOUT_S: Final = 60.0  # a first task waits for a worker process to import what it needs

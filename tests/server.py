@@ -17,7 +17,7 @@ import uvicorn
 from dotenv import dotenv_values
 from starlette.types import ASGIApp
 
-from scripts.ports import free_port
+from scripts.host.ports import free_port
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, Settings
 from tests.waiting import wait_until

@@ -10,19 +10,19 @@ from typing import Final
 from fastapi import FastAPI
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
-from seedcore.actor_client import actor_client
 from seedcore.api import health, items, metrics, problems, status_page
 from seedcore.api.body_limit import BodyLimit
 from seedcore.api.disconnects import CancelOnDisconnect
 from seedcore.api.host_guard import HostGuard
 from seedcore.api.idempotency import Idempotency
 from seedcore.api.memory_budget import RequestThreads
-from seedcore.bootstrap import bootstrap_actors
-from seedcore.cluster import in_thread
+from seedcore.cluster.actor_client import actor_client
+from seedcore.cluster.bootstrap import bootstrap_actors
+from seedcore.cluster.connection import in_thread
+from seedcore.cluster.singletons import singletons
 from seedcore.errors import SeedCoreError
 from seedcore.logs import configure_logging
 from seedcore.settings import load_settings
-from seedcore.singletons import singletons
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from seedcore.api.problems import problem
-from seedcore.request_ids import idempotency_key
+from seedcore.cluster.request_ids import idempotency_key
 
 NAME: Final = "Idempotency-Key"
 MAX_LENGTH: Final = 255

@@ -11,9 +11,9 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from seedcore.actor_client import INLINE_BYTES
 from seedcore.api.memory_budget import RequestThreads
 from seedcore.api.problems import MAX_ERRORS, BadRequestError, ErrorDetail
+from seedcore.cluster.actor_client import INLINE_BYTES
 
 # One, since Python decodes one body at a time anyway, and each takes some 30 times its bytes meanwhile.
 _decoder: Final = RequestThreads(max_workers=1, thread_name_prefix="json")

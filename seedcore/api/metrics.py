@@ -11,11 +11,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seedcore.actor_metrics import grows, metric_name, numbers_in
 from seedcore.api.access_log import log_request
+from seedcore.api.actor_metrics import grows, metric_name, numbers_in
 from seedcore.api.health import statuses_now
-from seedcore.cluster import lookup_retries
-from seedcore.status import ActorStatus
+from seedcore.cluster.connection import lookup_retries
+from seedcore.cluster.status import ActorStatus
 
 router = APIRouter(tags=["health"])
 

@@ -14,10 +14,10 @@ from seedcore.api.health import actors
 from seedcore.api.items import hot_items
 from seedcore.api.metrics import requests_so_far
 from seedcore.api.models import Actors, HotItemOut, NodeOut, Status
-from seedcore.cluster import in_thread
+from seedcore.cluster.connection import in_thread
+from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.settings import Settings, load_settings
-from seedcore.status import node_statuses
 
 router = APIRouter(tags=["health"])
 

@@ -1,1 +1,1 @@
-"""The working memory: three actors, what they store with, and `MwManager` in front of them."""
+"""The working memory: `MwManager`, and how a process reads without asking an actor."""

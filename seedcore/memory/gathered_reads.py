@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from seedcore.memory.array_files import Encoded
+from seedcore.store.files.array_files import Encoded
 
 ReadOne = Callable[[str, str], Encoded | None]
 ReadMany = Callable[[str, Sequence[str]], Mapping[str, Encoded]]

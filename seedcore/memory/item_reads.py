@@ -9,15 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from seedcore.actor_client import INLINE_BYTES, ActorClient
+from seedcore.actors.packed_values import Packed, unpack_found
+from seedcore.cluster.actor_client import INLINE_BYTES, ActorClient
 from seedcore.errors import StoreUnavailableError
-from seedcore.memory.array_files import Encoded
 from seedcore.memory.gathered_reads import GatheredReads
-from seedcore.memory.item_store import MAX_VALUE_BYTES
-from seedcore.memory.packed_values import Packed, unpack_found
 from seedcore.memory.read_report import ReadReport
-from seedcore.memory.store_reader import StoreLocation, StoreReader
 from seedcore.settings import Settings
+from seedcore.store.files.array_files import Encoded
+from seedcore.store.sqlite.item_store import MAX_VALUE_BYTES
+from seedcore.store.sqlite.store_reader import StoreLocation, StoreReader
 
 logger = logging.getLogger(__name__)
 

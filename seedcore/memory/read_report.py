@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import ray
 
-from seedcore.actor_client import ActorClient
+from seedcore.cluster.actor_client import ActorClient
 
 logger = logging.getLogger(__name__)
 

@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from seedcore.actor_client import INLINE_BYTES, ActorClient, actor_client
+from seedcore.actors.packed_values import Packed, are_bytes, check_packed_sizes, pack_new, unpack_new
+from seedcore.cluster.actor_client import INLINE_BYTES, ActorClient, actor_client
 from seedcore.errors import BlockingCallError, InvalidKeyError
-from seedcore.memory import array_files
-from seedcore.memory.array_files import Encoded
-from seedcore.memory.codec import Arrays, decode, encode_aside
 from seedcore.memory.item_reads import MAX_INLINE_ITEMS, ItemReads, item_reads
-from seedcore.memory.item_store import EVERYBODY
-from seedcore.memory.limits import check_key, check_keys, check_ttl
-from seedcore.memory.miss_store import HotItem
-from seedcore.memory.packed_values import Packed, are_bytes, check_packed_sizes, pack_new, unpack_new
 from seedcore.memory.small_values import is_small
 from seedcore.settings import load_settings
+from seedcore.store.codec import Arrays, decode, encode_aside
+from seedcore.store.files import array_files
+from seedcore.store.files.array_files import Encoded
+from seedcore.store.limits import check_key, check_keys, check_ttl
+from seedcore.store.sqlite.item_store import EVERYBODY
+from seedcore.store.sqlite.miss_store import HotItem
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class MwManager:
     Making a manager costs nothing: the actors are looked up at the first use, or by `connect`.
 
     Values are data: JSON types, bytes, numpy arrays, datetimes, dataclasses and the other types that
-    `seedcore.memory.codec` lists. They come back equal, never as the same object. Large numpy arrays are files that a
+    `seedcore.store.codec` lists. They come back equal, never as the same object. Large numpy arrays are files that a
     get maps into memory: it copies nothing, and whoever changes such an array changes a copy of those pages only.
 
     Args:
@@ -84,7 +84,7 @@ class MwManager:
         """Find the three actors now instead of at the first use.
 
         Raises:
-            ActorNotFoundError, ActorUnavailableError: as `seedcore.bootstrap.get_singleton`.
+            ActorNotFoundError, ActorUnavailableError: as `seedcore.get_singleton`.
         """
         self._refuse_event_loop("connect")
         if not self._is_ready:

@@ -12,8 +12,8 @@ from typing import Final, Self
 import psutil
 from dotenv import dotenv_values
 
-from scripts.ports import free_port, free_ports
-from scripts.token_file import ensure_token
+from scripts.host.ports import free_port, free_ports
+from scripts.host.token_file import ensure_token
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, Settings
 from tests.waiting import wait_until

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import ray
 
-from seedcore.bootstrap import bootstrap_actors
+from seedcore.cluster.bootstrap import bootstrap_actors
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, load_settings
 from tests.cluster.cluster import Cluster

@@ -10,7 +10,7 @@ import psutil
 import ray
 from ray.actor import ActorHandle
 
-from seedcore.actor_process import describe_process
+from seedcore.cluster.actor_process import describe_process
 
 
 def pid_of(actor: ActorHandle[Any]) -> int:

@@ -16,10 +16,10 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from seedcore.api.app import create_app
-from seedcore.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store
+from seedcore.cluster.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store
+from seedcore.cluster.singletons import singletons
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
-from seedcore.singletons import singletons
 from tests.cluster.processes import kill_for_good, paused, pid_of
 from tests.server import Connection, serving
 from tests.waiting import wait_until_async

@@ -14,10 +14,10 @@ from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 from ray.util.state import list_actors
 
 from seedcore.bootstrap import bootstrap_actors
+from seedcore.cluster.singletons import Singleton, singletons
 from seedcore.errors import BootstrapError
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
-from seedcore.singletons import Singleton, singletons
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good
 from tests.waiting import wait_until
@@ -27,7 +27,7 @@ RACERS = 20
 RACER = """
 import json, sys
 from seedcore.bootstrap import bootstrap_actors
-from seedcore.cluster import connect
+from seedcore.cluster.connection import connect
 from seedcore.logs import configure_logging
 from seedcore.settings import load_settings
 

@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 import ray
 
-from seedcore.bootstrap import bootstrap_actors, create_actor, get_miss_tracker, get_mw_store, get_shared_cache
+from seedcore.cluster.bootstrap import bootstrap_actors, create_actor, get_miss_tracker, get_mw_store, get_shared_cache
+from seedcore.cluster.singletons import Singleton
+from seedcore.cluster.status import singleton_statuses
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
-from seedcore.memory.item_store import ItemStore
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, Synchronous
-from seedcore.singletons import Singleton
-from seedcore.status import singleton_statuses
+from seedcore.store.sqlite.item_store import ItemStore
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good, kill_process, paused, pid_of
 from tests.waiting import wait_until
@@ -198,10 +198,10 @@ def test_monitor_without_a_cluster_says_so(cluster: Cluster) -> None:
 NODES_WHILE_THE_HEAD_IS_SILENT = """
 import threading
 import psutil
-from seedcore.cluster import connect
+from seedcore.cluster.connection import connect
 from seedcore.errors import ClusterUnreachableError
 from seedcore.settings import load_settings
-from seedcore.status import node_statuses
+from seedcore.cluster.status import node_statuses
 
 connect(quiet=True)
 settings = load_settings()

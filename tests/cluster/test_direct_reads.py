@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import ray
 
-from seedcore.bootstrap import bootstrap_actors, get_mw_store, get_shared_cache
-from seedcore.memory import backups
+from seedcore.cluster.bootstrap import bootstrap_actors, get_mw_store, get_shared_cache
 from seedcore.memory.working_memory import FoundItem, MwManager, Source
 from seedcore.settings import Settings
+from seedcore.store.recovery import backups
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good, paused, pid_of
 from tests.waiting import wait_until

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from seedcore.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache
+from seedcore.cluster.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.memory.working_memory import MwManager
 from tests.cluster.processes import kill_for_good, pid_of

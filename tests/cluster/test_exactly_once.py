@@ -12,7 +12,7 @@ import pytest
 from ray.actor import ActorHandle
 
 from seedcore.api.app import create_app
-from seedcore.bootstrap import get_miss_tracker, get_mw_store
+from seedcore.cluster.bootstrap import get_miss_tracker, get_mw_store
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
 from tests.cluster.processes import kill_process, paused, pid_of

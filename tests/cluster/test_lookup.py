@@ -8,8 +8,8 @@ import pytest
 import ray
 from ray.actor import ActorHandle
 
-from seedcore.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache, get_singleton
-from seedcore.cluster import connect, lookup_retries
+from seedcore.cluster.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache, get_singleton
+from seedcore.cluster.connection import connect, lookup_retries
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.settings import Settings
 from tests.cluster.cluster import Cluster
@@ -123,7 +123,7 @@ def test_a_process_that_imported_ray_before_it_knew_of_the_token_connects(cluste
         "mode = os.environ.pop('RAY_AUTH_MODE')\n"
         "import ray\n"
         "os.environ['RAY_AUTH_MODE'] = mode\n"
-        "from seedcore.bootstrap import get_mw_store\n"
+        "from seedcore.cluster.bootstrap import get_mw_store\n"
         "print('found', get_mw_store())\n"
     )
     done = cluster.run("-c", program)

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from seedcore.bootstrap import get_mw_store, get_shared_cache
+from seedcore.cluster.bootstrap import get_mw_store, get_shared_cache
 from seedcore.memory.working_memory import MwManager
 
 ORGANS: Final = ("first", "second")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import ray
 
-from seedcore.bootstrap import get_miss_tracker, get_mw_store, get_shared_cache
+from seedcore.cluster.bootstrap import get_miss_tracker, get_mw_store, get_shared_cache
 from seedcore.errors import (
     BlockingCallError,
     InvalidKeyError,

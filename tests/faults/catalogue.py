@@ -25,7 +25,7 @@ DISK_DELAY_S: Final = 0.05  # of each write and fsync; a disk that spins, under 
 SLOW_DISK_S: Final = 10.0  # a write makes several such calls, and waits for the one before
 EATS_MEMORY: Final = """
 import ray
-from seedcore.cluster import connect
+from seedcore.cluster.connection import connect
 
 @ray.remote(num_cpus=1)
 class Application:

@@ -10,7 +10,7 @@ from tests.stack.project import Project
 
 KILL_FOR_GOOD: Final = """
 import ray
-from seedcore.cluster import connect
+from seedcore.cluster.connection import connect
 from seedcore.settings import load_settings
 connect()
 ray.kill(ray.get_actor({name!r}, namespace=load_settings().ray_namespace))

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import httpx
 
-from scripts.checkout import copy_checkout
-from scripts.ports import free_port, free_ports
+from scripts.host.ports import free_port, free_ports
+from tests.checkout import copy_checkout
 from tests.waiting import wait_until
 
 AGENTS: Final = 3  # head and workers that a test may start

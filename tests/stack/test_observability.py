@@ -56,7 +56,7 @@ def observed(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFacto
 
 def _add_own_actor(package: Path) -> None:
     (package / "own.py").write_text(OWN_ACTOR)
-    table = package / "singletons.py"
+    table = package / "cluster/singletons.py"
     last = "        _with_store(settings.mw_actor_name, MwStore, settings),\n"
     code = table.read_text()
     assert last in code

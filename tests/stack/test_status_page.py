@@ -442,11 +442,11 @@ def test_says_that_it_has_lost_the_api_until_it_is_back(
 
 
 def test_says_that_an_actor_runs_older_code(page: Page, docker_stack: Project) -> None:
-    source = docker_stack.folder / "seedcore/memory/mw_store.py"
+    source = docker_stack.folder / "seedcore/actors/mw_store.py"
     good = source.read_text()
     source.write_text(f"{good}# changed\n")
     expect(state(page)).to_contain_text(
-        "mw runs older code than is on the disk (seedcore.memory.mw_store): `make reload-actors`"
+        "mw runs older code than is on the disk (seedcore.actors.mw_store): `make reload-actors`"
     )
     source.write_text(good)
     expect(state(page)).to_have_text(WELL)

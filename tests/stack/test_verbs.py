@@ -15,7 +15,7 @@ import pytest
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
-MW_STORE = "seedcore/memory/mw_store.py"
+MW_STORE = "seedcore/actors/mw_store.py"
 STATUS_LINES = [
     "📊 Singleton Actors Status:",
     "🎭 MissTracker: ✅ Running",
@@ -189,7 +189,7 @@ def test_the_readmes_own_actor(stack: Project) -> None:
     (code,) = re.findall(r'^```python\n("""A singleton actor.*?)^```', readme, re.DOTALL | re.MULTILINE)
     (above, row) = re.findall(r"^```diff\n (.*?\n)\+(.*?\n)```", readme, re.DOTALL | re.MULTILINE)[0]
     (stack.folder / "seedcore/counter.py").write_text(code)
-    table = stack.folder / "seedcore/singletons.py"
+    table = stack.folder / "seedcore/cluster/singletons.py"
     without = table.read_text()
     assert above in without
     with_row = without.replace(above, above + row)
@@ -200,7 +200,7 @@ def test_the_readmes_own_actor(stack: Project) -> None:
     refused = stack.run("make", "reload-actors")
     assert refused.returncode != 0
     assert "Counter does not take {'step': 2}: got an unexpected keyword argument 'step'" in refused.stdout
-    assert "(seedcore/singletons.py, line " in refused.stdout
+    assert "(seedcore/cluster/singletons.py, line " in refused.stdout
     assert "Traceback" not in refused.stdout
     assert stack.actors() == before
     stack.put("own", "item", "the API goes on")
@@ -224,12 +224,12 @@ def test_changed_code_of_an_actor_is_noticed_and_reloaded_without_a_failed_reque
     with (stack.folder / MW_STORE).open("a") as file:
         file.write("        # changed, and nothing else\n")
     wait_until(lambda: _code(stack, "mw").get("stale") and not stack.api.get("/actors").json()["code"]["stale"])
-    assert _code(stack, "mw")["changed"] == ["seedcore.memory.mw_store"]
+    assert _code(stack, "mw")["changed"] == ["seedcore.actors.mw_store"]
     assert not _code(stack, "miss_tracker")["stale"]
     refused = stack.run("make", "verify")
     assert refused.returncode != 0
     for said in (refused.stdout, stack.make("monitor")):
-        assert "runs older code than is on the disk (seedcore.memory.mw_store changed)" in said
+        assert "runs older code than is on the disk (seedcore.actors.mw_store changed)" in said
         assert "make reload-actors" in said
 
     after = _reload(stack, "restarted")
@@ -259,7 +259,7 @@ def test_broken_code_takes_nothing_down(stack: Project) -> None:
     for verb in ("reload-actors", "monitor"):
         refused = stack.run("make", verb)
         assert refused.returncode != 0
-        assert re.search(r"seedcore/memory/mw_store.py, line \d+: invalid syntax", refused.stdout)
+        assert re.search(r"seedcore/actors/mw_store.py, line \d+: invalid syntax", refused.stdout)
         assert "Traceback" not in refused.stdout
     assert stack.actors() == before
     stack.put("broken", "later", 2)

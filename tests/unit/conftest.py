@@ -6,7 +6,7 @@ from unittest.mock import patch
 import hypothesis
 import pytest
 
-from scripts.ports import free_port
+from scripts.host.ports import free_port
 from seedcore.api import items
 from seedcore.settings import Settings, load_settings
 

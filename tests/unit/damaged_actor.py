@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from seedcore.memory.mw_store import MwStore
+from seedcore.actors.mw_store import MwStore
 
 PAGE = 4096
 ITEMS = {str(number): bytes(1000) for number in range(200)}

@@ -3,7 +3,7 @@
 python -m tests.unit.fenced_actor
 """
 
-from seedcore.memory.mw_store import MwStore
+from seedcore.actors.mw_store import MwStore
 
 
 def main() -> None:

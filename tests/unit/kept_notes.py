@@ -7,8 +7,8 @@ import itertools
 import sys
 from pathlib import Path
 
-from seedcore.memory.item_store import ItemStore
 from seedcore.settings import Synchronous
+from seedcore.store.sqlite.item_store import ItemStore
 
 if __name__ == "__main__":
     store = ItemStore(Path(sys.argv[1]), Synchronous.NORMAL)

@@ -1,9 +1,9 @@
 import pytest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-from seedcore.actor_metrics import metric_name, numbers_in
+from seedcore.api.actor_metrics import metric_name, numbers_in
 from seedcore.api.metrics import ActorMetrics
-from seedcore.status import ActorStatus
+from seedcore.cluster.status import ActorStatus
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seedcore.actors.calls import Call, pack_calls, unpack_answers
+from seedcore.actors.miss_tracker import MissTracker
+from seedcore.actors.mw_store import MwStore
+from seedcore.actors.packed_values import pack_new
+from seedcore.actors.shared_cache import SharedCache
+from seedcore.cluster.singletons import THREADS
 from seedcore.errors import (
     ActorFailedError,
     InvalidKeyError,
@@ -19,17 +25,11 @@ from seedcore.errors import (
     StoreUnavailableError,
     ValueTooLargeError,
 )
-from seedcore.memory import array_files
-from seedcore.memory.calls import Call, pack_calls, unpack_answers
-from seedcore.memory.codec import encode_aside
-from seedcore.memory.miss_store import HotItem
-from seedcore.memory.miss_tracker import MissTracker
-from seedcore.memory.mw_store import MwStore
-from seedcore.memory.packed_values import pack_new
-from seedcore.memory.request_log import RequestId
-from seedcore.memory.shared_cache import SharedCache
 from seedcore.settings import PROJECT_ROOT
-from seedcore.singletons import THREADS
+from seedcore.store.codec import encode_aside
+from seedcore.store.files import array_files
+from seedcore.store.sqlite.miss_store import HotItem
+from seedcore.store.sqlite.request_log import RequestId
 from tests.unit.conftest import SetKnobs
 from tests.waiting import wait_until
 

@@ -16,8 +16,8 @@ from seedcore import errors
 from seedcore.api import idempotency, problems
 from seedcore.api.app import ROUTERS, create_app
 from seedcore.api.idempotency import Idempotency
+from seedcore.cluster.singletons import singletons
 from seedcore.settings import load_settings
-from seedcore.singletons import singletons
 from tests.unit.conftest import SetKnobs
 from tests.waiting import wait_until
 

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seedcore.actors.mw_store import MwStore
+from seedcore.actors.packed_values import pack_new, unpack_found
 from seedcore.errors import InvalidValueError, ItemDamagedError, StoreDamagedError, StoreUnavailableError
-from seedcore.memory import array_files, backups, store_files
-from seedcore.memory.codec import decode, encode_aside
-from seedcore.memory.item_store import Bounds, ItemStore
-from seedcore.memory.mw_store import MwStore
-from seedcore.memory.packed_values import pack_new, unpack_found
-from seedcore.memory.store_reader import StoreReader
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.codec import decode, encode_aside
+from seedcore.store.files import array_files, store_files
+from seedcore.store.recovery import backups
+from seedcore.store.sqlite.item_store import Bounds, ItemStore
+from seedcore.store.sqlite.store_reader import StoreReader
 from tests.unit.conftest import SetKnobs
 from tests.unit.test_crashes import files_at_most
 from tests.unit.test_damage import overwrite
@@ -32,7 +33,7 @@ REPLACER = """
 import sys
 from pathlib import Path
 from tests.unit.test_array_files import numbers, set_arrays
-from seedcore.memory.item_store import ItemStore
+from seedcore.store.sqlite.item_store import ItemStore
 from seedcore.settings import Synchronous
 store = ItemStore(Path(sys.argv[1]), Synchronous.NORMAL)
 for turn in range(10**9):

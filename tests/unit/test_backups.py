@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreDamagedError, StoreFencedError, StoreUnavailableError
-from seedcore.memory.backups import backup, restore
-from seedcore.memory.item_store import SCHEMA, ItemStore
-from seedcore.memory.miss_store import HotItem, MissStore
-from seedcore.memory.request_log import RequestId, RequestLog
 from seedcore.settings import Synchronous
+from seedcore.store.recovery.backups import backup, restore
+from seedcore.store.sqlite.item_store import SCHEMA, ItemStore
+from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.sqlite.request_log import RequestId, RequestLog
 from tests.unit.test_crashes import kept_numbers, opened, put
 from tests.unit.test_damage import PAGE, overwrite
 from tests.unit.test_schema import ITEMS_OF_VERSION_1, make

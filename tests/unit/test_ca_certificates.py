@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import ca_certificates
-from scripts.ca_certificates import copy_extra_ca_certificates
-from scripts.runtime import StackError
+from scripts.host import ca_certificates
+from scripts.host.ca_certificates import copy_extra_ca_certificates
+from scripts.host.runtime import StackError
 from seedcore.settings import PROJECT_ROOT
 
 COMPANY = b"-----BEGIN CERTIFICATE-----\nY29tcGFueQ==\n-----END CERTIFICATE-----\n"

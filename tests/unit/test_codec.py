@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedcore.errors import InvalidValueError
-from seedcore.memory.codec import WithArrays, aligned, decode, encode, encode_aside
 from seedcore.settings import PROJECT_ROOT
+from seedcore.store.codec import WithArrays, aligned, decode, encode, encode_aside
 from tests.unit.deep_values import WRAPPERS, nested
 from tests.unit.values import Color, FrozenPoint, Point, Square, same, values
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from seedcore.cluster import connect
+from seedcore.cluster.connection import connect
 from seedcore.errors import ClusterUnreachableError
 
 

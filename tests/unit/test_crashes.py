@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreUnavailableError
-from seedcore.memory.item_store import ItemStore
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.sqlite.item_store import ItemStore
 
 NOTES_BEFORE_THE_KILL = 50
 

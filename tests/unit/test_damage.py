@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import ItemDamagedError, StoreFencedError, StoreUnavailableError
-from seedcore.memory import store_files
-from seedcore.memory.item_store import SCHEMA, Bounds, ItemStore
-from seedcore.memory.miss_store import HotItem, MissStore
-from seedcore.memory.request_log import RequestId, RequestLog
-from seedcore.memory.store_files import companion
-from seedcore.memory.wal import FRAME_HEADER_BYTES, read_wal
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.files import store_files
+from seedcore.store.files.store_files import companion
+from seedcore.store.recovery.write_ahead_log import FRAME_HEADER_BYTES, read_wal
+from seedcore.store.sqlite.item_store import SCHEMA, Bounds, ItemStore
+from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.sqlite.request_log import RequestId, RequestLog
 from tests.unit.damaged_actor import ITEMS as ITEMS_OF_THE_ACTOR
 from tests.unit.test_schema import ITEMS_OF_VERSION_1, make
 
@@ -458,7 +458,7 @@ def test_an_actor_that_meets_damage_ends_and_its_successor_salvages(tmp_path: Pa
     )
     assert done.returncode == 1
     assert done.stdout.split() == ["damaged"]
-    assert f"CRITICAL seedcore.memory.actor_base: cannot read {path}" in done.stderr
+    assert f"CRITICAL seedcore.actors.store_actor: cannot read {path}" in done.stderr
     with opened(path) as store:
         kept = store.get_many("agent", ITEMS_OF_THE_ACTOR)
         assert 100 < len(kept) < len(ITEMS_OF_THE_ACTOR)

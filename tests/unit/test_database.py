@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
-from seedcore.memory.database import Database, store_schema
 from seedcore.settings import Synchronous
+from seedcore.store.sqlite.database import Database, store_schema
 
 SCHEMA = store_schema(("CREATE TABLE notes (text TEXT UNIQUE)",))
 

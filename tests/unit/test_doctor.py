@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from scripts import doctor_of_machine
 from scripts.checks import CheckError
 from scripts.doctor_of_cluster import look_at_state
-from scripts.ports import free_port
-from seedcore.memory.item_store import ItemStore
+from scripts.host import doctor_of_machine
+from scripts.host.ports import free_port
 from seedcore.settings import PROJECT_ROOT, Settings, Synchronous
+from seedcore.store.sqlite.item_store import ItemStore
 
 DEADLINE_S = 60
 PORTS = ("API_PORT", "DASHBOARD_PORT", "RAY_CLIENT_PORT", "RAY_AGENT_PORT")
@@ -40,7 +40,7 @@ def doctor(checkout: Path, *arguments: str, **environment: str) -> tuple[int, st
     knobs = {"RUNTIME": "local", "COMPOSE_PROJECT_NAME": "doctor-test", **ports}
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.stack", "doctor", *arguments],
+        [sys.executable, "-m", "scripts.host.stack", "doctor", *arguments],
         cwd=checkout,
         env={**kept, "SSL_CERT_FILE": "", **knobs, **environment},
         stdout=subprocess.PIPE,

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
+from seedcore.actors.calls import Answer, Call
+from seedcore.cluster.gathered_calls import MAX_CALLS, MAX_UNDER_WAY, GatheredCalls
 from seedcore.errors import InvalidKeyError
-from seedcore.gathered_calls import MAX_CALLS, MAX_UNDER_WAY, GatheredCalls
-from seedcore.memory.calls import Answer, Call
 
 DEADLINE_S = 60.0
 

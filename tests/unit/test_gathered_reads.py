@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreUnavailableError
-from seedcore.memory.array_files import Encoded
 from seedcore.memory.gathered_reads import GatheredReads
-from seedcore.memory.item_store import ItemStore
-from seedcore.memory.store_reader import StoreReader
 from seedcore.settings import Synchronous
+from seedcore.store.files.array_files import Encoded
+from seedcore.store.sqlite.item_store import ItemStore
+from seedcore.store.sqlite.store_reader import StoreReader
 from tests.unit.test_store_reader import ORGAN, write
 
 SMALL_BYTES = 100

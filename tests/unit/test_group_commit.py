@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
-from seedcore.memory.database import Database, store_schema
-from seedcore.memory.group_commit import GroupCommit, Operation
 from seedcore.settings import Synchronous
+from seedcore.store.sqlite.database import Database, store_schema
+from seedcore.store.sqlite.group_commit import GroupCommit, Operation
 from tests.waiting import wait_until
 
 SCHEMA = store_schema(("CREATE TABLE notes (text TEXT UNIQUE)",))

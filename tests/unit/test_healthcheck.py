@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from scripts.ports import free_port
+from scripts.host.ports import free_port
 from seedcore.settings import PROJECT_ROOT
 
 SCRIPT = PROJECT_ROOT / "images/healthcheck.sh"

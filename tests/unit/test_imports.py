@@ -12,9 +12,9 @@ import pytest
 
 from seedcore.settings import PROJECT_ROOT
 
-PACKAGES = ("seedcore", "scripts")
+PACKAGES = ("seedcore", "scripts", "benchmarks")
 TOP = ("seedcore.api", "scripts")
-ACTORS = ("seedcore.memory.mw_store", "seedcore.memory.shared_cache", "seedcore.memory.miss_tracker")
+ACTORS = ("seedcore.actors.mw_store", "seedcore.actors.shared_cache", "seedcore.actors.miss_tracker")
 
 
 def module_name(path: Path) -> str:
@@ -64,9 +64,9 @@ def those_in(modules: Iterable[str], *packages: str) -> list[str]:
 
 
 def test_all_modules_were_found() -> None:
-    for module in (*ACTORS, "seedcore", "seedcore.settings", "seedcore.api.app", "scripts.stack"):
+    for module in (*ACTORS, "seedcore", "seedcore.settings", "seedcore.api.app", "scripts.host.stack"):
         assert module in MODULES
-    assert "seedcore.memory.codec" in imports("seedcore.memory.working_memory")
+    assert "seedcore.store.codec" in imports("seedcore.memory.working_memory")
 
 
 @pytest.mark.parametrize("module", ["seedcore.settings", "seedcore.errors"])
@@ -75,18 +75,24 @@ def test_the_ground_floor_imports_nothing_of_ours(module: str) -> None:
 
 
 def test_cluster_stands_on_settings_and_errors_only() -> None:
-    assert all_imports("seedcore.cluster") <= {
+    assert all_imports("seedcore.cluster.connection") <= {
         "seedcore",
         "seedcore.code_version",
         "seedcore.settings",
         "seedcore.errors",
-        "seedcore.ray_polling",
+        "seedcore.cluster.ray_polling",
     }
 
 
 @pytest.mark.parametrize("actor", ACTORS)
 def test_an_actor_loads_neither_the_cluster_nor_what_stands_on_it(actor: str) -> None:
-    above = ("seedcore.cluster", "seedcore.bootstrap", "seedcore.singletons", "seedcore.actor_client", *TOP)
+    above = (
+        "seedcore.cluster.connection",
+        "seedcore.cluster.bootstrap",
+        "seedcore.cluster.singletons",
+        "seedcore.cluster.actor_client",
+        *TOP,
+    )
     assert those_in(all_imports(actor), *above) == []
 
 
@@ -125,7 +131,7 @@ def test_what_the_api_takes_from_others_is_imported_ahead_and_starts_nothing() -
     code = """
 import sys, threading
 import seedcore.api.libraries
-ours = set(sys.modules) & {"seedcore.settings", "seedcore.cluster", "seedcore.api.app"}
+ours = set(sys.modules) & {"seedcore.settings", "seedcore.cluster.connection", "seedcore.api.app"}
 ahead = {name.partition(".")[0] for name in sys.modules}
 threads = threading.active_count()
 import seedcore.api.server

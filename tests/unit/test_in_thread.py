@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from seedcore.cluster import in_thread
+from seedcore.cluster.connection import in_thread
 
 DEADLINE_S = 10
 

@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from seedcore.memory import item_store
-from seedcore.memory.item_store import MAX_UNSAVED_USES, Bounds, ItemStore
-from seedcore.memory.store_clock import MachineClocks
-from seedcore.memory.store_reader import StoreReader
 from seedcore.settings import Synchronous
+from seedcore.store.sqlite import item_store
+from seedcore.store.sqlite.item_store import MAX_UNSAVED_USES, Bounds, ItemStore
+from seedcore.store.sqlite.store_clock import MachineClocks
+from seedcore.store.sqlite.store_reader import StoreReader
 
 OWNERS = ("", "organ")
 ITEM_IDS = ("a", "b", "c", "a\x00", "ä")

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from seedcore.actor_client import INLINE_BYTES
 from seedcore.api.app import create_app
 from seedcore.api.problems import MAX_ERRORS
+from seedcore.cluster.actor_client import INLINE_BYTES
 from tests.unit.conftest import SetKnobs
 
 JSON = {"Content-Type": "application/json"}

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 from dotenv import dotenv_values
 
-from scripts.docker_engine import DEFAULT_BASE_IMAGE
-from scripts.local_runtime import MAX_WORKERS, UNFELT
+from scripts.host.docker_engine import DEFAULT_BASE_IMAGE
+from scripts.host.local_runtime import MAX_WORKERS, UNFELT
 from seedcore.settings import OBSERVABILITY, PROJECT_ROOT, Settings
 from tests.unit.conftest import SetKnobs
 

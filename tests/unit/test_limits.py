@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from seedcore.errors import InvalidKeyError, InvalidTtlError, ValueTooLargeError
-from seedcore.memory.limits import check_key, check_keys, check_sizes, check_ttl
+from seedcore.store.limits import check_key, check_keys, check_sizes, check_ttl
 
 MAX_LENGTH = 8
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedcore.memory.miss_store import HotItem, MissStore
 from seedcore.settings import Synchronous
+from seedcore.store.sqlite.miss_store import HotItem, MissStore
 
 ALL = 1000  # more than any test counts
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from scripts.ports import check_ports, free_port, is_free, listener
-from scripts.runtime import StackError
+from scripts.host.ports import check_ports, free_port, is_free, listener
+from scripts.host.runtime import StackError
 
 
 def nobody(port: int) -> str | None:

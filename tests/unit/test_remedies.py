@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from scripts.remedies import REMEDIES, explain_failures, is_known, remedy_for
-from scripts.runtime import SERVICES, ServiceFailure
+from scripts.host.remedies import REMEDIES, explain_failures, is_known, remedy_for
+from scripts.host.runtime import SERVICES, ServiceFailure
 
 # What a log said, and a word of the one remedy that helps.
 LOGGED = [
@@ -62,7 +62,7 @@ LOGGED = [
     ("IndentationError: unexpected indent", "make lock"),
     ("NameError: name 'Counter' is not defined", "make lock"),
     ("the code on the disk cannot be used: TypeError: Singleton.__init__() got an unexpected keyword", "make lock"),
-    ("InvalidSingletonError: the row 'counter' of seedcore/singletons.py is refused", "correct the line"),
+    ("InvalidSingletonError: the row 'counter' of seedcore/cluster/singletons.py is refused", "correct the line"),
     ("ClusterUnreachableError: no Ray head answers at RAY_ADDRESS=ray-head:6379: connection refused", "S=ray-head"),
     ("Failed to connect to GCS at address ray-head:6379 within 5 seconds.", "S=ray-head"),
     ("Unable to connect to GCS at ray-head:6379. Check that (1) Ray GCS with matching version started", "S=ray-head"),

@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 
-from scripts.runtime import PROMETHEUS, SERVICES
-from scripts.stack import VERBS, verb_of
+from scripts.host.runtime import PROMETHEUS, SERVICES
+from scripts.host.stack import VERBS, verb_of
 from seedcore.settings import PROJECT_ROOT
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 SHELL_SCRIPTS = sorted(
-    [*PROJECT_ROOT.glob("images/**/*.sh"), *PROJECT_ROOT.glob("scripts/*.sh"), PROJECT_ROOT / ".ci/run"]
+    [
+        *PROJECT_ROOT.glob("images/**/*.sh"),
+        *PROJECT_ROOT.glob("scripts/host/*.sh"),
+        *PROJECT_ROOT.glob(".ci/*.sh"),
+        PROJECT_ROOT / ".ci/run",
+    ]
 )
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)(?: ; [^\\]+)? \\$")
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from seedcore.errors import RequestAbandonedError
-from seedcore.memory.database import Database, store_schema
-from seedcore.memory.request_log import CLIENT_LIFETIME_S, TIDY_EVERY, RequestId, RequestLog
 from seedcore.settings import Synchronous
+from seedcore.store.sqlite.database import Database, store_schema
+from seedcore.store.sqlite.request_log import CLIENT_LIFETIME_S, TIDY_EVERY, RequestId, RequestLog
 
 SCHEMA = store_schema(("CREATE TABLE effects (client_id BLOB, number INTEGER)",))
 

@@ -11,13 +11,13 @@ import pytest
 import ray
 
 from scripts import actor_trial
-from seedcore.actor_process import methods_of
-from seedcore.memory.item_store import ItemStore
-from seedcore.memory.mw_store import MwStore
+from seedcore.actors.mw_store import MwStore
+from seedcore.cluster.actor_process import methods_of
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.sqlite.item_store import ItemStore
 
 DEADLINE_S = 60
-MW_STORE = "seedcore/memory/mw_store.py"
+MW_STORE = "seedcore/actors/mw_store.py"
 NAMESPACE = "seedcore-dev"
 CONSTRUCTOR = "        super().__init__()\n"
 
@@ -66,17 +66,17 @@ def test_code_that_cannot_be_imported_is_named_in_one_line(checkout: Path) -> No
         ("Singleton('counter', Counter)", "NameError: name 'Counter' is not defined"),
         (
             "Singleton('counter', MwStore)",
-            "InvalidSingletonError: the row 'counter' of seedcore/singletons.py is",
+            "InvalidSingletonError: the row 'counter' of seedcore/cluster/singletons.py is",
         ),
     ],
 )
 @pytest.mark.parametrize("module", ["seedcore.bootstrap", "scripts.verify", "scripts.monitor_actors"])
 def test_a_broken_row_is_named_in_one_line(checkout: Path, module: str, row: str, why: str) -> None:
-    change(checkout, "    return (\n", f"    return (\n        {row},\n", file="seedcore/singletons.py")
+    change(checkout, "    return (\n", f"    return (\n        {row},\n", file="seedcore/cluster/singletons.py")
     done = python(checkout, "scripts.run_module", module)
     assert done.returncode == 1
     assert f"the code on the disk cannot be used: {why}" in done.stdout
-    assert "(seedcore/singletons.py, line " in done.stdout
+    assert "(seedcore/cluster/singletons.py, line " in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -112,7 +112,7 @@ def test_an_actor_that_cannot_be_born_says_why_and_where(checkout: Path) -> None
     change(checkout, CONSTRUCTOR, f"{CONSTRUCTOR}        raise ValueError('not today')\n")
     code, reason = trial(checkout)
     assert code == 1
-    assert "ValueError: not today (seedcore/memory/mw_store.py, line " in reason
+    assert "ValueError: not today (seedcore/actors/mw_store.py, line " in reason
     assert "Traceback" not in reason
     assert trial(checkout, "miss_tracker")[0] == 0
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreUnavailableError
-from seedcore.memory import item_store, miss_store
-from seedcore.memory.database import Database, store_schema
-from seedcore.memory.item_store import ItemStore
-from seedcore.memory.miss_store import HotItem, MissStore
-from seedcore.memory.schema import Schema, version_of
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.files.schema import Schema, version_of
+from seedcore.store.sqlite import item_store, miss_store
+from seedcore.store.sqlite.database import Database, store_schema
+from seedcore.store.sqlite.item_store import ItemStore
+from seedcore.store.sqlite.miss_store import HotItem, MissStore
 
 # As SeedCore 0.1.0 made its files; never change it.
 WRITER_OF_VERSION_1 = (

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
+from seedcore.cluster.singletons import Singleton, actor_options, singletons
 from seedcore.errors import InvalidSingletonError
 from seedcore.settings import load_settings
-from seedcore.singletons import Singleton, actor_options, singletons
 from tests.unit.conftest import SetKnobs
 
 
@@ -76,6 +76,6 @@ def _local_class() -> type:
 def test_a_row_that_no_actor_can_be_made_from_is_refused(row: tuple[Any, ...], why: str) -> None:
     with pytest.raises(InvalidSingletonError) as refused:
         Singleton(*row)
-    assert f"the row {row[0]!r} of seedcore/singletons.py is refused: " in str(refused.value)
+    assert f"the row {row[0]!r} of seedcore/cluster/singletons.py is refused: " in str(refused.value)
     assert why in str(refused.value)
     assert Singleton("counter", Takes, {"size": 1}).arguments == {"size": 1}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from seedcore.memory.item_store import ItemStore
-from seedcore.memory.store_clock import MachineClocks, StoreClock, seconds_since_boot, this_boot
 from seedcore.settings import Synchronous
+from seedcore.store.sqlite.item_store import ItemStore
+from seedcore.store.sqlite.store_clock import MachineClocks, StoreClock, seconds_since_boot, this_boot
 
 HOUR = 3600.0
 WALL = 1_800_000_000.0

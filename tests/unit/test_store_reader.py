@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreUnavailableError
-from seedcore.memory import backups
-from seedcore.memory.item_store import ITEMS_PER_QUERY, ItemStore
-from seedcore.memory.store_clock import this_boot
-from seedcore.memory.store_reader import StoreLocation, StoreReader
 from seedcore.settings import Synchronous
+from seedcore.store.recovery import backups
+from seedcore.store.sqlite.item_store import ITEMS_PER_QUERY, ItemStore
+from seedcore.store.sqlite.store_clock import this_boot
+from seedcore.store.sqlite.store_reader import StoreLocation, StoreReader
 
 ORGAN = "organ"
 
@@ -77,7 +77,7 @@ def test_a_killed_writer_does_not_stop_reads(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from seedcore.memory.item_store import ItemStore
+from seedcore.store.sqlite.item_store import ItemStore
 from seedcore.settings import Synchronous
 store = ItemStore(Path({str(path)!r}), Synchronous.NORMAL)
 with store.database.transaction() as connection:

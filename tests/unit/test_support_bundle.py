@@ -2,8 +2,8 @@ import io
 import tarfile
 from pathlib import Path
 
+from scripts.host.support_bundle import Secrets
 from scripts.ray_logs import MAX_BYTES, write_logs
-from scripts.support_bundle import Secrets
 from seedcore.settings import load_settings
 
 

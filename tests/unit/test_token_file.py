@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.runtime import StackError
-from scripts.token_file import TOKEN_BYTES, ensure_token, replace_token
+from scripts.host.runtime import StackError
+from scripts.host.token_file import TOKEN_BYTES, ensure_token, replace_token
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)

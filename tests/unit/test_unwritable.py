@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from seedcore.errors import StoreFullError, StoreUnavailableError
-from seedcore.memory.item_store import ItemStore
-from seedcore.memory.store_files import companion
 from seedcore.settings import Synchronous
+from seedcore.store.files.store_files import companion
+from seedcore.store.sqlite.item_store import ItemStore
 from tests.unit.test_crashes import files_at_most, opened
 from tests.unit.test_damage import copy
 from tests.unit.test_schema import ITEMS_OF_VERSION_1, make

@@ -1,0 +1,85 @@
+"""`make bench`: starts a stack of its own and its peers, does each work on each of them in turns, and reports."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import report, stack_times
+from benchmarks.measure import Timing
+from benchmarks.peers import redis_server
+from scripts.host.local_runtime import LocalRuntime
+from scripts.host.ports import LOOPBACK, free_port, free_ports
+from scripts.host.runtime import API, LOCAL_DIR, StackError
+from scripts.host.token_file import ensure_token
+from seedcore.settings import SettingsError, load_settings
+
+AGENTS: Final = 2  # of the head and of the worker
+
+
+def own_ports() -> dict[str, str]:
+    """Knobs of a stack that meets no other one on this machine."""
+    return {
+        "COMPOSE_PROJECT_NAME": stack_times.PROJECT,
+        "RUNTIME": "local",
+        "API_PORT": str(free_port()),
+        "DASHBOARD_PORT": str(free_port()),
+        "RAY_ADDRESS": f"{LOOPBACK}:{free_port()}",
+        "RAY_CLIENT_PORT": str(free_port()),
+        "RAY_AGENT_PORT": str(free_ports(AGENTS)),
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+def in_process_works(is_quick: bool, only: str) -> dict[str, dict[str, Timing]]:
+    """The works of one client process, on the embedded stack of this checkout."""
+    os.environ.update(own_ports())
+    settings = load_settings()
+    ensure_token(settings.ray_auth_token_path)
+    runtime = LocalRuntime(settings)
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis_port:
+        output = Path(name) / "timings.json"
+        arguments = [f"--redis-port={redis_port}", f"--output={output}", f"--only={only}"]
+        try:
+            runtime.up()
+            if runtime.run_module(API, "benchmarks.in_process", [*arguments, *(["--quick"] if is_quick else [])]):
+                raise StackError("the benchmark did not end well, as it says above")
+        finally:
+            runtime.down(remove_state=True)
+        return {
+            work: {system: Timing(**timing) for system, timing in timings.items()}
+            for work, timings in json.loads(output.read_text()).items()
+        }
+
+
+def main() -> int:
+    """Measure, print the table, write Markdown and a picture."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute's run, without the stack on Docker")
+    parser.add_argument("--only", default="", help="works whose names contain this")
+    parser.add_argument("--report", type=Path, default=LOCAL_DIR / "bench", help="folder of the report")
+    arguments = parser.parse_args()
+    figures: dict[str, float] = {}
+    try:
+        results = in_process_works(arguments.quick, arguments.only)
+        if not (arguments.quick or arguments.only):
+            with Progress() as progress:
+                stack_works, figures = stack_times.measure(progress)
+            results.update(stack_works)
+    except (StackError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    report.show(Console(), results, figures)
+    report.write(arguments.report, results, figures)
+    print(f"\nThe table and the picture are in {arguments.report}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Does the works of one client process, as a driver of the stack: `python -m benchmarks.in_process ARGUMENTS`."""
+
+import argparse
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from rich.progress import Progress
+
+from benchmarks.bootstraps import FEW, MANY, bootstraps, living_work, new_work
+from benchmarks.many_clients import CLIENTS, HTTP_WORK, clients_at_once, http
+from benchmarks.measure import Timing, in_turns
+from benchmarks.peers import SerialDictActor, start_dict_actors
+from benchmarks.works import WORKS, Systems
+from seedcore.cluster.connection import connect
+from seedcore.cluster.singletons import STATE_SHARE
+from seedcore.settings import load_settings
+
+SECONDS: Final = 5.0  # for each system in each work
+QUICK_SECONDS: Final = 0.6
+ROUNDS: Final = 5
+BOOTSTRAPS: Final = ((FEW, 3), (MANY, 1))  # singletons and rounds
+HTTP_SECONDS: Final = 5.0  # wrk measures whole seconds
+
+
+def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tuple[str, Mapping[str, Timing]]]:
+    """Each work's name and its timing on each system."""
+    settings = load_settings()
+    connect(settings, quiet=True)
+    resources = {settings.state_resource: STATE_SHARE}
+    (actor,) = start_dict_actors(1, resources)
+    (serial_actor,) = start_dict_actors(1, resources, SerialDictActor)
+    systems = Systems(settings, redis_port, actor, serial_actor, folder, is_quick)
+    systems.start()
+    seconds = QUICK_SECONDS if is_quick else SECONDS
+    with Progress() as progress:
+        for work in WORKS:
+            if only not in work.name:
+                continue
+            task = progress.add_task(work.name, total=None)
+            operations = work.prepare(systems)
+            progress.update(task, total=ROUNDS * len(operations))
+            tick = partial(progress.advance, task)
+            yield work.name, in_turns(operations, work.units, seconds, ROUNDS, tick)
+        for name, measure in _of_many_processes(systems, f"http://127.0.0.1:{settings.api_port}", seconds).items():
+            if only not in name:
+                continue
+            task = progress.add_task(name, total=1)
+            yield name, measure()
+            progress.advance(task)
+        for number, rounds in () if is_quick else BOOTSTRAPS:
+            if only not in living_work(number):
+                continue
+            task = progress.add_task(new_work(number), total=1)
+            yield from bootstraps(settings, number, rounds).items()
+            progress.advance(task)
+
+
+def _of_many_processes(systems: Systems, url: str, seconds: float) -> dict[str, Callable[[], Mapping[str, Timing]]]:
+    works: dict[str, Callable[[], Mapping[str, Timing]]] = {
+        f"get by {number} client processes": partial(clients_at_once, systems, number, seconds) for number in CLIENTS
+    }
+    works[HTTP_WORK] = partial(http, url, max(seconds, HTTP_SECONDS), ROUNDS)
+    return works
+
+
+def main() -> None:
+    """Write the timings as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--redis-port", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        works = run(arguments.redis_port, Path(folder), arguments.quick, arguments.only)
+        results = {
+            name: {system: {"units": one.units, "seconds": one.seconds} for system, one in timings.items()}
+            for name, timings in works
+        }
+    arguments.output.write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Works that several processes do: clients at once, and HTTP from outside by wrk."""
+
+import re
+import shutil
+import subprocess
+import sys
+from typing import Final
+
+import httpx
+
+from benchmarks.measure import Timing
+from benchmarks.works import ORGAN, REDIS, SEEDCORE, SMALL, Systems
+from scripts.host.runtime import StackError
+
+CLIENTS: Final = (1, 2, 4)
+EMPTY_ROUTE: Final = "empty route"
+HTTP_WORK: Final = "HTTP get of a small item"
+CONNECTIONS: Final = 16
+
+
+def clients_at_once(systems: Systems, number: int, seconds: float) -> dict[str, Timing]:
+    """So many processes get one item."""
+    return {system: _clients(system, systems.redis_port, number, seconds) for system in (SEEDCORE, REDIS)}
+
+
+def _clients(system: str, redis_port: int, number: int, seconds: float) -> Timing:
+    command = [sys.executable, "-m", "benchmarks.client", system, str(redis_port)]
+    clients = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)
+    ]
+    try:
+        for client in clients:
+            if client.stdout is None or "ready" not in client.stdout.readline():
+                raise StackError(f"a client of {system} did not start, as it says above")
+        for client in clients:
+            if client.stdin is not None:
+                client.stdin.write(f"{seconds}\n")
+                client.stdin.flush()
+        done = sum(int(client.communicate()[0]) for client in clients)
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+    return Timing(done, [seconds])
+
+
+def http(url: str, seconds: float, rounds: int) -> dict[str, Timing]:
+    """An item of the API, and a route of the same server that does nothing, in turns.
+
+    Raises:
+        StackError: wrk is not installed.
+    """
+    if shutil.which("wrk") is None:
+        raise StackError("wrk is not installed: `apt-get install wrk`")
+    path = f"/organs/{ORGAN}/items/item"
+    httpx.put(url + path, json={"value": SMALL}).raise_for_status()
+    requests = {SEEDCORE: 0.0, EMPTY_ROUTE: 0.0}
+    for _ in range(rounds):
+        for system, route in ((SEEDCORE, path), (EMPTY_ROUTE, "/healthz")):
+            requests[system] += _wrk(url + route, seconds / rounds) * seconds / rounds
+    return {system: Timing(round(done), [seconds]) for system, done in requests.items()}
+
+
+def _wrk(url: str, seconds: float) -> float:
+    """Requests per second that were answered well."""
+    command = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={max(1, round(seconds))}s", url]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in said:
+        raise StackError(f"{url} answered with errors:\n{said}")
+    found = re.search(r"Requests/sec:\s+([0-9.]+)", said)
+    if found is None:
+        raise StackError(f"wrk did not say what it measured:\n{said}")
+    return float(found[1])

@@ -1,0 +1,311 @@
+"""What people wait for: the start of the stack on Docker, saved code, a restart, a rebuild; and what it takes idle."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import docker
+import httpx
+import psutil
+from rich.progress import Progress
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from benchmarks.measure import Timing
+from benchmarks.peers import BARE_RAY
+from benchmarks.works import SEEDCORE
+from scripts.host.ports import LOOPBACK, free_port
+from scripts.host.runtime import API, StackError
+from seedcore.settings import PROJECT_ROOT
+from tests.checkout import copy_checkout
+
+PROJECT: Final = "seedcore-bench"
+ROUNDS: Final = 3
+POLL_S: Final = 0.02
+DEADLINE_S: Final = 180.0
+SETTLE_S: Final = 30.0  # after the start, before idle is idle
+IDLE_S: Final = 20.0  # for which it is measured
+START: Final = "start of the stack"
+SAVE: Final = "saved code to live"
+RESTART: Final = "restart of the API to ready"
+RELOAD: Final = "all actors on new code"
+STALL: Final = "longest wait of a request meanwhile"
+REBUILD_CODE: Final = "image rebuilt after a change of the code"
+REBUILD_LOCK: Final = "image rebuilt after a change of the dependencies"
+MEMORY: Final = "idle memory of the stack, MiB"
+CPU: Final = "idle CPU of the stack, % of a core"
+IMAGE: Final = "image over its base, MB"
+
+
+class Checkout:
+    """A copy of this checkout with a stack of its own, whose files may be changed.
+
+    Args:
+        folder: where to copy to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        copy_checkout(folder)
+        self.folder = folder
+        port = free_port()
+        self.environment = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "SEEDCORE_IMAGE": f"{PROJECT}:dev",
+            "RUNTIME": "docker",
+            "API_PORT": str(port),
+            "DASHBOARD_PORT": str(free_port()),
+        }
+        self.url = f"http://{LOOPBACK}:{port}"
+
+    def run(self, *command: str) -> str:
+        """The output of a command in the copy.
+
+        Raises:
+            StackError: it failed.
+        """
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StackError(f"`{' '.join(command)}` failed:\n{done.stdout}")
+        return done.stdout
+
+    def wait_until_ready(self) -> None:
+        """Wait for 200 of `/readyz`."""
+        _wait_until(lambda: self._status("/readyz") == httpx.codes.OK)
+
+    def api_version(self) -> str:
+        """What the API says that it is, in its OpenAPI description; empty while it does not answer."""
+        try:
+            return str(httpx.get(f"{self.url}/openapi.json").json()["info"]["version"])
+        except httpx.TransportError:
+            return ""
+
+    def _status(self, path: str) -> int:
+        try:
+            return httpx.get(self.url + path).status_code
+        except httpx.TransportError:
+            return 0
+
+
+def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str, float]]:
+    """Times of the works by system, and the figures that are no times.
+
+    Raises:
+        StackError: there is no engine, or the stack does not come up.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        checkout = Checkout(Path(name) / "checkout")
+        try:
+            checkout.run("make", "up")
+            task = progress.add_task("the stack on Docker", total=5)
+            figures = {IMAGE: _image_mb(checkout), **_idle(checkout.run("docker", "compose", "ps", "-q").split())}
+            progress.advance(task)
+            works = {SAVE: {SEEDCORE: _timing(lambda: _save(checkout))}}
+            works |= _reloads(checkout)
+            progress.advance(task)
+            works[RESTART] = _restarts(checkout, Path(name))
+            progress.advance(task)
+            works[START] = _starts(checkout, Path(name))
+            progress.advance(task)
+            works[REBUILD_CODE] = {SEEDCORE: _timing(lambda: _rebuild(checkout, "seedcore/errors.py"))}
+            works[REBUILD_LOCK] = {SEEDCORE: Timing(1, [_rebuild(checkout, "requirements.lock")])}
+            progress.advance(task)
+        finally:
+            checkout.run("make", "clean", "YES=1")
+            checkout.run("docker", "image", "rm", "--force", checkout.environment["SEEDCORE_IMAGE"])
+    return works, figures
+
+
+def _timing(measure_once: Callable[[], float]) -> Timing:
+    return Timing(1, [measure_once() for _ in range(ROUNDS)])
+
+
+def _starts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
+    timings = {SEEDCORE: Timing(1), BARE_RAY: Timing(1)}
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        checkout.run("docker", "compose", "up", "--detach", "--no-build")
+        checkout.wait_until_ready()
+        timings[SEEDCORE].seconds.append(time.perf_counter() - began)
+        checkout.run("make", "down")
+        with _bare_ray(folder) as seconds:
+            timings[BARE_RAY].seconds.append(seconds["head"] + seconds["node"])
+    return timings
+
+
+def _restarts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
+    timings = {SEEDCORE: Timing(1), BARE_RAY: Timing(1)}
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        checkout.run("docker", "compose", "restart", "--no-deps", API)
+        checkout.wait_until_ready()
+        timings[SEEDCORE].seconds.append(time.perf_counter() - began)
+    checkout.run("make", "down")
+    for _ in range(ROUNDS):
+        with _bare_ray(folder) as seconds:
+            began = time.perf_counter()
+            subprocess.run([sys.executable, "-c", "import seedcore.api.app"], cwd=PROJECT_ROOT, check=True)
+            timings[BARE_RAY].seconds.append(seconds["node"] + time.perf_counter() - began)
+    return timings
+
+
+@contextmanager
+def _bare_ray(folder: Path) -> Iterator[dict[str, float]]:
+    """`ray start --head`, then `ray start --address`, with no more flags than two nodes on one machine need; the
+    seconds that each took.
+    """
+    address = f"{LOOPBACK}:{free_port()}"
+    flags = ["--disable-usage-stats", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    seconds: dict[str, float] = {}
+    sessions = []
+    try:
+        for node, where in (
+            ("head", ["--head", f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}/ray"]),
+            ("node", [f"--address={address}"]),
+        ):
+            began = time.perf_counter()
+            ray = subprocess.Popen(
+                [f"{Path(sys.executable).parent}/ray", "start", *where, *flags],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            sessions.append(ray.pid)
+            output = ray.communicate()[0] if ray.wait() else ""
+            if ray.returncode:
+                raise StackError(f"bare `ray start` failed:\n{output}")
+            seconds[node] = time.perf_counter() - began
+        yield seconds
+    finally:
+        _kill_sessions(sessions)
+
+
+def _kill_sessions(sessions: list[int]) -> None:
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) in sessions:
+                process.send_signal(signal.SIGKILL)
+                left.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    psutil.wait_procs(left, DEADLINE_S)
+
+
+def _save(checkout: Checkout) -> float:
+    file = checkout.folder / "seedcore/api/app.py"
+    before = file.read_text()
+    version = f"{time.time_ns()}"
+    began = time.perf_counter()
+    file.write_text(before.replace('version="0.1.0"', f'version="{version}"'))
+    _wait_until(lambda: checkout.api_version() == version)
+    took = time.perf_counter() - began
+    file.write_text(before)
+    _wait_until(lambda: checkout.api_version() == "0.1.0")
+    checkout.wait_until_ready()
+    return took
+
+
+def _reloads(checkout: Checkout) -> dict[str, dict[str, Timing]]:
+    """`make reload-actors ARGS=--all`, while one client sets and gets an item through the API without a pause."""
+    verb, waits = Timing(1), Timing(1)
+    with ThreadPoolExecutor(1) as client:
+        for _ in range(ROUNDS):
+            is_done = threading.Event()
+            longest = client.submit(_longest_wait, checkout.url, is_done)
+            began = time.perf_counter()
+            try:
+                checkout.run("make", "reload-actors", "ARGS=--all")
+                verb.seconds.append(time.perf_counter() - began)
+            finally:
+                is_done.set()
+            waits.seconds.append(longest.result())
+    return {RELOAD: {SEEDCORE: verb}, STALL: {SEEDCORE: waits}}
+
+
+def _longest_wait(url: str, is_done: threading.Event) -> float:
+    """Of any request until then.
+
+    Raises:
+        httpx.HTTPError: one failed.
+    """
+    longest = 0.0
+    with httpx.Client(base_url=url, timeout=DEADLINE_S) as client:
+        while not is_done.is_set():
+            for method, body in (("PUT", {"value": time.time_ns()}), ("GET", None)):
+                began = time.perf_counter()
+                client.request(method, "/organs/bench/items/reload", json=body).raise_for_status()
+                longest = max(longest, time.perf_counter() - began)
+    return longest
+
+
+def _rebuild(checkout: Checkout, changed: str) -> float:
+    with (checkout.folder / changed).open("a") as file:
+        file.write(f"# {time.time_ns()}\n")
+    began = time.perf_counter()
+    checkout.run("docker", "compose", "build")
+    return time.perf_counter() - began
+
+
+def _image_mb(checkout: Checkout) -> float:
+    image = checkout.environment["SEEDCORE_IMAGE"]
+    found = json.loads(checkout.run("docker", "image", "inspect", image))[0]
+    base = found["Config"]["Labels"]["org.opencontainers.image.base.name"]
+    checkout.environment["BASE_IMAGE"] = base  # for the builds that follow
+    size = int(json.loads(checkout.run("docker", "image", "inspect", base))[0]["Size"])
+    return float(found["Size"] - size) / 1e6
+
+
+def _idle(containers: list[str]) -> dict[str, float]:
+    time.sleep(SETTLE_S)
+    before = [_stats(container) for container in containers]
+    time.sleep(IDLE_S)
+    after = [_stats(container) for container in containers]
+    return {MEMORY: sum(map(_memory_mib, after)), CPU: sum(map(_cores, before, after)) * 100}
+
+
+def _stats(container: str) -> Any:
+    return docker.from_env().containers.get(container).stats(stream=False)
+
+
+def _cores(before: Any, after: Any) -> float:
+    """Used between two readings, by their own clock: the engine takes a second or two for each."""
+    used_s = (after["cpu_stats"]["cpu_usage"]["total_usage"] - before["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+    return float(used_s / (_read_at(after) - _read_at(before)).total_seconds())
+
+
+def _read_at(stats: Any) -> datetime:
+    return datetime.fromisoformat(stats["read"])
+
+
+def _memory_mib(stats: Any) -> float:
+    """As `docker stats` counts it."""
+    memory = stats["memory_stats"]
+    return float(memory["usage"] - memory["stats"].get("inactive_file", 0)) / 2**20
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    Retrying(
+        retry=retry_if_result(lambda result: not result), stop=stop_after_delay(DEADLINE_S), wait=wait_fixed(POLL_S)
+    )(holds)

@@ -1,0 +1,246 @@
+"""The works that are measured inside one client process, and what is compared."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import diskcache
+import numpy as np
+import ray
+import redis
+import redis.asyncio
+
+from benchmarks.measure import Operation
+from seedcore.cluster.actor_client import actor_client
+from seedcore.memory.working_memory import MwManager
+from seedcore.settings import Settings
+from seedcore.store.codec import encode
+
+SEEDCORE: Final = "SeedCore"
+BY_ACTOR: Final = "SeedCore, without the volume"
+REDIS: Final = "Redis"
+DISKCACHE: Final = "diskcache"
+BARE_ACTOR: Final = "bare Ray actor"
+SERIAL_ACTOR: Final = "bare Ray actor, one call at a time"
+
+ORGAN: Final = "bench"
+SMALL: Final = {"name": "a small item", "number": 42}
+CONCURRENCY: Final = 64
+MANY: Final = 10_000
+ARRAY_BYTES: Final = 100_000_000
+LOADED: Final = 10_000  # items that are loaded in one call
+
+
+class Systems:
+    """All of them, running, as seen by this process.
+
+    Args:
+        settings: of our stack.
+        redis_port: of Redis.
+        actor: a `peers.DictActor`.
+        serial_actor: a `peers.SerialDictActor`.
+        folder: for diskcache.
+        is_quick: smaller sizes, for a first look.
+    """
+
+    def __init__(
+        self, settings: Settings, redis_port: int, actor: Any, serial_actor: Any, folder: Path, is_quick: bool
+    ) -> None:
+        self.settings = settings
+        self.is_quick = is_quick
+        self.memory = MwManager(ORGAN)
+        self.mw = actor_client(settings.mw_actor_name, settings)
+        self.redis = redis.Redis(port=redis_port)
+        self.redis_port = redis_port
+        self.actor = actor
+        self.serial_actor = serial_actor
+        self.cache = diskcache.Cache(str(folder))
+        self.loop = asyncio.new_event_loop()
+        self.redis_async = redis.asyncio.Redis(port=redis_port)
+        self.data = encode(SMALL)
+
+    def start(self) -> None:
+        """Have the item that the clients and HTTP get."""
+        self.memory.set_item("item", SMALL)
+        self.redis.set("item", self.data)
+
+    def load(self, number: int) -> list[str]:
+        """Have as many items in our store and in Redis; some of their ids, in random order."""
+        for start in range(0, number, LOADED):
+            some = {f"loaded-{item}": SMALL for item in range(start, min(start + LOADED, number))}
+            self.memory.set_items(some)
+            self.redis.mset(dict.fromkeys(some, self.data))
+        return [f"loaded-{random.randrange(number)}" for _ in range(LOADED)]  # noqa: S311 - no secret
+
+    def gather(self, call: Callable[[int], Any]) -> None:
+        """Run as many coroutines at once as `CONCURRENCY` says."""
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*map(call, range(CONCURRENCY)))
+
+        self.loop.run_until_complete(all_of_them())
+
+
+@dataclass(frozen=True)
+class Work:
+    """One line of the table for each system.
+
+    Args:
+        name: what is done.
+        prepare: makes the operation of each system.
+        units: items in one operation.
+    """
+
+    name: str
+    prepare: Callable[[Systems], Mapping[str, Operation]]
+    units: int = 1
+
+
+def _get_hit(systems: Systems) -> dict[str, Operation]:
+    systems.memory.set_item("item", SMALL)
+    systems.redis.set("item", systems.data)
+    systems.cache.set("item", systems.data)
+    ray.get([actor.set.remote("item", systems.data) for actor in (systems.actor, systems.serial_actor)])
+    return {
+        SEEDCORE: lambda: systems.memory.get_item("item"),
+        BY_ACTOR: lambda: systems.mw.call("get_many", ORGAN, ["item"]),
+        REDIS: lambda: systems.redis.get("item"),
+        DISKCACHE: lambda: systems.cache.get("item"),
+        BARE_ACTOR: lambda: ray.get(systems.actor.get.remote("item")),
+        SERIAL_ACTOR: lambda: ray.get(systems.serial_actor.get.remote("item")),
+    }
+
+
+def _get_miss(systems: Systems) -> dict[str, Operation]:
+    return {
+        SEEDCORE: lambda: systems.memory.get_item("missing"),
+        REDIS: lambda: systems.redis.get("missing"),
+        DISKCACHE: lambda: systems.cache.get("missing"),
+        BARE_ACTOR: lambda: ray.get(systems.actor.get.remote("missing")),
+    }
+
+
+def _set_one(systems: Systems) -> dict[str, Operation]:
+    return {
+        SEEDCORE: lambda: systems.memory.set_item("item", SMALL),
+        REDIS: lambda: systems.redis.set("item", systems.data),
+        DISKCACHE: lambda: systems.cache.set("item", systems.data),
+        BARE_ACTOR: lambda: ray.get(systems.actor.set.remote("item", systems.data)),
+        SERIAL_ACTOR: lambda: ray.get(systems.serial_actor.set.remote("item", systems.data)),
+    }
+
+
+def _get_at_once(systems: Systems) -> dict[str, Operation]:
+    systems.memory.set_items({f"item-{number}": SMALL for number in range(CONCURRENCY)})
+    systems.redis.mset({f"item-{number}": systems.data for number in range(CONCURRENCY)})
+    return {
+        SEEDCORE: lambda: systems.gather(lambda number: systems.memory.get_item_async(f"item-{number}")),
+        BY_ACTOR: lambda: systems.gather(lambda number: systems.mw.call_async("get_many", ORGAN, [f"item-{number}"])),
+        REDIS: lambda: systems.gather(lambda number: systems.redis_async.get(f"item-{number}")),
+        BARE_ACTOR: lambda: ray.get([systems.actor.get.remote(f"item-{number}") for number in range(CONCURRENCY)]),
+    }
+
+
+def _set_at_once(systems: Systems) -> dict[str, Operation]:
+    return {
+        SEEDCORE: lambda: systems.gather(lambda number: systems.memory.set_item_async(f"item-{number}", SMALL)),
+        REDIS: lambda: systems.gather(lambda number: systems.redis_async.set(f"item-{number}", systems.data)),
+        BARE_ACTOR: lambda: ray.get(
+            [systems.actor.set.remote(f"item-{number}", systems.data) for number in range(CONCURRENCY)]
+        ),
+    }
+
+
+def _set_many(systems: Systems) -> dict[str, Operation]:
+    items = {f"many-{number}": SMALL for number in range(MANY)}
+
+    def pipelined() -> None:
+        pipeline = systems.redis.pipeline(transaction=False)
+        for item_id in items:
+            pipeline.set(item_id, encode(SMALL))
+        pipeline.execute()
+
+    return {SEEDCORE: lambda: systems.memory.set_items(items), REDIS: pipelined}
+
+
+def _get_many(systems: Systems) -> dict[str, Operation]:
+    items = [f"many-{number}" for number in range(MANY)]
+
+    def pipelined() -> None:
+        pipeline = systems.redis.pipeline(transaction=False)
+        for item_id in items:
+            pipeline.get(item_id)
+        pipeline.execute()
+
+    return {SEEDCORE: lambda: systems.memory.get_items(items), REDIS: pipelined}
+
+
+def _set_array(systems: Systems) -> dict[str, Operation]:
+    array = np.random.default_rng(1).random(ARRAY_BYTES // 8)
+    return {
+        SEEDCORE: lambda: systems.memory.set_item("array", array),
+        REDIS: lambda: systems.redis.set("array", array.tobytes()),
+    }
+
+
+def _get_array(systems: Systems) -> dict[str, Operation]:
+    return {
+        SEEDCORE: lambda: systems.memory.get_item("array"),
+        REDIS: lambda: np.frombuffer(systems.redis.get("array"), np.float64),  # type: ignore[arg-type]
+    }
+
+
+def _sum_array(systems: Systems) -> dict[str, Operation]:
+    """Got as above, and each number of it read."""
+    return {system: lambda get=get: get().sum() for system, get in _get_array(systems).items()}  # type: ignore[misc]
+
+
+def _hot_items(systems: Systems) -> dict[str, Operation]:
+    misses = 20_000 if systems.is_quick else 1_000_000
+    chance = random.Random(1)  # noqa: S311 - no secret
+    for start in range(0, misses, LOADED):
+        ids = [f"hot-{int(chance.paretovariate(1))}" for _ in range(start, start + LOADED)]
+        systems.memory.get_global_items(ids)
+        pipeline = systems.redis.pipeline(transaction=False)
+        for item_id in ids:
+            pipeline.zincrby("misses", 1, item_id)
+        pipeline.execute()
+    return {
+        SEEDCORE: lambda: systems.memory.get_hot_items(10),
+        REDIS: lambda: systems.redis.zrange("misses", 0, 9, desc=True, withscores=True),
+    }
+
+
+def get_of(number: int, name: str) -> Work:
+    """A get with so many items stored."""
+
+    def prepare(systems: Systems) -> dict[str, Operation]:
+        ids = itertools.cycle(systems.load(number))
+        return {
+            SEEDCORE: lambda: systems.memory.get_item(next(ids)),
+            REDIS: lambda: systems.redis.get(next(ids)),
+        }
+
+    return Work(name, prepare)
+
+
+WORKS: Final = (
+    Work("get of a small item, hit", _get_hit),
+    Work("get of a small item, miss", _get_miss),
+    Work("set of a small item", _set_one),
+    Work("64 coroutines get", _get_at_once, CONCURRENCY),
+    Work("64 coroutines set", _set_at_once, CONCURRENCY),
+    Work("10,000 items set in one call", _set_many, MANY),
+    Work("10,000 items got in one call", _get_many, MANY),
+    Work("100 MB array set", _set_array),
+    Work("100 MB array got", _get_array),
+    Work("100 MB array got and summed", _sum_array),
+    get_of(1_000, "get with 1 thousand items stored"),
+    get_of(100_000, "get with 100 thousand items stored"),
+    get_of(1_000_000, "get with 1 million items stored"),
+    Work("top 10 of 1 million misses", _hot_items),
+)

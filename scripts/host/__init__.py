@@ -1,0 +1,1 @@
+"""The verbs of the stack, on your machine."""

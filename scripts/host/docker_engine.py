@@ -1,0 +1,99 @@
+"""Finds the Docker engine and says what is missing."""
+
+import json
+import re
+import subprocess
+from typing import Final
+
+import docker
+from docker.errors import DockerException, ImageNotFound, NotFound
+
+from scripts.host.runtime import StackError
+
+MIN_COMPOSE: Final = (2, 24)
+COMMAND_TIMEOUT_S: Final = 20  # `docker` asks the engine, which may be on another machine
+DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
+LOCAL_BASE_IMAGE: Final = "seedcore/python-base:bookworm"  # what .ci/install_docker.sh makes
+INSTALL_HINT: Final = (
+    "On a bare Debian machine `sudo .ci/install_docker.sh` installs all of it; `make up RUNTIME=local` needs no Docker."
+)
+
+
+def connect_to_engine() -> docker.DockerClient:
+    """A client of the engine that the `docker` command uses, after engine and Compose have been found good enough.
+
+    Raises:
+        StackError: there is no `docker` command, no engine answers, or Compose is missing or too old.
+    """
+    host = _engine_host()
+    try:
+        client = docker.DockerClient(base_url=host, use_ssh_client=host.startswith("ssh://"))
+        client.ping()
+    except DockerException as error:
+        reason = "you may not use it; add yourself to the group docker" if "ermission" in str(error) else str(error)
+        raise StackError(f"no Docker engine answers at {host}: {reason}. Start it. {INSTALL_HINT}") from error
+    compose_version()
+    return client
+
+
+def _engine_host() -> str:
+    # The SDK knows DOCKER_HOST but not the command's contexts, which Docker Desktop and rootless engines use.
+    contexts = json.loads(_docker("context", "inspect"))
+    return str(contexts[0]["Endpoints"]["docker"]["Host"])
+
+
+def compose_version() -> str:
+    """The version of `docker compose`.
+
+    Raises:
+        StackError: it is missing or too old.
+    """
+    wanted = ".".join(map(str, MIN_COMPOSE))
+    try:
+        version = _docker("compose", "version", "--short").strip()
+    except StackError as error:
+        raise StackError(f"the docker command has no Compose v2 (`docker compose`). {INSTALL_HINT}") from error
+    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    if not numbers or (int(numbers[1]), int(numbers[2])) < MIN_COMPOSE:
+        raise StackError(f"Docker Compose {version} is too old, {wanted} or newer is needed. {INSTALL_HINT}")
+    return version
+
+
+def _docker(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
+        )
+    except FileNotFoundError:
+        raise StackError(f"there is no `docker` command. {INSTALL_HINT}") from None
+    except subprocess.TimeoutExpired:
+        command = f"docker {' '.join(arguments)}"
+        raise StackError(f"`{command}` did not answer in {COMMAND_TIMEOUT_S} s. {INSTALL_HINT}") from None
+    if done.returncode:
+        raise StackError(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}. {INSTALL_HINT}")
+    return done.stdout
+
+
+def has_image(client: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has an image of this name."""
+    try:
+        client.images.get(name)
+    except (ImageNotFound, NotFound):
+        return False
+    return True
+
+
+def base_image_in_place_of(client: docker.DockerClient, wanted: str) -> str | None:
+    """The image of this machine to build on where `wanted` cannot be pulled; None if there is none."""
+    if wanted == DEFAULT_BASE_IMAGE and has_image(client, LOCAL_BASE_IMAGE):
+        return LOCAL_BASE_IMAGE
+    return None
+
+
+def no_base_image(wanted: str, reason: str) -> StackError:
+    """What is to be said where there is nothing to build on."""
+    return StackError(
+        f"the base image {wanted} (BASE_IMAGE) is not on this machine and cannot be pulled: {reason}. "
+        f"Without a registry, `sudo .ci/install_docker.sh` makes {LOCAL_BASE_IMAGE} from Debian packages; "
+        "or set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have."
+    )

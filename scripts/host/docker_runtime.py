@@ -1,0 +1,291 @@
+"""The stack on Docker Compose: `docker compose` does the work, the engine's SDK says how it went."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+
+from scripts.host.ca_certificates import copy_extra_ca_certificates
+from scripts.host.docker_engine import base_image_in_place_of, has_image, no_base_image
+from scripts.host.ports import check_ports
+from scripts.host.remedies import explain_failures, is_known
+from scripts.host.runtime import (
+    API,
+    BOOTSTRAP,
+    HEAD,
+    LOG_LINES_SHOWN,
+    POLL_S,
+    PROMETHEUS,
+    SERVICES,
+    WORKER,
+    ServiceFailure,
+    StackError,
+)
+from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
+
+CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
+SECRETS: Final = "/run/secrets/"  # where Compose mounts them
+PROJECT_LABEL: Final = "com.docker.compose.project"
+SERVICE_LABEL: Final = "com.docker.compose.service"
+HASH_LABEL: Final = "com.docker.compose.config-hash"
+
+
+class DockerRuntime:
+    """Runs compose.yaml."""
+
+    name = "docker"
+
+    def __init__(self, settings: Settings, client: docker.DockerClient) -> None:
+        self._settings = settings
+        self._client = client
+        self._environment: dict[str, str] = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": settings.compose_project_name,
+            "COMPOSE_PROFILES": settings.compose_profiles,
+        }
+
+    def up(self) -> None:
+        """Build, start, wait until healthy."""
+        if any(map(self._has_other_token, self._containers())):
+            print("a service has another token than the file: starting afresh")
+            self.down(remove_state=False)
+        self.check_ports()
+        copy_extra_ca_certificates(self._settings.extra_ca_certs)
+        self._environment["BASE_IMAGE"] = self._base_image()
+        if self._compose("build"):
+            raise StackError(
+                "building the image failed; the lines above say at which step. When pip cannot check a certificate, "
+                "set EXTRA_CA_CERTS to the PEM file of your network's certificate authority."
+            )
+        self._up()
+
+    def down(self, *, remove_state: bool) -> None:
+        """Remove the containers, and the volumes with `remove_state`."""
+        # Of all profiles: Compose leaves alone what it was not told of.
+        self._compose_or_fail("--profile=*", "down", "--remove-orphans", *(["--volumes"] if remove_state else []))
+
+    def is_up(self) -> bool:
+        """Whether a container of a long-running service runs; Prometheus alone is no stack."""
+        return any(
+            container.status in ("running", "restarting") and container.labels[SERVICE_LABEL] in SERVICES
+            for container in self._containers()
+        )
+
+    def restart_api(self) -> None:
+        """Restart the container; it reads the code on disk."""
+        # --no-deps: not the services that it depends on.
+        self._compose_or_fail("restart", "--no-deps", API)
+        self._up("--no-recreate", "--no-deps", API)
+
+    def bootstrap(self) -> int:
+        """Start the bootstrap container once more."""
+        return self._compose("run", "--rm", "--no-deps", "-T", BOOTSTRAP)
+
+    def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
+        """Run it in the running container."""
+        command = ["exec", "-T", service, "python3", "-m", "scripts.run_module", module, *arguments]
+        return self._compose(*command, stdout=stdout)
+
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+        """Run it in a worker container of its own, which has the volume."""
+        command = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", WORKER, "-m", module, *arguments]
+        return self._compose(*command, stdin=stdin, stdout=stdout)
+
+    def logs(self, service: str | None, *, follow: bool) -> int:
+        """Show Compose's logs."""
+        return self._compose("logs", "--tail=200", *(["--follow"] if follow else []), *([service] if service else []))
+
+    def save_logs(self, service: str, output: IO[bytes]) -> None:
+        """From Compose; Docker keeps the last ones."""
+        self._compose("--profile=*", "logs", "--no-color", "--timestamps", service, stdout=output)
+
+    def ps(self, *, stdout: IO[bytes] | None = None) -> int:
+        """Show Compose's table."""
+        columns = "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}"
+        return self._compose("ps", "--all", "--format", columns, stdout=stdout)
+
+    def outdated_services(self) -> list[str]:
+        """Compose keeps a hash of what it made each container from, but of the token only where its file is."""
+        command = ["docker", "compose", "--profile=*", "config", "--hash=*"]
+        done = subprocess.run(
+            command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise StackError(f"`{' '.join(command)}` failed: {done.stderr.strip()}. Correct what it names in .env.")
+        now = dict(line.split() for line in done.stdout.splitlines())
+        changed = {
+            container.labels[SERVICE_LABEL]
+            for container in self._containers()
+            if container.labels.get(HASH_LABEL) != now.get(container.labels[SERVICE_LABEL])
+            or self._has_other_token(container)
+        }
+        # Bootstrap's has the id of the head's container in it, and it has ended anyway.
+        return [service for service in (HEAD, WORKER, API, PROMETHEUS) if service in changed]
+
+    def shell(self) -> int:
+        """Open bash in the API's container."""
+        return self._compose("exec", API, "bash")
+
+    def scale(self, workers: int) -> None:
+        """Add or remove worker containers, and touch nothing else."""
+        self._environment["RAY_WORKER_REPLICAS"] = str(workers)
+        self._up("--no-recreate", "--no-deps", WORKER)
+
+    def _has_other_token(self, container: Container) -> bool:
+        """Whether it was started with another token than the file has now. Compose does not notice that: it would let
+        the container run, with the old file, until Docker starts it again with the new one.
+        """
+        path = self._settings.ray_auth_token_path
+        if self._settings.ray_auth_mode is not AuthMode.TOKEN or not path.exists():
+            return False
+        found = _token_of(container)
+        return found is not None and found.strip() != path.read_text().strip()
+
+    def _up(self, *arguments: str) -> None:
+        deadline = round(self._settings.up_deadline_s)
+        before = self._restarts()  # of crashes that are long past
+        command = ["docker", "compose", "up", "--detach", "--no-build", "--wait", f"--wait-timeout={deadline}"]
+        with subprocess.Popen([*command, *arguments], cwd=PROJECT_ROOT, env=self._environment) as compose:
+            try:
+                while compose.poll() is None:
+                    # Compose itself would go on waiting for a service that is restarted again and again.
+                    restarts = {name: number - before.get(name, 0) for name, number in self._restarts().items()}
+                    if any(number >= CRASH_LOOP_RESTARTS for number in restarts.values()):
+                        compose.terminate()
+                        break
+                    time.sleep(POLL_S)
+            except KeyboardInterrupt:
+                compose.send_signal(signal.SIGINT)
+                raise
+        if compose.returncode:
+            failures = self._failures(lambda container, failure: True)
+            if failures:
+                raise StackError(explain_failures(failures))
+            raise StackError(
+                f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
+                "See `make ps` and `make logs`; then `make up` again."
+            )
+
+    def failures(self) -> list[ServiceFailure]:
+        """All that are not well, but for those that start for the first time and have nothing to complain of."""
+        return self._failures(lambda container, failure: is_known(failure) or not _starts_first(container))
+
+    def _failures(self, counts: Callable[[Container, ServiceFailure], bool]) -> list[ServiceFailure]:
+        """The services that did not come up; those that only waited for another are not among them."""
+        failures = []
+        for container in self._containers():
+            failure = _failure(container)
+            if failure is not None and counts(container, failure):
+                failures.append(failure)
+        order = {service: position for position, service in enumerate(SERVICES)}
+        return sorted(failures, key=lambda failure: order.get(failure.service, len(order)))
+
+    def _containers(self) -> list[Container]:
+        label = f"{PROJECT_LABEL}={self._settings.compose_project_name}"
+        # ignore_removed: a container may go between the list and the look at it.
+        listed: list[Container] = self._client.containers.list(all=True, ignore_removed=True, filters={"label": label})
+        return [container for container in listed if container.labels.get(SERVICE_LABEL) in (*SERVICES, PROMETHEUS)]
+
+    def _restarts(self) -> dict[str, int]:
+        """How often Docker has started each container again, by its id."""
+        return {str(container.id): int(container.attrs.get("RestartCount", 0)) for container in self._containers()}
+
+    def check_ports(self) -> None:
+        """Those that are published on this machine."""
+        settings = self._settings
+        if not self._client.api.base_url.startswith("http+docker://"):
+            return  # an engine on another machine, whose ports cannot be tried from here
+        ports = {"API_PORT": settings.api_port, "DASHBOARD_PORT": settings.dashboard_port}
+        if settings.has_prometheus:
+            ports["PROMETHEUS_PORT"] = settings.prometheus_port
+        ours = {port for container in self._containers() for port in _published(container)}
+        check_ports(ports, self._owner, ours)
+
+    def _owner(self, port: int) -> str | None:
+        for container in self._client.containers.list(ignore_removed=True):
+            if port in _published(container):
+                project = container.labels.get(PROJECT_LABEL)
+                return f"container {container.name}" + (f" of the stack '{project}'" if project else "")
+        return None
+
+    def _base_image(self) -> str:
+        wanted = self._settings.base_image
+        if has_image(self._client, wanted):
+            return wanted
+        print(f"pulling the base image {wanted}")
+        # Its progress is shown; why it failed is of interest only if there is no other image.
+        pull = subprocess.run(["docker", "pull", wanted], check=False, stderr=subprocess.PIPE, text=True)
+        if pull.returncode == 0:
+            return wanted
+        other = base_image_in_place_of(self._client, wanted)
+        if other is None:
+            raise no_base_image(wanted, pull.stderr.strip())
+        print(f"{wanted} cannot be pulled; building on {other}, which is on this machine")
+        return other
+
+    def _compose(self, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> int:
+        command = ("docker", "compose", *arguments)
+        environment = self._environment
+        return subprocess.run(
+            command, cwd=PROJECT_ROOT, env=environment, check=False, stdin=stdin, stdout=stdout
+        ).returncode
+
+    def _compose_or_fail(self, *arguments: str) -> None:
+        if self._compose(*arguments):
+            raise StackError(f"`docker compose {' '.join(arguments)}` failed as it says above. See `make ps`.")
+
+
+def _failure(container: Container) -> ServiceFailure | None:
+    """Why it is not healthy; None if it is, or if it never started or is done."""
+    state = container.attrs["State"]
+    service = container.labels[SERVICE_LABEL]
+    health = state.get("Health", {})
+    if state["Status"] == "created" or (health.get("Status") == "healthy" and not state.get("Paused")):
+        return None
+    if state["Status"] == "running" and not health:
+        what = "still runs"
+    elif state["Status"] == "paused":
+        what = "is paused"
+    elif state["Status"] == "running":
+        probes = [probe["Output"].strip() for probe in health.get("Log") or []]
+        what = f"is {health['Status']}, health check: {probes[-1] if probes else 'not run yet'}"
+    elif service == BOOTSTRAP and state["ExitCode"] == 0:
+        return None
+    else:
+        what = f"{state['Status']} with exit code {state['ExitCode']}"
+        what += ", killed for lack of memory (OOM)" if state.get("OOMKilled") else ""
+        what += f", {state['Error']}" if state.get("Error") else ""
+    log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
+    return ServiceFailure(service, what, tuple(log.splitlines()))
+
+
+def _starts_first(container: Container) -> bool:
+    state = container.attrs["State"]
+    is_starting = state["Status"] == "running" and state.get("Health", {}).get("Status", "starting") == "starting"
+    return is_starting and not container.attrs.get("RestartCount")
+
+
+def _token_of(container: Container) -> str | None:
+    """The token that a container has, or gets when Docker starts it again; None if that cannot be told."""
+    if container.status == "restarting":
+        sources = [mount["Source"] for mount in container.attrs["Mounts"] if mount["Destination"].startswith(SECRETS)]
+        with suppress(OSError):
+            return Path(sources[0]).read_text() if sources else None
+    try:
+        done = container.exec_run(["sh", "-c", 'cat "$RAY_AUTH_TOKEN_PATH"'])
+    except (APIError, NotFound):  # it does not run
+        return None
+    return done.output.decode(errors="replace") if done.exit_code == 0 else None
+
+
+def _published(container: Container) -> set[int]:
+    bindings = container.attrs["NetworkSettings"].get("Ports") or {}
+    return {int(binding["HostPort"]) for hosts in bindings.values() for binding in hosts or []}

@@ -1,0 +1,120 @@
+"""Looks for what keeps the stack from working: one line for each check, with the remedy beside what it finds."""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from packaging.utils import canonicalize_name
+
+from scripts.checks import Check, CheckError, Result, report, run_check
+from scripts.host.choose_runtime import runtime_in_use
+from scripts.host.doctor_of_machine import DoctorOfMachine
+from scripts.host.remedies import remedy_for
+from scripts.host.runtime import API, BOOTSTRAP, ServiceFailure, StackError, StackRuntime, captured
+from seedcore.settings import PROJECT_ROOT, Settings
+
+LOCK: Final = "requirements.lock"
+BOOTSTRAPPED: Final = "Bootstrapped actors"
+LIST_PACKAGES: Final = "scripts.list_packages"
+OF_CLUSTER: Final = "scripts.doctor_of_cluster"
+
+
+def results(settings: Settings) -> Iterator[Result]:
+    """What comes of each check, as it ends: of this machine, then of the running stack, if it is up."""
+    runtime = _runtime(settings)
+    is_up = runtime is not None and runtime.is_up()
+    for check in DoctorOfMachine(settings, runtime, is_up=is_up).checks():
+        yield run_check(check)
+    if runtime is None:  # the check of Docker has said why
+        return
+    if not is_up:
+        yield Result("the stack", None, "it is down; `make up` starts it, and doctor then looks into it", 0.0)
+        return
+    for check in _stack(runtime):
+        yield run_check(check)
+    yield from _of_cluster(runtime)
+
+
+def _runtime(settings: Settings) -> StackRuntime | None:
+    try:
+        return runtime_in_use(settings)
+    except StackError:
+        return None
+
+
+def _stack(runtime: StackRuntime) -> list[Check]:
+    failures = runtime.failures()
+    return [
+        Check("every service is well", lambda: _services(failures, runtime)),
+        Check("bootstrap's last run", lambda: _bootstrap(failures, runtime)),
+        Check("the services run with the settings of .env", lambda: _drift(runtime)),
+        Check("the services have the packages of the lock file", lambda: _packages(runtime)),
+    ]
+
+
+def _services(failures: list[ServiceFailure], runtime: StackRuntime) -> str:
+    _refuse([failure for failure in failures if failure.service != BOOTSTRAP])
+    return f"in the {runtime.name} runtime"
+
+
+def _bootstrap(failures: list[ServiceFailure], runtime: StackRuntime) -> str:
+    _refuse([failure for failure in failures if failure.service == BOOTSTRAP])
+    _, log = captured(lambda output: runtime.save_logs(BOOTSTRAP, output))
+    runs = [line.partition(BOOTSTRAPPED) for line in log.decode(errors="replace").splitlines() if BOOTSTRAPPED in line]
+    if not runs:
+        raise CheckError("it never came to its end. `make logs S=bootstrap`, then `make bootstrap`.")
+    return "".join(runs[-1][1:])
+
+
+def _refuse(failures: list[ServiceFailure]) -> None:
+    if failures:
+        raise CheckError("; ".join(f"{failure.service} {failure.state}: {remedy_for(failure)}" for failure in failures))
+
+
+def _drift(runtime: StackRuntime) -> str:
+    changed = runtime.outdated_services()
+    if changed:
+        raise CheckError(f"{', '.join(changed)} was started with others. `make up` applies those of now.")
+    return "the same"
+
+
+def _packages(runtime: StackRuntime) -> str:
+    code, printed = captured(lambda output: runtime.run_module(API, LIST_PACKAGES, [], stdout=output))
+    if code:
+        raise CheckError("they cannot be listed, see above. `make logs S=seedcore-api`.")
+    installed = {str(canonicalize_name(name)): version for name, version in json.loads(printed).items()}
+    pinned = _pinned((PROJECT_ROOT / LOCK).read_text())
+    different = [
+        f"{name} {installed[name]} instead of {' or '.join(versions)}"
+        for name, versions in pinned.items()
+        if name in installed and installed[name] not in versions
+    ]
+    if different:
+        raise CheckError(f"{'; '.join(different)}. `make down`, then `make up` builds the image anew.")
+    return f"Ray {installed['ray']} and {len(set(pinned) & set(installed)) - 1} others"
+
+
+def _pinned(lock: str) -> dict[str, list[str]]:
+    """Versions by name; one package may have two, for two platforms."""
+    versions: dict[str, list[str]] = {}
+    for line in lock.splitlines():
+        name, is_pinned, rest = line.partition("==")
+        if is_pinned and not line.startswith(" "):
+            versions.setdefault(canonicalize_name(name.partition("[")[0]), []).append(rest.split()[0])
+    return versions
+
+
+def _of_cluster(runtime: StackRuntime) -> Iterator[Result]:
+    """The checks of the cluster, which run inside of it."""
+    code, printed = captured(lambda output: runtime.run_module(API, OF_CLUSTER, [], stdout=output))
+    lines = printed.decode(errors="replace").splitlines()
+    found = [Result(**json.loads(line)) for line in lines if line.startswith("{")]
+    if code and not any(result.holds is False for result in found):
+        said = " ".join(line for line in lines if not line.startswith("{"))
+        yield Result("the cluster", False, f"it cannot be looked into: {said or 'see above'}. `make logs`.", 0.0)
+    yield from found
+
+
+def diagnose(settings: Settings, *, as_json: bool) -> bool:
+    """Print a line for each check; whether all hold."""
+    return report(results(settings), as_json=as_json)

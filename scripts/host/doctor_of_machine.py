@@ -1,0 +1,269 @@
+"""The checks of `doctor` that look at this machine and this checkout, before there is a stack."""
+
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Final, TypeVar
+
+import certifi
+import docker
+import psutil
+from docker.errors import APIError
+from dotenv import dotenv_values
+
+from scripts.checks import Check, CheckError, DoesNotApplyError
+from scripts.host.ca_certificates import read_extra_ca_certificates
+from scripts.host.docker_engine import (
+    base_image_in_place_of,
+    compose_version,
+    connect_to_engine,
+    has_image,
+    no_base_image,
+)
+from scripts.host.runtime import StackError, StackRuntime, relative
+from scripts.host.token_file import check_token
+from seedcore.settings import PROJECT_ROOT, AuthMode, Runtime, Settings
+
+T = TypeVar("T")
+
+MIN_CPUS: Final = 2
+MIN_MEMORY_BYTES: Final = 2 * 2**30  # the idle stack takes half of it
+MIN_DISK_BYTES: Final = 3 * 2**30  # the image, its layers and the virtual environment
+PIP_TIMEOUT_S: Final = 15
+PROBE: Final = "certifi"  # small, and without it pip trusts nobody
+MADE_HERE: Final = (".venv", ".secrets", ".local", "backups", "images/ca-certificates")  # what the verbs write
+CODE: Final = ("seedcore", "scripts", "images")
+SCRIPTS: Final = ("images/**/*.sh", "scripts/**/*.sh", ".ci/*", ".env")
+
+
+class DoctorOfMachine:
+    """The checks.
+
+    Args:
+        settings: of the stack.
+        runtime: what `make up` would take; None if that is Docker, and it cannot be used.
+        is_up: whether the stack runs in it.
+    """
+
+    def __init__(self, settings: Settings, runtime: StackRuntime | None, *, is_up: bool) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._is_up = is_up
+
+    def checks(self) -> list[Check]:
+        """In the order in which one failure explains the next."""
+        return [
+            Check(".env has every knob, and no other", self.env_file),
+            Check("scripts have Unix line endings", self.line_endings),
+            Check("Docker", self.engine),
+            Check("base image", self.base_image),
+            Check("pip in the build", self.pip),
+            Check("CPUs and memory", self.machine),
+            Check("disk", self.disk),
+            Check("files are yours", self.owner),
+            Check("files are readable for the containers", self.readable),
+            Check("Ray's token", self.token),
+            Check("certificate authorities", self.certificates),
+            Check("proxy", self.proxy),
+            Check("ports", self.ports),
+        ]
+
+    def env_file(self) -> str:
+        """Nothing is missing or misspelt in `.env`."""
+        wanted = {name.upper() for name in Settings.model_fields}
+        found = set(dotenv_values(PROJECT_ROOT / ".env"))
+        problems = [f"{name} is missing" for name in sorted(wanted - found)]
+        for name in sorted(found - wanted):
+            close = difflib.get_close_matches(name, wanted, 1)
+            problems.append(f"{name} is no knob" + (f"; is {close[0]} meant?" if close else ""))
+        if problems:
+            raise CheckError(f"correct .env, or `git checkout .env`: {'; '.join(problems)}")
+        over = sorted(name for name in wanted if name in os.environ)
+        return f"{len(wanted)} knobs" + (f"; your shell sets {', '.join(over)}" if over else "")
+
+    def line_endings(self) -> str:
+        """Scripts that a container runs have no carriage returns."""
+        files = [path for pattern in SCRIPTS for path in PROJECT_ROOT.glob(pattern)]
+        wrong = [str(relative(path)) for path in files if b"\r\n" in path.read_bytes()]
+        if wrong:
+            raise CheckError(
+                f"{', '.join(wrong)} has Windows line endings, which bash does not take. "
+                "`git config core.autocrlf input`, then `git rm -r --cached . && git reset --hard` writes them anew."
+            )
+        return f"{len(files)} files"
+
+    def engine(self) -> str:
+        """Engine and Compose, or the embedded runtime in their place."""
+        if self._settings.runtime is Runtime.LOCAL:
+            raise DoesNotApplyError("RUNTIME=local")
+        try:
+            client = self._client
+        except StackError as error:
+            if self._settings.runtime is Runtime.DOCKER:
+                raise CheckError(str(error)) from error
+            raise DoesNotApplyError(f"{error} Until then `make up` runs without Docker.") from error
+        return f"engine {client.version()['Version']}, Compose {compose_version()}"
+
+    def base_image(self) -> str:
+        """There is one to build on, here or where it is pulled from."""
+        client = self._client_for_builds()
+        wanted = self._settings.base_image
+        if has_image(client, wanted):
+            return f"{wanted} is on this machine"
+        other = base_image_in_place_of(client, wanted)
+        if other is not None:
+            return f"{other} is on this machine, and is taken where {wanted} cannot be pulled"
+        try:
+            client.images.get_registry_data(wanted)
+        except APIError as error:
+            raise CheckError(str(no_base_image(wanted, str(error.explanation or error)))) from error
+        return f"{wanted} can be pulled"
+
+    def pip(self) -> str:
+        """It reaches its index, with the authorities that the image will trust, where the image is not built yet."""
+        client = self._client_for_builds()
+        if has_image(client, self._settings.seedcore_image):
+            raise DoesNotApplyError(f"the image {self._settings.seedcore_image} is built")
+        extra = _explained(lambda: read_extra_ca_certificates(self._settings.extra_ca_certs))
+        with tempfile.TemporaryDirectory() as folder:
+            trusted = Path(folder, "trusted.pem")
+            trusted.write_bytes(Path(certifi.where()).read_bytes() + (extra.content if extra else b""))
+            command = ["-m", "pip", "download", "--no-deps", "--no-cache-dir", "--retries=0", "--dest", folder, PROBE]
+            # What this machine tells its own pip does not reach the one in the build.
+            kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+            done = subprocess.run(
+                [sys.executable, *command, f"--timeout={PIP_TIMEOUT_S}", f"--cert={trusted}"],
+                env={**kept, "PIP_CONFIG_FILE": os.devnull},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        if done.returncode:
+            raise CheckError(_why_pip_failed(done.stdout + done.stderr))
+        return f"it downloads {PROBE}"
+
+    @cached_property
+    def _client(self) -> docker.DockerClient:
+        return connect_to_engine()
+
+    def _client_for_builds(self) -> docker.DockerClient:
+        if self._settings.runtime is not Runtime.LOCAL:
+            try:
+                return self._client
+            except StackError:  # the check of Docker has said why
+                pass
+        raise DoesNotApplyError("without Docker no image is built")
+
+    def machine(self) -> str:
+        """Enough for the stack."""
+        cpus, memory = os.cpu_count() or 1, psutil.virtual_memory()
+        facts = f"{cpus} CPUs, {_gib(memory.available)} of {_gib(memory.total)} free"
+        if memory.available < MIN_MEMORY_BYTES and not self._is_up:
+            raise CheckError(f"{facts}; the stack needs {_gib(MIN_MEMORY_BYTES)}. Stop something, or add memory.")
+        if cpus < MIN_CPUS:
+            raise CheckError(f"{facts}; the stack needs {MIN_CPUS} CPUs.")
+        return facts
+
+    def disk(self) -> str:
+        """Room for image and items."""
+        free = shutil.disk_usage(PROJECT_ROOT).free
+        if free < MIN_DISK_BYTES:
+            raise CheckError(
+                f"{_gib(free)} free, {_gib(MIN_DISK_BYTES)} are needed. "
+                "`docker system df` shows what Docker holds, `docker image prune` frees images without a name."
+            )
+        return f"{_gib(free)} free"
+
+    def owner(self) -> str:
+        """A verb that root ran once leaves files that you cannot change."""
+        paths = [PROJECT_ROOT / name for name in MADE_HERE if (PROJECT_ROOT / name).exists()]
+        others = {relative(path): path.stat().st_uid for path in paths if path.stat().st_uid != os.getuid()}
+        if others:
+            names = " ".join(map(str, others))
+            raise CheckError(
+                f"{names} belong to user {_listed(others.values())}, you are user {os.getuid()}. "
+                f"`sudo chown -R {os.getuid()}:{os.getgid()} {names}`, and run all verbs as one user."
+            )
+        return f"of user {os.getuid()}"
+
+    def readable(self) -> str:
+        """The containers' user is somebody else, and must be able to read the mounted code."""
+        paths = [path for folder in CODE for path in (PROJECT_ROOT / folder).rglob("*") if path.name != "__pycache__"]
+        needed = {True: 0o005, False: 0o004}
+        closed = [path for path in paths if path.stat().st_mode & needed[path.is_dir()] != needed[path.is_dir()]]
+        if closed:
+            raise CheckError(
+                f"{len(closed)} files, such as {relative(closed[0])}, cannot be read by the containers' user (1000). "
+                f"`chmod -R a+rX {' '.join(CODE)}`."
+            )
+        return f"{len(paths)} files"
+
+    def token(self) -> str:
+        """There is one that no other user can read, or will be."""
+        if self._settings.ray_auth_mode is AuthMode.DISABLED:
+            raise CheckError("RAY_AUTH_MODE=disabled: whoever reaches Ray can run code. Set it to token in .env.")
+        path = self._settings.ray_auth_token_path
+        if not os.path.lexists(path):
+            raise DoesNotApplyError(f"{relative(path)} is not there yet; `make up` makes it")
+        _explained(lambda: check_token(path))
+        return str(relative(path))
+
+    def certificates(self) -> str:
+        """Those that `EXTRA_CA_CERTS` names can be read."""
+        found = _explained(lambda: read_extra_ca_certificates(self._settings.extra_ca_certs))
+        if found is None:
+            raise DoesNotApplyError("no extra ones: neither EXTRA_CA_CERTS nor SSL_CERT_FILE is set")
+        return found.source
+
+    def proxy(self) -> str:
+        """Calls of this machine do not go through it."""
+        proxies = {name: url for name, url in urllib.request.getproxies().items() if name in ("http", "https", "all")}
+        if not proxies:
+            raise DoesNotApplyError("none is set")
+        if not urllib.request.proxy_bypass("127.0.0.1"):
+            raise CheckError(
+                f"{', '.join(sorted(proxies))} calls to 127.0.0.1 would go through the proxy. "
+                "`export NO_PROXY=localhost,127.0.0.1`."
+            )
+        return f"for {', '.join(sorted(proxies))}, not for 127.0.0.1"
+
+    def ports(self) -> str:
+        """Free, while the stack is down."""
+        if self._runtime is None:
+            raise DoesNotApplyError("there is no runtime to ask")
+        if self._is_up:
+            raise DoesNotApplyError("the stack has them")
+        _explained(self._runtime.check_ports)
+        return f"API {self._settings.api_port} and dashboard {self._settings.dashboard_port} are free"
+
+
+def _why_pip_failed(output: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in output:
+        return (
+            "CERTIFICATE_VERIFY_FAILED: your network has a certificate authority of its own. "
+            "Set EXTRA_CA_CERTS to its PEM file in .env, then `make up`."
+        )
+    reason = next((line for line in output.splitlines() if line.startswith("ERROR:")), "it says nothing")
+    return f"it cannot download {PROBE}: {reason}. Is there a network, or a proxy to set (HTTPS_PROXY)?"
+
+
+def _explained(run: Callable[[], T]) -> T:
+    try:
+        return run()
+    except StackError as error:
+        raise CheckError(str(error)) from error
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(numbers))))
+
+
+def _gib(number: int) -> str:
+    return f"{number / 2**30:.1f} GiB"

@@ -1,0 +1,443 @@
+"""The stack as plain processes: supervisor runs what supervisord.conf says, in the order that compose.yaml has."""
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
+from pathlib import Path
+from typing import IO, Any, Final
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from scripts.host.ports import LOOPBACK, check_ports
+from scripts.host.remedies import explain_failures
+from scripts.host.runtime import (
+    API,
+    BOOTSTRAP,
+    HEAD,
+    LOCAL_DIR,
+    LOG_LINES_SHOWN,
+    POLL_S,
+    SERVICES,
+    WORKER,
+    ServiceFailure,
+    StackError,
+    relative,
+)
+from seedcore.ray_environment import STARTUP, ray_environment
+from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
+
+MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
+RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that supervisord has started, and no others
+STOP_DEADLINE_S: Final = 60  # for all programs together; each has stopwaitsecs in supervisord.conf
+CRASH_LOOP_STARTS: Final = 3  # so often started, a program will not come up any more
+NODE_HEALTH_PATH: Final = "/api/healthz"
+API_HEALTH_PATH: Final = "/readyz"
+RUNNING_STATES: Final = frozenset({"STARTING", "RUNNING", "BACKOFF"})
+
+
+class _ShuttingDownError(StackError):
+    """Raised while supervisord stops its programs and takes no orders any more."""
+
+
+class LocalRuntime:
+    """Runs supervisord.conf."""
+
+    name = "local"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        stack = f"{os.getuid()}:{PROJECT_ROOT}:{settings.compose_project_name}"
+        # Ray puts sockets below it, whose paths have at most 107 characters.
+        self._run_dir = Path("/tmp") / f"seedcore-{hashlib.sha256(stack.encode()).hexdigest()[:12]}"  # noqa: S108
+        self._log_dir = LOCAL_DIR / "log" / settings.compose_project_name
+        # As each Docker stack has its own volume: on one store, stacks fence and delete each other's items.
+        self._state_dir = settings.state_dir / settings.compose_project_name
+        self._environment = self._make_environment()
+
+    def up(self) -> None:
+        """Start what does not run, one after the other, each when the one before is healthy."""
+        host = self._settings.ray_address.rpartition(":")[0]
+        if host not in (LOOPBACK, "localhost"):
+            raise StackError(
+                f"RAY_ADDRESS={self._settings.ray_address}: the embedded runtime starts its own head, so it must be "
+                f"{LOOPBACK}:PORT. Change it in .env."
+            )
+        if self._settings.ray_auth_mode is AuthMode.DISABLED:
+            print("warning: RAY_AUTH_MODE=disabled, so whoever reaches this machine can run code through Ray's ports")
+        if " " in sys.executable:
+            raise StackError(
+                f"Ray cannot start from a path with a space in it, such as {sys.executable}. "
+                "Move the checkout, or `make up RUNTIME=docker`."
+            )
+        if self.is_up() and self._running_environment() != self._fingerprint():
+            print("the settings or the token have changed: starting afresh")
+            self.down(remove_state=False)
+        for folder in (self._log_dir, self._state_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not self.is_up():
+            self._kill_leftovers()
+            self.check_ports()
+            self._start_supervisord()
+        deadline = time.monotonic() + self._settings.up_deadline_s
+        self._start(HEAD, deadline)
+        self._start_workers(self._settings.ray_worker_replicas, deadline)
+        self._start(BOOTSTRAP, deadline)
+        self._start(API, deadline)
+
+    def down(self, *, remove_state: bool) -> None:
+        """Stop supervisord and all programs; remove what only a running stack needs."""
+        if self.is_up():
+            with self._supervisor() as supervisor:
+                pid = supervisor.getPID()
+                supervisor.shutdown()
+            self._wait_until_gone(pid)
+        self._kill_leftovers()
+        shutil.rmtree(self._run_dir, ignore_errors=True)
+        if remove_state:
+            _remove_stores(self._state_dir)
+            shutil.rmtree(self._log_dir, ignore_errors=True)
+
+    def is_up(self) -> bool:
+        """Whether our supervisord answers."""
+        if not (self._run_dir / "supervisor.sock").exists():
+            return False
+        try:
+            with self._supervisor() as supervisor:
+                supervisor.getState()
+        except _ShuttingDownError:  # of a `make down` that was interrupted
+            session = self._supervisord_session()
+            if session is not None:
+                self._wait_until_gone(session)
+            return False
+        except OSError:
+            return False
+        return True
+
+    def restart_api(self) -> None:
+        """Stop and start uvicorn; it reads the code on disk."""
+        with self._supervisor() as supervisor:
+            if self._state(API)["statename"] in RUNNING_STATES:
+                supervisor.stopProcess(API)
+        deadline = time.monotonic() + self._settings.up_deadline_s
+        self._start(API, deadline)
+
+    def bootstrap(self) -> int:
+        """Run it in the foreground."""
+        return self.run_module(BOOTSTRAP, "seedcore.bootstrap", [])
+
+    def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
+        """Run it on this machine, with the stack's settings; all services have the same here."""
+        return self._run_python("scripts.run_module", [module, *arguments], stdout=stdout)
+
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+        """Run it on this machine."""
+        return self._run_python(module, arguments, stdin=stdin, stdout=stdout)
+
+    def _run_python(
+        self, module: str, arguments: list[str], stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    ) -> int:
+        command = [sys.executable, "-m", module, *arguments]
+        environment = self._environment
+        return subprocess.run(
+            command, cwd=PROJECT_ROOT, env=environment, check=False, stdin=stdin, stdout=stdout
+        ).returncode
+
+    def logs(self, service: str | None, *, follow: bool) -> int:
+        """Show the log files."""
+        files = sorted(self._log_dir.glob(f"{service or ''}*.log"))
+        if not files:
+            raise StackError(f"no log of {service or 'any service'} in {relative(self._log_dir)}. See `make ps`.")
+        command = ["tail", "--lines=200", *(["--follow=name", "--retry"] if follow else []), *map(str, files)]
+        return subprocess.run(command, check=False).returncode
+
+    def save_logs(self, service: str, output: IO[bytes]) -> None:
+        """From the log files."""
+        for file in sorted(self._log_dir.glob(f"{service}*.log")):
+            output.write(file.read_bytes())
+
+    def ps(self, *, stdout: IO[bytes] | None = None) -> int:
+        """Show each program's state."""
+        lines = [f"{'SERVICE':<16}{'STATE':<10}DETAILS"]
+        for process in self._states():
+            if process["group"] != WORKER or process["statename"] != "STOPPED":
+                service = _display_name(process)
+                lines.append(f"{service:<16}{process['statename'].lower():<10}{process['description']}")
+        table = "\n".join(lines)
+        if stdout is None:
+            print(table)
+        else:
+            stdout.write(table.encode())
+        return 0
+
+    def failures(self) -> list[ServiceFailure]:
+        """Those that ended with an error, or run without being healthy."""
+        return [self._failure(process) for process in self._states() if self._is_in_trouble(process)]
+
+    def outdated_services(self) -> list[str]:
+        """All of them, or none: they have one environment."""
+        return list(SERVICES) if self._running_environment() != self._fingerprint() else []
+
+    def shell(self) -> int:
+        """Open bash with the stack's settings."""
+        environment = {**self._environment, "PS1": r"(seedcore) \w\$ "}
+        return subprocess.run(["bash", "--norc"], cwd=PROJECT_ROOT, env=environment, check=False).returncode
+
+    def scale(self, workers: int) -> None:
+        """Start or stop workers, the highest number first."""
+        self._start_workers(workers, time.monotonic() + self._settings.up_deadline_s)
+
+    def _make_environment(self) -> dict[str, str]:
+        knobs = {name.upper(): _as_text(value) for name, value in self._settings}
+        return {
+            **os.environ,
+            **knobs,
+            **ray_environment(self._settings),
+            "RUNTIME": self.name,
+            "STATE_DIR": str(self._state_dir),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
+            "PYTHONUNBUFFERED": "1",
+            "RAY_TMPDIR": str(self._run_dir / "ray"),
+            "RAY_CLIENT_ADDRESS": f"ray://{LOOPBACK}:{self._settings.ray_client_port}",
+            "GCS_DIR": str(self._run_dir / "gcs"),
+        }
+
+    def _fingerprint(self) -> str:
+        """Of all that the processes were started with, and would not notice when it changes."""
+        knobs = "\n".join(f"{name}={_as_text(value)}" for name, value in sorted(self._settings) if name not in UNFELT)
+        token = self._settings.ray_auth_token_path.read_text() if self._has_token else ""
+        return hashlib.sha256(f"{knobs}\n{token}".encode()).hexdigest()
+
+    @property
+    def _has_token(self) -> bool:
+        return self._settings.ray_auth_mode is AuthMode.TOKEN
+
+    def _running_environment(self) -> str:
+        try:
+            return (self._run_dir / "settings").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def check_ports(self) -> None:
+        """Those of all processes."""
+        settings = self._settings
+        ports = {
+            "RAY_ADDRESS": int(settings.ray_address.rpartition(":")[2]),
+            "RAY_CLIENT_PORT": settings.ray_client_port,
+            "RAY_AGENT_PORT": settings.ray_agent_port,
+            "DASHBOARD_PORT": settings.dashboard_port,
+            "API_PORT": settings.api_port,
+        }
+        for number in range(1, settings.ray_worker_replicas + 1):
+            ports[f"RAY_AGENT_PORT + {number}"] = settings.ray_agent_port + number
+        check_ports(ports, lambda port: None)
+
+    def _start_supervisord(self) -> None:
+        shutil.rmtree(self._run_dir, ignore_errors=True)  # of a stack that was killed
+        _make_private_folder(self._run_dir)
+        (self._run_dir / "gcs").mkdir()
+        (self._run_dir / "settings").write_text(self._fingerprint())
+        command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", "supervisord.conf"]
+        environment = {**self._environment, RUN_DIR: str(self._run_dir), "STACK_LOG_DIR": str(self._log_dir)}
+        started = subprocess.run(
+            command, cwd=PROJECT_ROOT, env=environment, check=False, capture_output=True, text=True
+        )
+        deadline = time.monotonic() + self._settings.up_deadline_s
+        while started.returncode == 0 and not self.is_up() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if not self.is_up():
+            raise StackError(
+                f"supervisord did not start: {started.stderr.strip() or started.stdout.strip()}\n"
+                f"See {relative(self._log_dir)}/supervisord.log, then `make up` again."
+            )
+
+    def _start_workers(self, wanted: int, deadline: float) -> None:
+        with self._supervisor() as supervisor:
+            for number in range(MAX_WORKERS, wanted, -1):
+                if self._state(f"{WORKER}:{number}")["statename"] in RUNNING_STATES:
+                    print(f"{WORKER}-{number}: stopping")
+                    supervisor.stopProcess(f"{WORKER}:{number}")
+        for number in range(1, wanted + 1):
+            self._start(f"{WORKER}:{number}", deadline)
+
+    def _start(self, program: str, deadline: float) -> None:
+        """Start a program unless it runs, and wait for the condition that the next one depends on."""
+        began = time.monotonic()
+        shown = program.replace(":", "-")
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        with self._supervisor() as supervisor:
+            if self._state(program)["statename"] not in RUNNING_STATES:
+                print(f"{shown}: starting")
+                supervisor.startProcess(program, False)
+        starts: set[int] = set()
+        while True:
+            process = self._state(program)
+            starts.add(process["start"])
+            failed = process["statename"] in ("FATAL", "EXITED", "STOPPED", "UNKNOWN")
+            if self._is_done(program) and not (failed and process["exitstatus"]):
+                break
+            if failed or len(starts) > CRASH_LOOP_STARTS or time.monotonic() > deadline:
+                raise StackError(explain_failures(map(self._failure, self._troubled(process))))
+            time.sleep(POLL_S)
+        outcome = "done" if program == BOOTSTRAP else "healthy"
+        print(f"{shown}: {outcome} after {time.monotonic() - began:.1f} s")
+
+    def _troubled(self, process: dict[str, Any]) -> list[dict[str, Any]]:
+        """This one, after those that may be its reason."""
+        others = [other for other in self._states() if other["statename"] in ("BACKOFF", "FATAL")]
+        return [*(other for other in others if other["name"] != process["name"]), process]
+
+    def _is_in_trouble(self, process: dict[str, Any]) -> bool:
+        match process["statename"]:
+            case "RUNNING":
+                return not self._is_done(_program(process))
+            case "EXITED":
+                return bool(process["exitstatus"])
+        return process["statename"] in ("BACKOFF", "FATAL")
+
+    def _failure(self, process: dict[str, Any]) -> ServiceFailure:
+        state = process["statename"].lower()
+        if process["statename"] == "RUNNING":
+            what = f"runs, but is not healthy (`make up` waits UP_DEADLINE_S={self._settings.up_deadline_s:g} for it)"
+        elif process["statename"] in ("EXITED", "FATAL", "BACKOFF"):
+            what = f"{state} with exit code {process['exitstatus']}"
+        else:
+            what = state
+        return ServiceFailure(_display_name(process), what, tuple(_last_lines(Path(process["stdout_logfile"]))))
+
+    def _is_done(self, program: str) -> bool:
+        """Whether what waits for the program may start."""
+        service, _, number = program.partition(":")
+        if service == BOOTSTRAP:
+            return bool(self._state(program)["statename"] == "EXITED")
+        port, path = self._settings.ray_agent_port + int(number or 0), NODE_HEALTH_PATH
+        if service == API:
+            port, path = self._settings.api_port, API_HEALTH_PATH
+        probe = ["images/healthcheck.sh", LOOPBACK, str(port), path]
+        return subprocess.run(probe, cwd=PROJECT_ROOT, check=False, capture_output=True).returncode == 0
+
+    def _state(self, program: str) -> dict[str, Any]:
+        with self._supervisor() as supervisor:
+            state: dict[str, Any] = supervisor.getProcessInfo(program)
+        return state
+
+    def _states(self) -> list[dict[str, Any]]:
+        if not self.is_up():
+            return []
+        with self._supervisor() as supervisor:
+            states: list[dict[str, Any]] = supervisor.getAllProcessInfo()
+        return states
+
+    @contextmanager
+    def _supervisor(self) -> Iterator[Any]:
+        transport = SupervisorTransport(None, None, f"unix://{self._run_dir}/supervisor.sock")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            try:
+                yield proxy.supervisor
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode == Faults.SHUTDOWN_STATE:
+                    raise _ShuttingDownError("the stack is just stopping. Try again in some seconds.") from fault
+                if fault.faultCode not in (Faults.ALREADY_STARTED, Faults.NOT_RUNNING):
+                    raise StackError(f"supervisord refused: {fault.faultString}. See `make ps`.") from fault
+
+    def _kill_leftovers(self) -> None:
+        """Kill what has outlived its supervisord and may hold the ports."""
+        session = self._supervisord_session()
+        leftovers = [process for process in psutil.process_iter() if self._is_ours(process, session)]
+        for process in leftovers:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(leftovers, STOP_DEADLINE_S)
+
+    def _supervisord_session(self) -> int | None:
+        """The session of all processes of the last supervisord; its id is taken as long as one of them lives."""
+        pid_file = self._run_dir / "supervisord.pid"
+        try:
+            session = int(pid_file.read_text())
+            if pid_file.stat().st_mtime < psutil.boot_time():
+                return None
+        except (FileNotFoundError, ValueError):
+            return None
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(session)
+            if leader.status() != psutil.STATUS_ZOMBIE and not self._is_ours(leader, None):
+                return None  # another program has the number now
+        return session
+
+    def _is_ours(self, process: psutil.Process, session: int | None) -> bool:
+        try:
+            # Ray's processes write their titles over their environments, so the session is asked as well.
+            return process.environ().get(RUN_DIR) == str(self._run_dir) or os.getsid(process.pid) == session
+        except (psutil.Error, OSError):  # it has ended, or is another user's
+            return False
+
+    def _wait_until_gone(self, pid: int) -> None:
+        deadline = time.monotonic() + STOP_DEADLINE_S
+        while Path(f"/proc/{pid}").exists():
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"supervisord (process {pid}) did not stop in {STOP_DEADLINE_S} s. Kill it, then `make down`."
+                )
+            time.sleep(POLL_S)
+
+
+# Knobs that no running process feels: changing them must not restart the embedded stack.
+UNFELT: Final = frozenset(
+    {
+        "runtime", "compose_profiles", "up_deadline_s", "prometheus_port", "ray_worker_replicas", "base_image",
+        "seedcore_image",
+    }
+)  # fmt: skip
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def _display_name(process: dict[str, Any]) -> str:
+    return str(process["group"] if process["group"] == process["name"] else f"{process['group']}-{process['name']}")
+
+
+def _program(process: dict[str, Any]) -> str:
+    """Its name for supervisord."""
+    return str(process["name"] if process["group"] == process["name"] else f"{process['group']}:{process['name']}")
+
+
+def _last_lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(errors="replace") as file:
+            yield from (line.rstrip("\n") for line in deque(file, LOG_LINES_SHOWN))
+    except FileNotFoundError:
+        return
+
+
+def _remove_stores(state_dir: Path) -> None:
+    """Delete the stores and nothing else: STATE_DIR may be a folder with other files in it."""
+    for path in state_dir.glob("*/*.sqlite3*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _make_private_folder(path: Path) -> None:
+    """A folder in /tmp that is ours alone, even if somebody else tries to be there first."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise StackError(f"cannot make the folder {path}: {error}. Remove it, then `make up`.") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+        raise StackError(f"{path} is not a private folder of yours. Remove it, then `make up`.")

@@ -1,0 +1,109 @@
+"""What to do about a service that failed, by what its log says. Both runtimes and every verb use this one table."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from scripts.host.runtime import ServiceFailure
+
+# The first pattern that is found wins, so the specific ones stand first.
+REMEDIES: Final = (
+    (
+        r"(?m)^is paused$",
+        "`docker compose unpause` lets it go on",
+    ),
+    (
+        r"No node offers the resource",
+        "no ray-worker offers STATE_RESOURCE: `make logs S=ray-worker`; RAY_WORKER_REPLICAS must be 1 or more",
+    ),
+    (
+        r"does not accept it|Unauthenticated|UNAUTHENTICATED|AuthenticationError|InvalidAuthToken",
+        "the services have different tokens: `make rotate-token` gives all of them a new one; the items are kept",
+    ),
+    (
+        r"these settings are not allowed",
+        "change the knobs that the log names, in .env or in your shell, then `make up`",
+    ),
+    (
+        r"[Vv]ersion mismatch|VersionMismatchError",
+        "old and new code run side by side: `make down`, then `make up`",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "set EXTRA_CA_CERTS to the PEM file of your network's certificate authority, then `make up`",
+    ),
+    (
+        r"[Aa]ddress already in use|port is already allocated",
+        "another process has the port: stop it, or change the *_PORT knob in .env",
+    ),
+    (
+        r"[Nn]o space left on device",
+        "free disk space (`docker system df` shows what Docker holds), then `make up`",
+    ),
+    (
+        r"OOM|out of memory|Cannot allocate memory|MemoryError",
+        "raise HEAD_MEMORY, WORKER_MEMORY or API_MEMORY in .env, then `make up`",
+    ),
+    (
+        r"can't start new thread|Resource temporarily unavailable|pthread_create",
+        "raise PIDS_LIMIT in .env, then `make up`",
+    ),
+    (
+        r"has schema version \d+, this SeedCore knows",
+        "a newer SeedCore wrote the items: go back to that version of the code (`git pull`), then `make up`",
+    ),
+    (
+        r"database or disk is full|StoreFullError",
+        "free disk space (`docker system df` shows what Docker holds), then `make up`; the items are kept",
+    ),
+    (
+        r"database is locked",
+        "another process has the items open: `make down`, see who uses STATE_DIR, then `make up`; the items are kept",
+    ),
+    (
+        r"StoreUnavailableError|readonly database|unable to open database|Permission denied: '/state",
+        "the state folder cannot be used, as the log says: correct its owner and mode, or set another STATE_DIR; "
+        "`make clean` makes a new one, but deletes all items",
+    ),
+    (
+        r"No module named 'seedcore|No module named 'scripts",
+        "the checkout is not readable for the container's user (1000): `chmod -R a+rX seedcore scripts`",
+    ),
+    (
+        r"the code on the disk cannot be used|InvalidSingletonError"
+        r"|ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError",
+        "the code does not load: correct the line that the log names, then `make up`. "
+        "A new dependency goes into pyproject.toml, then `make lock` and `make up`",
+    ),
+    (
+        r"no Ray head answers|Failed to connect to GCS|Unable to connect to GCS|GCS server is dead",
+        "the head is down or restarting: `make ps`, `make logs S=ray-head`, then `make up`",
+    ),
+)
+FALLBACK: Final = "read on with `make logs S={service}`; `make down` and `make up` starts afresh and keeps the items"
+
+
+def remedy_for(failure: ServiceFailure) -> str:
+    """What to do about it, in one line."""
+    return _known_remedy(failure) or FALLBACK.format(service=failure.service)
+
+
+def is_known(failure: ServiceFailure) -> bool:
+    """Whether its log says what is wrong."""
+    return _known_remedy(failure) is not None
+
+
+def _known_remedy(failure: ServiceFailure) -> str | None:
+    text = "\n".join((failure.state, *failure.log_lines))
+    return next((remedy for pattern, remedy in REMEDIES if re.search(pattern, text)), None)
+
+
+def explain_failures(failures: Iterable[ServiceFailure]) -> str:
+    """The message for services that did not come up: state, last log lines and remedy of each."""
+    parts = []
+    for failure in failures:
+        lines = "\n".join(f"  | {line}" for line in failure.log_lines) or "  | (its log is empty)"
+        parts.append(
+            f"{failure.service} {failure.state}. Its last log lines:\n{lines}\nWhat to do: {remedy_for(failure)}"
+        )
+    return "\n\n".join(parts)

@@ -1,0 +1,99 @@
+"""What the two runtimes have in common: the interface that `scripts.host.stack` works with, and how they fail."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final, Protocol, TypeVar
+
+from seedcore.settings import PROJECT_ROOT
+
+T = TypeVar("T")
+
+HEAD: Final = "ray-head"
+WORKER: Final = "ray-worker"
+BOOTSTRAP: Final = "bootstrap"
+API: Final = "seedcore-api"
+SERVICES: Final = (HEAD, WORKER, BOOTSTRAP, API)  # in the order of their start
+PROMETHEUS: Final = "prometheus"  # beside them, on Docker, with the profile `observability`
+
+LOCAL_DIR: Final = PROJECT_ROOT / ".local"
+LOG_LINES_SHOWN: Final = 20  # of a service that failed
+POLL_S: Final = 0.25  # between two looks at a condition that is waited for
+
+
+class StackError(Exception):
+    """Raised when a verb cannot do its work; the message is all that the user sees, so it ends with a remedy."""
+
+
+def captured(run: Callable[[IO[bytes]], T]) -> tuple[T, bytes]:
+    """What something returns that writes to a file, and what it has written."""
+    with tempfile.TemporaryFile() as output:
+        result = run(output)
+        output.seek(0)
+        return result, output.read()
+
+
+@dataclass(frozen=True)
+class ServiceFailure:
+    """Why a service did not come up."""
+
+    service: str
+    state: str  # in the runtime's words, such as `exited with code 1`
+    log_lines: tuple[str, ...]
+
+
+class StackRuntime(Protocol):
+    """One way to run the stack."""
+
+    name: str
+
+    def up(self) -> None:
+        """Start what does not run, run bootstrap, return when all is healthy."""
+
+    def down(self, *, remove_state: bool) -> None:
+        """Stop everything; the items stay unless `remove_state`."""
+
+    def is_up(self) -> bool:
+        """Whether any service of this stack runs."""
+
+    def restart_api(self) -> None:
+        """Restart seedcore-api and return when it is ready."""
+
+    def bootstrap(self) -> int:
+        """Run bootstrap again, show what it says, return its exit code."""
+
+    def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
+        """Run `python -m module` in the environment of a service; return its exit code."""
+
+    def check_ports(self) -> None:
+        """Make sure that all ports can be had; raises StackError if not."""
+
+    def outdated_services(self) -> list[str]:
+        """Services that were started with other settings than those of now."""
+
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+        """Run `python -m module` where the state folder is, whether the stack is up or not; return its exit code."""
+
+    def logs(self, service: str | None, *, follow: bool) -> int:
+        """Show the logs of one service or all."""
+
+    def save_logs(self, service: str, output: IO[bytes]) -> None:
+        """Write all that there is of a service's log."""
+
+    def ps(self, *, stdout: IO[bytes] | None = None) -> int:
+        """Show the state of each service."""
+
+    def failures(self) -> list[ServiceFailure]:
+        """The services that are in trouble; those that are just starting are not."""
+
+    def shell(self) -> int:
+        """Open a shell in the environment of seedcore-api."""
+
+    def scale(self, workers: int) -> None:
+        """Run this many ray-worker nodes, return when they are healthy."""
+
+
+def relative(path: Path) -> Path:
+    """The path as seen from the project folder, for messages."""
+    return path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path

@@ -1,0 +1,127 @@
+"""Gathers what somebody else needs to help, in one archive without secrets."""
+
+import contextlib
+import io
+import os
+import platform
+import re
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import IO, Final
+
+from scripts.host.choose_runtime import runtime_in_use
+from scripts.host.doctor import diagnose
+from scripts.host.runtime import API, HEAD, LOCAL_DIR, PROMETHEUS, SERVICES, WORKER, StackError, StackRuntime, captured
+from seedcore.settings import PROJECT_ROOT, Settings
+
+REMOVED: Final = b"[removed]"
+CREDENTIALS: Final = re.compile(rb"(://)[^/@\s\"']+@")  # of a proxy or a mirror
+
+
+class Secrets:
+    """Takes out what must not leave this machine.
+
+    Args:
+        settings: name the file of Ray's token.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            self._token = settings.ray_auth_token_path.read_bytes().strip()
+        except OSError:
+            self._token = b""
+
+    def removed(self, content: bytes) -> bytes:
+        """The content without them."""
+        if self._token:
+            content = content.replace(self._token, REMOVED)
+        return CREDENTIALS.sub(rb"\1" + REMOVED + b"@", content)
+
+
+def write_bundle(settings: Settings, file: Path) -> list[str]:
+    """Write the archive; parts that cannot be had are missing, and say why in their place.
+
+    Args:
+        settings: of the stack.
+        file: the archive, gzipped tar.
+
+    Returns:
+        the names of the parts.
+    """
+    secrets = Secrets(settings)
+    names = []
+    with tarfile.open(file, "w:gz") as archive:
+        for name, content in _parts(settings):
+            clean = secrets.removed(content)
+            entry = tarfile.TarInfo(f"{file.name.partition('.')[0]}/{name}")
+            entry.size, entry.mtime = len(clean), time.time()
+            archive.addfile(entry, io.BytesIO(clean))
+            names.append(name)
+    return names
+
+
+def _parts(settings: Settings) -> Iterator[tuple[str, bytes]]:
+    yield "versions.txt", _versions().encode()
+    yield "settings.txt", "\n".join(f"{name.upper()}={value}" for name, value in settings).encode()
+    yield ".env", (PROJECT_ROOT / ".env").read_bytes()
+    yield "doctor.jsonl", _printed(lambda: diagnose(settings, as_json=True))
+    try:
+        runtime = runtime_in_use(settings)
+    except StackError as error:
+        yield "stack.txt", str(error).encode()
+        return
+    yield "ps.txt", _written(lambda output: runtime.ps(stdout=output))
+    for service in (*SERVICES, PROMETHEUS):
+        yield f"logs/{service}.log", _written(partial(runtime.save_logs, service))
+    if runtime.is_up():
+        yield from _ray_logs(runtime)
+
+
+def _ray_logs(runtime: StackRuntime) -> Iterator[tuple[str, bytes]]:
+    # Embedded, all nodes have one folder.
+    for service in (API,) if runtime.name == "local" else (HEAD, WORKER, API):
+        _, packed = captured(lambda output, of=service: runtime.run_module(of, "scripts.ray_logs", [], stdout=output))  # type: ignore[misc]
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as logs:
+                for entry in logs:
+                    content = logs.extractfile(entry)
+                    if content is not None:
+                        yield f"ray/{service}/{entry.name}", content.read()
+        except tarfile.TarError:
+            yield f"ray/{service}.txt", packed or b"they cannot be had; does the service run?"
+
+
+def _versions() -> str:
+    lines = [
+        f"made at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"{platform.platform()}, {os.cpu_count()} CPUs",
+        f"Python {platform.python_version()}",
+        *sorted(f"{found.metadata['Name']} {found.version}" for found in distributions()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _printed(run: Callable[[], object]) -> bytes:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        run()
+    return output.getvalue().encode()
+
+
+def _written(run: Callable[[IO[bytes]], object]) -> bytes:
+    try:
+        return captured(run)[1]
+    except StackError as error:
+        return str(error).encode()
+
+
+def new_name(settings: Settings) -> Path:
+    """Where a new bundle goes."""
+    folder = LOCAL_DIR / "support"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"{settings.compose_project_name}-support-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar.gz"

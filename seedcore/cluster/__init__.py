@@ -1,0 +1,1 @@
+"""Ray: connect, find and call actors, the table of singletons, bootstrap, status."""

@@ -1,0 +1,206 @@
+"""Calls one singleton actor: finds it, waits for it while it restarts, and finds it again after it was killed."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable
+from functools import cache, partial
+from typing import Any, Final
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
+
+from seedcore.actors.calls import Answer, Call, pack_calls, unpack_answers
+from seedcore.cluster.bootstrap import get_singleton
+from seedcore.cluster.connection import explain_silence, in_thread
+from seedcore.cluster.gathered_calls import GatheredCalls
+from seedcore.cluster.request_ids import RequestIds
+from seedcore.errors import ActorUnavailableError, SeedCoreError
+from seedcore.settings import Settings
+
+INLINE_BYTES: Final = 16 * 1024  # what is done on the event loop itself; more goes to a thread
+ELEMENT_BYTES: Final = 50  # what a key or an id costs beside a value
+
+
+class ActorClient:
+    """The way to one singleton from this process. Threads and event loops may share it.
+
+    Args:
+        name: the actor's name.
+        settings: its namespace, and how long to wait.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._settings = settings
+        self._handle: ActorHandle[Any] | None = None
+        self._job_id: str | None = None
+        self._requests = RequestIds()
+        self._of_thread = threading.local()
+
+    @property
+    def known_handle(self) -> ActorHandle[Any] | None:
+        """The handle, if it was found in this connection to Ray already; never waits."""
+        if self._handle is None or not ray.is_initialized():
+            return None
+        # A handle of a connection that has ended does not work in the next one.
+        return self._handle if ray.get_runtime_context().get_job_id() == self._job_id else None
+
+    def find(self) -> ActorHandle[Any]:
+        """The handle, looked up if it is not known.
+
+        Raises:
+            ActorNotFoundError, ActorUnavailableError: as `seedcore.get_singleton`.
+        """
+        handle = self.known_handle
+        if handle is None:
+            handle = get_singleton(self.name, self._settings)
+            self._handle, self._job_id = handle, ray.get_runtime_context().get_job_id()
+        return handle
+
+    async def find_async(self) -> ActorHandle[Any]:
+        """`find` without blocking the event loop."""
+        handle = self.known_handle
+        return await asyncio.wrap_future(in_thread(self.find)) if handle is None else handle
+
+    def call(self, method: str, *arguments: object) -> Any:
+        """Call a method of the actor and wait for its result, for at most `CALL_DEADLINE_S`.
+
+        Raises:
+            ActorUnavailableError: no answer within the deadline.
+            SeedCoreError: what the method raised.
+        """
+        return self._call(Call(method, arguments))
+
+    def _call(self, call: Call) -> Any:
+        deadline = time.monotonic() + self._settings.call_deadline_s
+        while True:
+            handle = self.find()
+            try:
+                (answer,) = unpack_answers(ray.get(self._submit(handle, [call]), timeout=_left(deadline)))
+                return _result(answer)
+            except ActorDiedError:
+                self.forget(handle)
+                self._check(deadline)
+            except GetTimeoutError as error:
+                raise self._silent(call.method) from error
+            except RayTaskError as error:
+                raise _unwrapped(error) from error
+
+    async def call_async(self, method: str, *arguments: object) -> Any:
+        """`call` without blocking the event loop. Calls at the same time travel together."""
+        return await self._call_async(Call(method, arguments))
+
+    async def _call_async(self, call: Call) -> Any:
+        if _bytes_in(call.arguments) > INLINE_BYTES:
+            (answer,) = await self._send([call])
+            return _result(answer)
+        try:
+            answer = await self._gathered().call(call)
+        except TimeoutError as error:
+            raise await asyncio.wrap_future(in_thread(lambda: self._silent(call.method))) from error
+        return _result(answer)
+
+    def _gathered(self) -> GatheredCalls:
+        """Of the loop that runs on this thread."""
+        loop = asyncio.get_running_loop()
+        if getattr(self._of_thread, "loop", None) is not loop:
+            self._of_thread.loop, self._of_thread.gathered = (
+                loop,
+                GatheredCalls(self._send, self._settings.call_deadline_s),
+            )
+        gathered: GatheredCalls = self._of_thread.gathered
+        return gathered
+
+    async def _send(self, calls: list[Call]) -> list[Answer]:
+        deadline = time.monotonic() + self._settings.call_deadline_s
+        while True:
+            handle = await self.find_async()
+            try:
+                # Ray copies the arguments before it returns, and waits when its object store is full.
+                if sum(_bytes_in(call.arguments) for call in calls) > INLINE_BYTES:
+                    reference = await asyncio.to_thread(self._submit, handle, calls)
+                else:
+                    reference = self._submit(handle, calls)
+                answers = await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
+                return unpack_answers(answers)
+            except ActorDiedError:
+                self.forget(handle)
+                self._check(deadline)
+            except TimeoutError as error:
+                raise await asyncio.wrap_future(in_thread(partial(self._silent, calls[0].method))) from error
+            except RayTaskError as error:
+                raise _unwrapped(error) from error
+
+    def _submit(self, handle: Any, calls: list[Call]) -> Any:
+        try:
+            perform = handle.perform
+        except AttributeError:
+            raise ActorUnavailableError(
+                f"actor '{self.name}' in namespace '{self._settings.ray_namespace}' runs older code than this process, "
+                "which cannot talk to it. `make reload-actors` gives it the code on the disk"
+            ) from None
+        return perform.remote(pack_calls(calls))
+
+    def write(self, method: str, *arguments: object) -> Any:
+        """`call` of a method that changes something and takes a request id last: done once, however often it is sent.
+
+        When it fails without the actor's answer, it is not done any more after a later write of this process.
+        """
+        with self._requests.request() as request:
+            return self._call(Call(method, arguments, request))
+
+    async def write_async(self, method: str, *arguments: object) -> Any:
+        """`write` without blocking the event loop; cancelled, it counts as failed."""
+        with self._requests.request() as request:
+            return await self._call_async(Call(method, arguments, request))
+
+    def forget(self, handle: ActorHandle[Any]) -> None:
+        """Look the actor up again next time, since this handle's actor was killed for good."""
+        if self._handle is handle:
+            self._handle = None
+
+    def _check(self, deadline: float) -> None:
+        if time.monotonic() >= deadline:
+            raise self._silent("any call")
+
+    def _silent(self, method: str) -> ActorUnavailableError:
+        return ActorUnavailableError(
+            f"actor '{self.name}' in namespace '{self._settings.ray_namespace}' did not answer {method} within "
+            f"CALL_DEADLINE_S={self._settings.call_deadline_s:g}. {explain_silence(self._settings)}"
+        )
+
+
+@cache
+def actor_client(name: str, settings: Settings) -> ActorClient:
+    """This process's one client of the actor, so that it is looked up once."""
+    return ActorClient(name, settings)
+
+
+def _result(answer: Answer) -> Any:
+    if answer.error is not None:
+        raise answer.error
+    return answer.result
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _bytes_in(arguments: Iterable[object]) -> int:
+    """Bytes, roughly, in arguments that are items or ids; others are small."""
+    size = 0
+    for argument in arguments:
+        if isinstance(argument, dict):
+            size += ELEMENT_BYTES * len(argument)
+            for value in argument.values():
+                size += len(value) if isinstance(value, bytes) else INLINE_BYTES  # a list has large arrays in it
+        elif isinstance(argument, list):
+            size += ELEMENT_BYTES * len(argument)
+    return size
+
+
+def _unwrapped(error: RayTaskError) -> BaseException:
+    # Errors of ours cross from the actor as they are; others keep Ray's wrapping with the remote traceback.
+    return error.cause if isinstance(error.cause, SeedCoreError) else error

@@ -1,0 +1,109 @@
+"""Gathers calls of one actor that coroutines make at the same time, and sends them in one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from seedcore.actors.calls import Answer, Call
+
+MAX_CALLS: Final = 1000  # that travel together
+MAX_UNDER_WAY: Final = 2  # one on its way while the actor commits the other
+
+
+class _Turn:
+    """The calls that were made in one turn of the loop; they share a deadline, since a timer each takes longer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadline_s: float) -> None:
+        self._answers: list[asyncio.Future[Answer]] = []
+        self._timer = loop.call_later(deadline_s, self._expire)
+        self._left = 0
+
+    async def wait(self, answer: asyncio.Future[Answer]) -> Answer:
+        self._answers.append(answer)
+        self._left += 1
+        try:
+            return await answer
+        finally:
+            self._left -= 1
+            if not self._left:
+                self._timer.cancel()
+
+    def _expire(self) -> None:
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_exception(TimeoutError())
+
+
+class GatheredCalls:
+    """The calls of one event loop to one actor.
+
+    A call goes out at the end of the loop's present turn, together with those that were made in that turn. While
+    `MAX_UNDER_WAY` are under way, new ones wait and then travel together, as in a group commit.
+
+    Args:
+        send: sends the calls and returns their answers, in the same order.
+        deadline_s: for the answer to each call.
+    """
+
+    def __init__(self, send: Callable[[list[Call]], Awaitable[list[Answer]]], deadline_s: float) -> None:
+        self._send = send
+        self._deadline_s = deadline_s
+        self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._is_scheduled = False
+        self._turn: _Turn | None = None  # that the loop is in
+
+    async def call(self, call: Call) -> Answer:
+        """The answer to the call.
+
+        Raises:
+            TimeoutError: none came within the deadline.
+            Exception: what `send` raised for all calls that travelled with it.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append((call, answer))
+        self._schedule(loop)
+        if self._turn is None:
+            self._turn = _Turn(loop, self._deadline_s)
+            loop.call_soon(self._end_turn)
+        return await self._turn.wait(answer)
+
+    def _end_turn(self) -> None:
+        self._turn = None
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_scheduled and len(self._under_way) < MAX_UNDER_WAY:
+            self._is_scheduled = True
+            loop.call_soon(self._start, loop)
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_scheduled = False
+        # Whoever has given up meanwhile wants nothing sent.
+        waiting = [(call, answer) for call, answer in self._waiting if not answer.done()]
+        together, self._waiting = waiting[:MAX_CALLS], waiting[MAX_CALLS:]
+        if together:
+            task = loop.create_task(self._send_together(together))
+            self._under_way.add(task)
+            task.add_done_callback(lambda task: self._done(task, loop))
+
+    def _done(self, task: asyncio.Task[None], loop: asyncio.AbstractEventLoop) -> None:
+        self._under_way.discard(task)
+        if self._waiting:
+            self._schedule(loop)
+
+    async def _send_together(self, together: list[tuple[Call, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._send([call for call, _ in together])
+        except asyncio.CancelledError:
+            for _, waiting in together:
+                waiting.cancel()
+            raise
+        except Exception as error:  # handed to all of them; nobody waits for this task
+            for _, waiting in together:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            return
+        for (_, waiting), answer in zip(together, answers, strict=True):
+            if not waiting.done():
+                waiting.set_result(answer)

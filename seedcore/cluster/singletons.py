@@ -1,0 +1,90 @@
+"""THE table of singleton actors.
+
+Add a row here, and bootstrap, monitor, verify, the API's `/readyz` and `/actors` all know the new actor.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from seedcore.actors.miss_tracker import MissTracker
+from seedcore.actors.mw_store import MwStore
+from seedcore.actors.shared_cache import SharedCache
+from seedcore.errors import InvalidSingletonError
+from seedcore.settings import Settings
+
+STATE_SHARE: Final = 0.001  # of the state resource; small, since it pins actors to nodes and does not ration them
+THREADS: Final = 64  # of an actor with a store; as many calls can wait for the disk, and then share a transaction
+
+
+@dataclass(frozen=True)
+class Singleton:
+    """One row: an actor of which exactly one lives in the namespace.
+
+    Args:
+        name: its name in Ray.
+        actor_class: a plain class at the top level of a module. It reads its settings from its node's environment,
+            so that it finds them again after each restart.
+        arguments: of its constructor, by name.
+        options: for Ray's `.options()`, over the ones that `actor_options` gives every singleton.
+
+    Raises:
+        InvalidSingletonError: no actor can be made from this; the message says why.
+    """
+
+    name: str
+    actor_class: type
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no actor can be made from, where the traceback names the row."""
+        if not isinstance(self.name, str) or not self.name:
+            raise self._refused(f"its name must be a str of at least one character, not {self.name!r}")
+        if not inspect.isclass(self.actor_class):
+            raise self._refused(f"{self.actor_class!r} is no class; write the class itself, Ray creates the object")
+        if "<locals>" in self.actor_class.__qualname__:
+            raise self._refused(f"the class {self.class_name} is inside of a function; move it to the top of a module")
+        try:
+            inspect.signature(self.actor_class).bind(**self.arguments)
+        except TypeError as error:
+            raise self._refused(f"{self.class_name} does not take {dict(self.arguments)}: {error}") from error
+
+    def _refused(self, reason: str) -> InvalidSingletonError:
+        return InvalidSingletonError(f"the row {self.name!r} of seedcore/cluster/singletons.py is refused: {reason}")
+
+    @property
+    def class_name(self) -> str:
+        """What monitor and status pages call it."""
+        return self.actor_class.__name__
+
+
+def singletons(settings: Settings) -> tuple[Singleton, ...]:
+    """The rows, in the order in which they are listed everywhere."""
+    return (
+        _with_store(settings.miss_tracker_actor_name, MissTracker, settings),
+        _with_store(settings.shared_cache_actor_name, SharedCache, settings),
+        _with_store(settings.mw_actor_name, MwStore, settings),
+    )
+
+
+def _with_store(name: str, actor_class: type, settings: Settings) -> Singleton:
+    # A file for each name in each namespace: two singletons that wrote to one would fence each other off for ever.
+    store = f"{settings.ray_namespace}/{name}.sqlite3"
+    return Singleton(name, actor_class, {"store": store}, {"max_concurrency": THREADS})
+
+
+def actor_options(row: Singleton, settings: Settings) -> dict[str, Any]:
+    """Ray's options of a singleton: one per name and namespace, outliving its creator, restarted for ever."""
+    return {
+        "name": row.name,
+        "namespace": settings.ray_namespace,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "num_cpus": 0,
+        "resources": {settings.state_resource: STATE_SHARE},
+        **row.options,
+    }

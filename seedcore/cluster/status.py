@@ -1,0 +1,223 @@
+"""The state of every singleton actor, for `/readyz`, `/actors`, monitor and verify."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+from ray.util.state import list_actors
+from ray.util.state.exception import RayStateApiException
+
+from seedcore.cluster.actor_client import actor_client
+from seedcore.cluster.actor_process import ActorProcess, describe_process
+from seedcore.cluster.connection import first_reason, in_thread, probe_head
+from seedcore.cluster.singletons import Singleton, singletons
+from seedcore.errors import ClusterUnreachableError, SeedCoreError
+from seedcore.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PING_TIMEOUT_S: Final = 2.0  # after which an actor counts as not running
+STATE_API_TIMEOUT_S: Final = 3  # for the dashboard's list of actors, in whole seconds
+
+_asking: dict[tuple[str, str], Future[Any]] = {}
+_asking_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ActorStatus:
+    """One singleton, as it is now.
+
+    Args:
+        name: its name in Ray.
+        class_name: its class.
+        running: whether it answered.
+        reason: why it is not running, or why its statistics are missing.
+        process: where it lives, if it is running.
+        restarts: how often Ray restarted it, or None when the dashboard did not say.
+        stats: what its `stats()` says, if it has one.
+    """
+
+    name: str
+    class_name: str
+    running: bool
+    reason: str = ""
+    process: ActorProcess | None = None
+    restarts: int | None = None
+    stats: dict[str, Any] | None = None
+
+
+def singleton_statuses(
+    settings: Settings, *, detailed: bool = False, timeout_s: float = PING_TIMEOUT_S
+) -> list[ActorStatus]:
+    """Ask every singleton, all at once. Takes little more than `timeout_s` seconds, whatever has died.
+
+    The process must be connected to Ray; if it is not, the reason is why it could not be.
+
+    Args:
+        settings: where they live.
+        detailed: ask for restarts and statistics as well.
+        timeout_s: how long each may take to answer.
+    """
+    rows = singletons(settings)
+    if not ray.is_initialized():
+        reason = _why_not_connected(settings)
+        return [ActorStatus(row.name, row.class_name, running=False, reason=reason) for row in rows]
+    deadline = time.monotonic() + timeout_s
+    restarts = _one_at_a_time("restarts", settings, lambda: _restarts(settings)) if detailed else None
+    asked = [
+        _one_at_a_time(f"{row.name} {detailed}", settings, partial(_ask, row, settings, deadline, detailed))
+        for row in rows
+    ]
+    statuses = [_answer(row, answer, deadline) for row, answer in zip(rows, asked, strict=True)]
+    if restarts is None:
+        return statuses
+    return [_with_restarts(status, restarts) for status in statuses]
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One Ray node, as the head has it.
+
+    Args:
+        node_id: Ray's id of it.
+        address: of the node.
+        alive: whether the head thinks so.
+        resources: what it offers, by Ray's names.
+    """
+
+    node_id: str
+    address: str
+    alive: bool
+    resources: dict[str, float]
+
+
+def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> list[NodeStatus]:
+    """The Ray nodes. Takes little more than `timeout_s` seconds.
+
+    Raises:
+        ClusterUnreachableError: this process is not connected to Ray, or the head does not answer.
+    """
+    if not ray.is_initialized():
+        raise ClusterUnreachableError(_why_not_connected(settings))
+    listed: Future[list[dict[str, Any]]] = _one_at_a_time("nodes", settings, ray.nodes)
+    try:
+        nodes = listed.result(timeout_s)
+    except (FutureTimeoutError, RayError) as error:
+        raise ClusterUnreachableError("the Ray head did not answer") from error
+    return [NodeStatus(one["NodeID"], one["NodeManagerAddress"], one["Alive"], one["Resources"]) for one in nodes]
+
+
+def staleness(process: ActorProcess) -> str:
+    """What is to be said of an actor that runs other code than the disk has."""
+    changed = "" if process.code is None else f" ({', '.join(process.code.changed)} changed)"
+    return f"runs older code than is on the disk{changed}"
+
+
+def _why_not_connected(settings: Settings) -> str:
+    try:
+        probe_head(settings)
+    except SeedCoreError as error:
+        return str(error)
+    return "this process is just connecting to Ray"
+
+
+def _one_at_a_time(question: str, settings: Settings, ask: Callable[[], T]) -> Future[T]:
+    """The answer to a question that may never be answered; while it is not, nobody asks it again.
+
+    Else each poll during a head's absence would leave a thread behind.
+    """
+    key = (settings.ray_namespace, question)
+    with _asking_lock:
+        answer = _asking.get(key)
+        if answer is None or answer.done():
+            answer = _asking[key] = in_thread(ask)
+        return answer
+
+
+def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
+    try:
+        try:
+            return _describe(row, settings, deadline, detailed)
+        except ActorDiedError:  # of a handle that is known from before; there may be a successor
+            return _describe(row, settings, deadline, detailed)
+    except _NoSuchActorError:
+        where = f"no actor '{row.name}' in namespace '{settings.ray_namespace}'"
+        return ActorStatus(row.name, row.class_name, running=False, reason=f"{where}; run `make bootstrap`")
+    except GetTimeoutError:
+        return ActorStatus(row.name, row.class_name, running=False, reason="did not answer; restarting or busy")
+    except (RayError, SeedCoreError, TypeError) as error:  # TypeError: Ray knows another constructor than the code has
+        return ActorStatus(row.name, row.class_name, running=False, reason=first_reason(error))
+
+
+def _describe(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
+    client = actor_client(row.name, settings)
+    # A known handle works without the head, and so while the head restarts.
+    handle = client.known_handle or _get_actor(row, settings)
+    try:
+        process = _within(deadline, handle.__ray_call__, describe_process)
+    except ActorDiedError:
+        client.forget(handle)
+        raise
+    status = ActorStatus(row.name, row.class_name, running=True, process=process)
+    return _with_stats(status, handle, deadline) if detailed and process.has_stats else status
+
+
+class _NoSuchActorError(Exception):
+    pass
+
+
+def _get_actor(row: Singleton, settings: Settings) -> Any:
+    try:
+        return ray.get_actor(row.name, namespace=settings.ray_namespace)
+    except ValueError as error:  # Ray's word for a name that is not there
+        raise _NoSuchActorError(row.name) from error
+
+
+def _with_stats(status: ActorStatus, handle: Any, deadline: float) -> ActorStatus:
+    # A user's own method: whatever it does, the actor runs, since it has just answered.
+    try:
+        stats = _within(deadline, handle.stats)
+    except (RayError, TypeError) as error:
+        return replace(status, reason=f"stats() failed: {first_reason(error)}")
+    if not isinstance(stats, Mapping):
+        return replace(status, reason=f"stats() must return a dict, not {type(stats).__name__}")
+    return replace(status, stats={str(name): value for name, value in stats.items()})
+
+
+def _within(deadline: float, method: Any, *arguments: object) -> Any:
+    return ray.get(method.remote(*arguments), timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _answer(row: Singleton, answer: Future[ActorStatus], deadline: float) -> ActorStatus:
+    try:
+        return answer.result(timeout=max(0.1, deadline - time.monotonic() + 0.1))
+    except FutureTimeoutError:
+        return ActorStatus(row.name, row.class_name, running=False, reason="the Ray head did not answer")
+
+
+def _restarts(settings: Settings) -> dict[str, int]:
+    actors = list_actors(
+        filters=[("ray_namespace", "=", settings.ray_namespace)], detail=True, timeout=STATE_API_TIMEOUT_S
+    )
+    return {actor.actor_id: actor.num_restarts for actor in actors}
+
+
+def _with_restarts(status: ActorStatus, restarts: Future[dict[str, int]]) -> ActorStatus:
+    if status.process is None:
+        return status
+    try:
+        known = restarts.result(timeout=STATE_API_TIMEOUT_S)
+    except (FutureTimeoutError, RayStateApiException, RayError) as error:
+        logger.warning("the dashboard does not tell how often actors were restarted: %s", error)
+        return status
+    return replace(status, restarts=known.get(status.process.actor_id))

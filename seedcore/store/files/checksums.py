@@ -1,0 +1,42 @@
+"""Tells a row that was written from one that the disk changed since."""
+
+import sqlite3
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+import msgpack
+
+COLUMN: Final = "checksum"  # of every table that has one, and the SQL function that computes it
+
+
+@dataclass(frozen=True)
+class CheckedTable:
+    """A table whose rows carry a checksum in the column `checksum`.
+
+    Args:
+        name: of the table.
+        checked: the columns that the checksum covers, in its order.
+        unchecked: columns of whole numbers that it does not cover, since they change without the rest.
+    """
+
+    name: str
+    checked: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
+
+    def migration(self) -> tuple[str, ...]:
+        """The statements that give a table its checksums; in use, so frozen."""
+        return (
+            f"ALTER TABLE {self.name} ADD COLUMN {COLUMN} INTEGER NOT NULL DEFAULT 0",
+            f"UPDATE {self.name} SET {COLUMN} = {COLUMN}({', '.join(self.checked)})",
+        )
+
+
+def checksum(*columns: object) -> int:
+    """The checksum of a row: of what its columns hold, types and lengths included."""
+    return zlib.crc32(msgpack.packb(columns))
+
+
+def install(connection: sqlite3.Connection) -> None:
+    """Let the connection's SQL call `checksum(...)`."""
+    connection.create_function(COLUMN, -1, checksum, deterministic=True)

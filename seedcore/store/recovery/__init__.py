@@ -1,0 +1,1 @@
+"""Opened only when a disk broke: damaged files, damaged logs, backups."""

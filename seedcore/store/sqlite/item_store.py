@@ -1,0 +1,377 @@
+"""Items in SQLite: values by owner and item id, with time to live and, for a cache, bounds."""
+
+import logging
+import math
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import xxhash
+
+from seedcore.errors import ItemDamagedError
+from seedcore.settings import Synchronous
+from seedcore.store.files import array_files, store_files
+from seedcore.store.files.array_files import SQL_BYTES, SQL_IS_REFERENCE, SQL_NAME
+from seedcore.store.files.checksums import CheckedTable, checksum
+from seedcore.store.sqlite.database import MACHINE_CLOCKS, Database, store_schema
+from seedcore.store.sqlite.store_clock import MachineClocks
+
+logger = logging.getLogger(__name__)
+
+EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
+ITEMS_PER_QUERY: Final = 500  # a few hundred are as quick as thousands; SQLite takes 32,766 parameters at most
+MAX_VALUE_BYTES: Final = 2**31  # more than SQLite can hold in one
+# Where only the length is asked for, SQLite does not read the value.
+VALUE: Final = "CASE WHEN length(value) <= ?1 THEN value END"
+ONE_ITEM: Final = f"SELECT {VALUE}, expires_at, checksum FROM items WHERE owner = ?2 AND item_id = ?3"
+ONE_ITEM_AT: Final = f"{ONE_ITEM} AND rowid = ?4"
+SET_ITEM: Final = """
+    INSERT INTO items (rowid, owner, item_id, value, expires_at, used, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (owner, item_id) DO UPDATE SET
+    value = excluded.value, expires_at = excluded.expires_at, used = excluded.used, checksum = excluded.checksum"""
+MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
+
+# `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
+# they are as transactional as the items.
+VERSION_1: Final = (
+    """CREATE TABLE items (
+           owner TEXT NOT NULL, item_id TEXT NOT NULL, value BLOB NOT NULL, expires_at REAL, used INTEGER,
+           UNIQUE (owner, item_id))""",
+    "CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL",
+    "CREATE INDEX items_by_use ON items (used) WHERE used IS NOT NULL",
+    """CREATE TABLE totals (
+           only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+           items INTEGER NOT NULL, bytes INTEGER NOT NULL, evictions INTEGER NOT NULL, expirations INTEGER NOT NULL)""",
+    "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
+    """CREATE TRIGGER items_inserted AFTER INSERT ON items BEGIN
+           UPDATE totals SET items = items + 1, bytes = bytes + length(new.value); END""",
+    """CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items BEGIN
+           UPDATE totals SET bytes = bytes + length(new.value) - length(old.value); END""",
+    """CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
+           UPDATE totals SET items = items - 1, bytes = bytes - length(old.value); END""",
+)
+# Files of arrays that no item refers to any more are noted in the transaction that let them go, and removed after it.
+ARRAY_FILES: Final = (
+    "CREATE TABLE gone_files (name BLOB NOT NULL)",
+    f"CREATE INDEX items_by_file ON items ({SQL_NAME.format('value')}) WHERE {SQL_IS_REFERENCE.format('value')}",
+    "DROP TRIGGER items_inserted",
+    "DROP TRIGGER items_replaced",
+    "DROP TRIGGER items_deleted",
+    f"""CREATE TRIGGER items_inserted AFTER INSERT ON items BEGIN
+           UPDATE totals SET items = items + 1, bytes = bytes + {SQL_BYTES.format("new.value")}; END""",
+    # Not where the size stays, which saves a page of each such write.
+    f"""CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items
+           WHEN {SQL_BYTES.format("new.value")} != {SQL_BYTES.format("old.value")} BEGIN
+           UPDATE totals SET bytes = bytes + {SQL_BYTES.format("new.value")} - {SQL_BYTES.format("old.value")}; END""",
+    f"""CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
+           UPDATE totals SET items = items - 1, bytes = bytes - {SQL_BYTES.format("old.value")}; END""",
+    f"""CREATE TRIGGER file_replaced AFTER UPDATE OF value ON items WHEN {SQL_IS_REFERENCE.format("old.value")} BEGIN
+           INSERT INTO gone_files VALUES ({SQL_NAME.format("old.value")}); END""",
+    f"""CREATE TRIGGER file_deleted AFTER DELETE ON items WHEN {SQL_IS_REFERENCE.format("old.value")} BEGIN
+           INSERT INTO gone_files VALUES ({SQL_NAME.format("old.value")}); END""",
+)
+SIZES_BY_USE: Final = f"SELECT rowid, {SQL_BYTES.format('value')} FROM items ORDER BY used"
+REFERENCES: Final = f"SELECT value FROM items WHERE {SQL_IS_REFERENCE.format('value')}"
+REFERS: Final = f"SELECT 1 FROM items WHERE {SQL_IS_REFERENCE.format('value')} AND {SQL_NAME.format('value')} = ?"
+ITEMS: Final = CheckedTable("items", ("owner", "item_id", "value", "expires_at"), ("used",))
+SCHEMA: Final = store_schema(
+    VERSION_1, (), ITEMS.migration(), (), ARRAY_FILES, checked=(ITEMS,), counters=("evictions", "expirations")
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much a cache keeps before the least recently used items go."""
+
+    max_items: int
+    max_bytes: int
+
+
+def likely_row_id(owner: str, item_id: str) -> int:
+    """Where an item is in the table, unless another item was there first, or the file is of an older version.
+
+    To look there takes one search, as long for a million items as for a thousand. By the index it takes two, and with a
+    million items each reads a page from the file. Positive, and so small that SQLite finds free numbers above it.
+    """
+    return (xxhash.xxh3_64_intdigest(f"{owner}\0{item_id}".encode()) >> 2) + 1
+
+
+def read_item(
+    connection: sqlite3.Connection,
+    path: Path,
+    owner: str,
+    item_id: str,
+    clock: Callable[[], float],
+    max_bytes: int = MAX_VALUE_BYTES,
+) -> bytes | None:
+    """`read_items` for one item, in half the time; None also for a value that has more bytes."""
+    row = connection.execute(ONE_ITEM_AT, (max_bytes, owner, item_id, likely_row_id(owner, item_id))).fetchone()
+    if row is None:
+        row = connection.execute(ONE_ITEM, (max_bytes, owner, item_id)).fetchone()
+    if row is None or row[0] is None:
+        return None
+    value: bytes = row[0]
+    _, expires_at, kept = row
+    if checksum(owner, item_id, value, expires_at) != kept:
+        raise _damaged(item_id, path)
+    return value if expires_at is None or expires_at > clock() else None
+
+
+def read_items(
+    connection: sqlite3.Connection,
+    path: Path,
+    owner: str,
+    item_ids: Sequence[str],
+    clock: Callable[[], float],
+    max_bytes: int = MAX_VALUE_BYTES,
+) -> tuple[dict[str, bytes], bool]:
+    """The values of those items that exist and have not expired.
+
+    Args:
+        connection: to read the file with.
+        path: of the file, for messages.
+        owner: whose items.
+        item_ids: each once.
+        clock: the store's time.
+        max_bytes: of a value.
+
+    Returns:
+        The values by item id without those that have more bytes than `max_bytes`, and whether there are such.
+
+    Raises:
+        ItemDamagedError: one of them is not as it was written.
+    """
+    found = {}
+    is_one_too_large = False
+    for start in range(0, len(item_ids), ITEMS_PER_QUERY):
+        some = item_ids[start : start + ITEMS_PER_QUERY]
+        # All rows at once: a query that is not read to its end keeps its snapshot, and later reads would see that.
+        rows = connection.execute(_many_items(len(some)), (max_bytes, owner, *some)).fetchall()
+        for item_id, value, expires_at, kept in rows:
+            if value is None:
+                is_one_too_large = True
+                continue
+            if checksum(owner, item_id, value, expires_at) != kept:
+                raise _damaged(item_id, path)
+            if expires_at is None or expires_at > clock():
+                found[item_id] = value
+    return {item_id: found[item_id] for item_id in item_ids if item_id in found}, is_one_too_large
+
+
+@cache
+def _many_items(number: int) -> str:
+    return (
+        f"SELECT item_id, {VALUE}, expires_at, checksum FROM items "
+        f"WHERE owner = ?2 AND item_id IN ({', '.join('?' * number)})"
+    )
+
+
+def _damaged(item_id: str, path: Path) -> ItemDamagedError:
+    return ItemDamagedError(
+        f"item {item_id!r} in {path} is not as it was written: the disk changed it. "
+        "Set it anew or delete it, or bring a backup back with `make restore`"
+    )
+
+
+class ItemStore:
+    """The items of one database file.
+
+    Reads run on the read connection. Writes take the connection of an open transaction, so that a caller can put
+    several into one.
+
+    A value may be a reference to a file of arrays; see `array_files`. That file is removed when the item goes.
+
+    Args:
+        path: the SQLite file.
+        synchronous: `SQLITE_SYNCHRONOUS`.
+        bounds: keep within these by evicting the least recently used; None keeps everything.
+        clocks: of the machine; what a time to live is measured by.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        synchronous: Synchronous,
+        bounds: Bounds | None = None,
+        clocks: MachineClocks = MACHINE_CLOCKS,
+    ) -> None:
+        self.database = Database(path, SCHEMA, synchronous, clocks)
+        self._bounds = bounds
+        with self.database.reading() as connection:
+            last_use = connection.execute("SELECT max(used) FROM items WHERE used IS NOT NULL").fetchone()[0]
+        self._use = count((last_use or 0) + 1)
+        self._next_expiry = -math.inf  # no item expires before it, in the store's time
+        self._epoch_of_expiry = self.database.epoch
+        self._unsaved_uses: dict[tuple[str, str], int] = {}
+        self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remover")  # 100 MB take 15 ms
+        self._swept_at = -array_files.UNREFERENCED_S
+        self._has_files = store_files.companion(path, store_files.ARRAYS).exists()
+        if self._has_files and self.database.is_writable:
+            with self.database.transaction() as connection:
+                self._sweep(connection)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the least recently used items are evicted."""
+        return self._bounds is not None
+
+    @property
+    def has_unsaved_uses(self) -> bool:
+        """Whether so many reads have happened that their recency should be written."""
+        return len(self._unsaved_uses) >= MAX_UNSAVED_USES
+
+    def get_many(self, owner: str, item_ids: Iterable[str]) -> dict[str, bytes]:
+        """The values of those items that exist and have not expired.
+
+        Raises:
+            ItemDamagedError: one of them is not as it was written.
+        """
+        with self.database.reading() as connection:
+            found, _ = read_items(connection, self.database.path, owner, list(item_ids), self.database.now)
+        if self._bounds:
+            self.note_uses(owner, found)
+        return found
+
+    def note_uses(self, owner: str, item_ids: Iterable[str]) -> None:
+        """Count the items as used now. It is written down later; see `save_uses`."""
+        for item_id in item_ids:
+            self._unsaved_uses[owner, item_id] = next(self._use)
+
+    def set_many(
+        self, connection: sqlite3.Connection, owner: str, items: Mapping[str, bytes], ttl_s: float | None
+    ) -> None:
+        """Store the values; each replaces what its item held, time to live included."""
+        self.delete_expired(connection)
+        expires_at = None if ttl_s is None else float(self.database.now() + ttl_s)
+        if expires_at is not None:
+            self.database.after_commit(lambda: self._expect_expiry(min(self._next_expiry, expires_at)))
+        rows = [
+            (
+                likely_row_id(owner, item_id),
+                owner,
+                item_id,
+                value,
+                expires_at,
+                self._next_use(),
+                checksum(owner, item_id, value, expires_at),
+            )
+            for item_id, value in items.items()
+        ]
+        try:
+            connection.executemany(SET_ITEM, rows)
+        except sqlite3.IntegrityError:  # another item is where one of these should be
+            connection.executemany(SET_ITEM, [(None, *row[1:]) for row in rows])
+        self._evict(connection)
+        if any(map(array_files.is_reference, items.values())):
+            self._has_files = True
+            self._sweep(connection)
+        self._remove_files(connection)
+
+    def delete_many(self, connection: sqlite3.Connection, owner: str, item_ids: Iterable[str]) -> list[str]:
+        """Delete the items and return the ids of those that existed."""
+        self.delete_expired(connection)
+        deleted = [
+            item_id
+            for item_id in dict.fromkeys(item_ids)
+            if connection.execute("DELETE FROM items WHERE owner = ? AND item_id = ?", (owner, item_id)).rowcount
+        ]
+        self._remove_files(connection)
+        return deleted
+
+    def delete_expired(self, connection: sqlite3.Connection) -> None:
+        """Delete what has outlived its time; reads never see it anyway. A time that the disk changed does not count."""
+        now = self.database.now()
+        if now < self._next_expiry and self._epoch_of_expiry == self.database.epoch:
+            return
+        expired = connection.execute(
+            "DELETE FROM items WHERE expires_at <= ? AND checksum = checksum(owner, item_id, value, expires_at)", (now,)
+        ).rowcount
+        (earliest,) = connection.execute("SELECT min(expires_at) FROM items WHERE expires_at IS NOT NULL").fetchone()
+        self.database.after_commit(partial(self._expect_expiry, math.inf if earliest is None else earliest))
+        if expired:
+            connection.execute("UPDATE totals SET expirations = expirations + ?", (expired,))
+            self._remove_files(connection)
+
+    def _expect_expiry(self, earliest: float) -> None:
+        self._next_expiry, self._epoch_of_expiry = earliest, self.database.epoch
+
+    def save_uses(self, connection: sqlite3.Connection) -> None:
+        """Write down which items were read since the last time."""
+        uses = self._unsaved_uses.copy()
+        connection.executemany(
+            # Not over a later use, which a write is.
+            "UPDATE items SET used = ?1 WHERE owner = ?2 AND item_id = ?3 AND ifnull(used, 0) < ?1",
+            ((use, owner, item_id) for (owner, item_id), use in uses.items()),
+        )
+        self.database.after_commit(lambda: self._forget_saved(uses))
+
+    def _forget_saved(self, uses: Mapping[tuple[str, str], int]) -> None:
+        for key, saved in uses.items():
+            use = self._unsaved_uses.pop(key, saved)
+            if use != saved:  # read again meanwhile, on another thread
+                self._unsaved_uses.setdefault(key, use)
+
+    def stats(self) -> dict[str, int]:
+        """Items, bytes of their values, and the evictions and expirations since the file was made."""
+        with self.database.reading() as connection:
+            items, size, evictions, expirations = connection.execute(
+                "SELECT items, bytes, evictions, expirations FROM totals"
+            ).fetchone()
+        salvages = self.database.salvage_stats()
+        return {"items": items, "bytes": size, "evictions": evictions, "expirations": expirations, **salvages}
+
+    def _next_use(self) -> int | None:
+        return next(self._use) if self._bounds else None
+
+    def _evict(self, connection: sqlite3.Connection) -> None:
+        if not self._bounds:
+            return
+        items, size = connection.execute("SELECT items, bytes FROM totals").fetchone()
+        if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
+            return
+        self.save_uses(connection)
+        victims = []
+        for row_id, length in connection.execute(SIZES_BY_USE):
+            if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
+                break
+            victims.append((row_id,))
+            items, size = items - 1, size - length
+        connection.executemany("DELETE FROM items WHERE rowid = ?", victims)
+        connection.execute("UPDATE totals SET evictions = evictions + ?", (len(victims),))
+
+    def _remove_files(self, connection: sqlite3.Connection) -> None:
+        """Remove, once the transaction is committed, the files of those items that went in it."""
+        if not self._has_files:
+            return
+        gone = connection.execute("DELETE FROM gone_files RETURNING name")
+        self._remove_after_commit([bytes(name).decode(errors="replace") for (name,) in gone])
+
+    def _sweep(self, connection: sqlite3.Connection) -> None:
+        """Remove the files of writes that never came, and those that a process has let go just before its end."""
+        now = time.monotonic()
+        if now - self._swept_at < array_files.UNREFERENCED_S:
+            return
+        self._swept_at = now
+        candidates = array_files.abandoned(self.database.path)
+        self._remove_after_commit(
+            [name for name in candidates if connection.execute(REFERS, (name.encode(),)).fetchone() is None]
+        )
+
+    def _remove_after_commit(self, names: Sequence[str]) -> None:
+        if names:
+            self.database.after_commit(partial(self._remover.submit, self._remove, names))
+
+    def _remove(self, names: Sequence[str]) -> None:
+        path = self.database.path
+        try:
+            # After a restore they may be those of the store that has taken this one's place.
+            if store_files.identity(path) == self.database.identity:
+                array_files.remove(path, names)
+        except OSError as error:
+            logger.warning("cannot remove arrays that no item of %s refers to: %s", path, error)

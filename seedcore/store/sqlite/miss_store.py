@@ -1,0 +1,123 @@
+"""Counts misses in SQLite within a bound, by the Space-Saving algorithm.
+
+Metwally, Agrawal, El Abbadi: Efficient Computation of Frequent and Top-k Elements in Data Streams, ICDT 2005. When
+all counters are taken, a new item takes over the smallest one and its count. So a count is at most `overcount` too
+high, and every item that was missed more than total / max_items times is among the counters. `highest_dropped` keeps
+that true when the bound is raised: an item without a counter may have been missed as often as that.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from seedcore.settings import Synchronous
+from seedcore.store.files.checksums import CheckedTable, checksum
+from seedcore.store.sqlite.database import Database, store_schema
+
+logger = logging.getLogger(__name__)
+
+VERSION_1: Final = (
+    """CREATE TABLE misses (
+           item_id TEXT PRIMARY KEY, misses INTEGER NOT NULL, overcount INTEGER NOT NULL)""",
+    "CREATE INDEX misses_by_count ON misses (misses)",
+    """CREATE TABLE totals (
+           only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+           items INTEGER NOT NULL, misses INTEGER NOT NULL, evictions INTEGER NOT NULL,
+           highest_dropped INTEGER NOT NULL)""",
+    "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
+)
+MISSES: Final = CheckedTable("misses", ("item_id", "misses", "overcount"))
+SCHEMA: Final = store_schema(
+    VERSION_1,
+    (),
+    MISSES.migration(),
+    checked=(MISSES,),
+    counters=("misses", "evictions", "highest_dropped"),
+    recount=("UPDATE totals SET items = (SELECT count(*) FROM misses)",),
+)
+
+
+class HotItem(NamedTuple):
+    """An item that was asked for and not found."""
+
+    item_id: str
+    misses: int  # never too low; at most `overcount` too high
+    overcount: int
+
+
+class MissStore:
+    """The miss counters of one database file.
+
+    Args:
+        path: the SQLite file.
+        synchronous: `SQLITE_SYNCHRONOUS`.
+        max_items: how many items are counted at a time.
+    """
+
+    def __init__(self, path: Path, synchronous: Synchronous, max_items: int) -> None:
+        self.database = Database(path, SCHEMA, synchronous)
+        self._max_items = max_items
+
+    def record(self, connection: sqlite3.Connection, misses: Mapping[str, int]) -> None:
+        """Add misses by item id, inside an open transaction."""
+        items, total, evictions, highest_dropped = connection.execute(
+            "SELECT items, misses, evictions, highest_dropped FROM totals"
+        ).fetchone()
+        for item_id, times in misses.items():
+            total += times
+            counter = connection.execute(
+                "SELECT misses, overcount, checksum FROM misses WHERE item_id = ?", (item_id,)
+            ).fetchone()
+            if counter is not None and self._is_right(item_id, *counter):
+                count, overcount, _ = counter
+                connection.execute(
+                    "UPDATE misses SET misses = ?, checksum = ? WHERE item_id = ?",
+                    (count + times, checksum(item_id, count + times, overcount), item_id),
+                )
+                continue
+            if counter is not None:
+                connection.execute("DELETE FROM misses WHERE item_id = ?", (item_id,))
+                items -= 1
+            surplus = items + 1 - self._max_items
+            if surplus > 0:
+                highest_dropped = max(highest_dropped, self._drop_smallest(connection, surplus))
+                evictions += surplus
+                items -= surplus
+            new = (item_id, highest_dropped + times, highest_dropped)
+            connection.execute("INSERT INTO misses VALUES (?, ?, ?, ?)", (*new, checksum(*new)))
+            items += 1
+        connection.execute(
+            "UPDATE totals SET items = ?, misses = ?, evictions = ?, highest_dropped = ?",
+            (items, total, evictions, highest_dropped),
+        )
+
+    @staticmethod
+    def _drop_smallest(connection: sqlite3.Connection, number: int) -> int:
+        rows = connection.execute("SELECT rowid, misses FROM misses ORDER BY misses LIMIT ?", (number,)).fetchall()
+        connection.executemany("DELETE FROM misses WHERE rowid = ?", [(row_id,) for row_id, _ in rows])
+        return int(rows[-1][1])
+
+    def top(self, number: int) -> list[HotItem]:
+        """The most missed items, most missed first; ties in the order of their ids."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                "SELECT item_id, misses, overcount, checksum FROM misses ORDER BY misses DESC, item_id"
+            )
+            right = (HotItem(*row[:3]) for row in rows if self._is_right(*row))
+            return list(islice(right, number))
+
+    def _is_right(self, item_id: str, misses: int, overcount: int, kept: int) -> bool:
+        """Whether a counter is as it was written; one that is not is no loss beside a wrong one."""
+        if checksum(item_id, misses, overcount) == kept:
+            return True
+        logger.error("%s: the disk changed the miss counter of %r; it is dropped", self.database.path, item_id)
+        return False
+
+    def stats(self) -> dict[str, int]:
+        """Items counted now, all misses ever recorded, and how many items lost their counter to another."""
+        with self.database.reading() as connection:
+            items, misses, evictions = connection.execute("SELECT items, misses, evictions FROM totals").fetchone()
+        return {"items": items, "misses": misses, "evictions": evictions, **self.database.salvage_stats()}
