@@ -12,15 +12,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from seedcore.api import health, items, metrics, problems, status_page
 from seedcore.api.body_limit import BodyLimit
-from seedcore.api.disconnects import CancelOnDisconnect
 from seedcore.api.host_guard import HostGuard
 from seedcore.api.idempotency import Idempotency
-from seedcore.api.memory_budget import RequestThreads
 from seedcore.cluster.actor_client import actor_client
 from seedcore.cluster.bootstrap import bootstrap_actors
-from seedcore.cluster.connection import in_thread
 from seedcore.cluster.singletons import singletons
 from seedcore.errors import SeedCoreError
+from seedcore.event_loop import in_thread
 from seedcore.logs import configure_logging
 from seedcore.settings import load_settings
 
@@ -52,10 +50,7 @@ def create_app() -> FastAPI:
         app.include_router(router)
     app.mount("/page", status_page.parts)
     app.add_middleware(Idempotency)
-    app.add_middleware(CancelOnDisconnect)
-    app.add_middleware(
-        BodyLimit, max_bytes=settings.api_max_body_bytes, max_buffered_bytes=settings.api_max_buffered_bytes
-    )
+    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
     app.add_middleware(HostGuard, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(metrics.RequestMetrics)  # around the others, so that what they refuse counts as well
     return app
@@ -63,7 +58,6 @@ def create_app() -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    asyncio.get_running_loop().set_default_executor(RequestThreads())
     # The event loop asks for the interpreter's lock after each system call, and waits so long for each thread at work.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Not awaited: /healthz answers meanwhile, and /readyz says what is missing.

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Response
 
 from seedcore.api.json_values import to_json_value
 from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, Code, Readiness
-from seedcore.cluster.connection import in_thread
 from seedcore.cluster.status import ActorStatus, singleton_statuses
 from seedcore.code_version import CodeVersion, process_code
+from seedcore.event_loop import in_thread
 from seedcore.settings import load_settings
 
 router = APIRouter(tags=["health"])

@@ -12,12 +12,11 @@ from seedcore.api import idempotency
 from seedcore.api.json_bodies import JsonRoute
 from seedcore.api.json_values import to_json_value
 from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
-from seedcore.memory.small_values import is_small
+from seedcore.event_loop import INLINE_ITEMS, is_small
 from seedcore.memory.working_memory import FoundItem, MwManager, Source
 
 MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
 MAX_HOT_ITEMS: Final = 10_000  # in one answer
-MAX_INLINE_ITEMS: Final = 10  # that become JSON on the event loop itself
 API_ORGAN: Final = "seedcore-api"  # the organ in whose name shared items and hot items are asked for
 
 organs = APIRouter(prefix="/organs/{organ_id}/items", tags=["organ items"], route_class=JsonRoute)
@@ -128,7 +127,7 @@ def _json(item_id: str, found: FoundItem) -> Response:
 
 
 async def _many(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
-    if len(item_ids) <= MAX_INLINE_ITEMS and all(is_small(item.value) for item in found.values()):
+    if len(item_ids) <= INLINE_ITEMS and all(is_small(item.value) for item in found.values()):
         return _items_out(found, item_ids)
     return await asyncio.to_thread(_items_out, found, item_ids)
 

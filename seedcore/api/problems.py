@@ -1,7 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), one shape for all of them."""
 
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -44,25 +44,6 @@ STATUSES: Final[dict[type[SeedCoreError], HTTPStatus]] = {
 }
 
 
-class ErrorDetail(NamedTuple):
-    """One thing that is wrong with a request."""
-
-    where: tuple[int | str, ...]
-    problem: str
-
-
-class BadRequestError(HTTPException):
-    """Raised for a body that is not what the operation takes. Holds nothing of the body itself.
-
-    Args:
-        details: what is wrong with it, at most `MAX_ERRORS`.
-    """
-
-    def __init__(self, details: list[ErrorDetail]) -> None:
-        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY)
-        self.details = details
-
-
 def problem(status: int, detail: str, **more: Any) -> JSONResponse:
     """A problem answer.
 
@@ -86,11 +67,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _unprocessable([ErrorDetail(one["loc"], one["msg"]) for one in error.errors()[:MAX_ERRORS]])
-
-    @app.exception_handler(BadRequestError)
-    async def _bad_body(request: Request, error: BadRequestError) -> JSONResponse:
-        return _unprocessable(error.details)
+        errors = [
+            {"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()[:MAX_ERRORS]
+        ]
+        detail = "; ".join(f"{one['where']}: {one['problem']}" for one in errors)
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -102,9 +83,3 @@ def install(app: FastAPI) -> None:
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         # Starlette raises it again after this answer, and uvicorn logs the traceback.
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the API's log has the traceback")
-
-
-def _unprocessable(details: list[ErrorDetail]) -> JSONResponse:
-    errors = [{"where": ".".join(map(str, one.where)), "problem": one.problem} for one in details]
-    detail = "; ".join(f"{one['where']}: {one['problem']}" for one in errors)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)

@@ -20,7 +20,8 @@ from uvicorn.supervisors.watchfilesreload import WatchFilesReload
 
 logger = logging.getLogger("uvicorn.error")
 
-LIBRARIES: Final = "seedcore.api.libraries"
+# What takes long to import, and starts nothing by that.
+LIBRARIES: Final = ["fastapi", "grpc.aio", "prometheus_client", "pydantic_settings", "ray.util.state"]
 POLL_S: Final = 0.02
 START_DEADLINE_S: Final = 60.0  # after which code that does not start counts as broken
 
@@ -72,7 +73,7 @@ class GaplessReload(WatchFilesReload):
 
 
 if __name__ == "__main__":
-    processes.set_forkserver_preload([LIBRARIES])
+    processes.set_forkserver_preload(LIBRARIES)
     # uvicorn has no option for either.
     uvicorn._subprocess.spawn = processes
     command_line: Any = importlib.import_module("uvicorn.main")  # `uvicorn.main` is the command in it

@@ -14,9 +14,9 @@ from seedcore.api.health import actors
 from seedcore.api.items import hot_items
 from seedcore.api.metrics import requests_so_far
 from seedcore.api.models import Actors, HotItemOut, NodeOut, Status
-from seedcore.cluster.connection import in_thread
 from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
+from seedcore.event_loop import in_thread
 from seedcore.settings import Settings, load_settings
 
 router = APIRouter(tags=["health"])

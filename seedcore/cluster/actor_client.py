@@ -13,13 +13,13 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
 from seedcore.actors.calls import Answer, Call, pack_calls, unpack_answers
 from seedcore.cluster.bootstrap import get_singleton
-from seedcore.cluster.connection import explain_silence, in_thread
+from seedcore.cluster.connection import explain_silence
 from seedcore.cluster.gathered_calls import GatheredCalls
 from seedcore.cluster.request_ids import RequestIds
 from seedcore.errors import ActorUnavailableError, SeedCoreError
+from seedcore.event_loop import INLINE_BYTES, in_thread
 from seedcore.settings import Settings
 
-INLINE_BYTES: Final = 16 * 1024  # what is done on the event loop itself; more goes to a thread
 ELEMENT_BYTES: Final = 50  # what a key or an id costs beside a value
 
 

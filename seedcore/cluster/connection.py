@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -25,6 +24,7 @@ from seedcore.errors import (
     SeedCoreError,
     VersionMismatchError,
 )
+from seedcore.event_loop import in_thread
 from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import AuthMode, Settings, load_settings
 
@@ -293,21 +293,6 @@ def first_reason(error: BaseException) -> str:
         return lines[-1]
     reasons = [line for line in lines if line.startswith("The actor is dead because")]
     return (reasons or lines or [type(error).__name__])[0].rstrip(".")
-
-
-def in_thread(function: Callable[[], T]) -> Future[T]:
-    """Run a call that may never return on a thread that does not keep the process alive."""
-    answer: Future[T] = Future()
-    answer.set_running_or_notify_cancel()  # whoever stops waiting cannot cancel it, as the call goes on
-
-    def run() -> None:
-        try:
-            answer.set_result(function())
-        except BaseException as error:  # handed to whoever waits for the answer
-            answer.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name=getattr(function, "__name__", "call")).start()
-    return answer
 
 
 def _retrying(settings: Settings, *errors: type[BaseException]) -> Iterable[Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from seedcore.actors.packed_values import Packed, unpack_found
-from seedcore.cluster.actor_client import INLINE_BYTES, ActorClient
+from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import StoreUnavailableError
+from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS
 from seedcore.memory.gathered_reads import GatheredReads
 from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings
@@ -22,7 +23,6 @@ from seedcore.store.sqlite.store_reader import StoreLocation, StoreReader
 logger = logging.getLogger(__name__)
 
 LOCATE_AGAIN_S: Final = 1.0  # after the store was not where this process can read it
-MAX_INLINE_ITEMS: Final = 32  # read on the event loop itself, each of a few microseconds; more go to a thread
 
 
 class ItemReads:
@@ -124,7 +124,7 @@ class ItemReads:
         """`get_many` without blocking the event loop."""
         found = None
         if self._reader is not None:
-            if len(item_ids) <= MAX_INLINE_ITEMS:
+            if len(item_ids) <= INLINE_ITEMS:
                 found = self._from_file(owner, item_ids, INLINE_BYTES)
             if found is None:
                 found = await asyncio.to_thread(self._from_file, owner, item_ids)

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from seedcore.actors.packed_values import Packed, are_bytes, check_packed_sizes, pack_new, unpack_new
-from seedcore.cluster.actor_client import INLINE_BYTES, ActorClient, actor_client
+from seedcore.cluster.actor_client import ActorClient, actor_client
 from seedcore.errors import BlockingCallError, InvalidKeyError
-from seedcore.memory.item_reads import MAX_INLINE_ITEMS, ItemReads, item_reads
-from seedcore.memory.small_values import is_small
+from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS, is_small
+from seedcore.memory.item_reads import ItemReads, item_reads
 from seedcore.settings import load_settings
 from seedcore.store.codec import Arrays, decode, encode_aside
 from seedcore.store.files import array_files
@@ -368,7 +368,7 @@ class MwManager:
         return list(dict.fromkeys(check_keys("item_id", item_ids, self._settings.key_max_length)))
 
     async def _keys_async(self, item_ids: Iterable[str]) -> list[str]:
-        if isinstance(item_ids, Sized) and len(item_ids) > MAX_INLINE_ITEMS:
+        if isinstance(item_ids, Sized) and len(item_ids) > INLINE_ITEMS:
             return await asyncio.to_thread(self._keys, item_ids)
         return self._keys(item_ids)
 
@@ -441,7 +441,7 @@ async def _beside_the_loop(
     decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Mapping[str, Encoded]
 ) -> dict[str, T]:
     """Decode on a thread what is so large that it would stall the event loop."""
-    if len(wanted) > MAX_INLINE_ITEMS or sum(map(_total_bytes, items)) > INLINE_BYTES:
+    if len(wanted) > INLINE_ITEMS or sum(map(_total_bytes, items)) > INLINE_BYTES:
         return await asyncio.to_thread(decode_all, wanted, *items)
     return decode_all(wanted, *items)
 

@@ -1,8 +1,6 @@
 """Which module may import which: downwards only, in no circle."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterable
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -125,17 +123,3 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     except CycleError as error:
         pytest.fail(f"a circle: {' imports '.join(error.args[1])}")
     assert set(order) == set(MODULES)
-
-
-def test_what_the_api_takes_from_others_is_imported_ahead_and_starts_nothing() -> None:
-    code = """
-import sys, threading
-import seedcore.api.libraries
-ours = set(sys.modules) & {"seedcore.settings", "seedcore.cluster.connection", "seedcore.api.app"}
-ahead = {name.partition(".")[0] for name in sys.modules}
-threads = threading.active_count()
-import seedcore.api.server
-print(ours, threads, sorted({name.partition(".")[0] for name in sys.modules} - ahead))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[0] == "set() 1 []"

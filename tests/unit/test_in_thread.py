@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from seedcore.cluster.connection import in_thread
+from seedcore.event_loop import in_thread
 
 DEADLINE_S = 10
 
