@@ -62,7 +62,7 @@ def _try(name: str, folder: Path) -> tuple[str, ...]:
     from seedcore.cluster.actor_process import methods_of
     from seedcore.cluster.singletons import singletons
     from seedcore.settings import load_settings
-    from seedcore.store.recovery import backups
+    from seedcore.store import recovery
 
     settings = load_settings()
     row = next((row for row in singletons(settings) if row.name == name), None)
@@ -72,7 +72,7 @@ def _try(name: str, folder: Path) -> tuple[str, ...]:
         store = settings.state_dir / str(argument)
         has_room = shutil.disk_usage(folder).free > SPACE_FACTOR * store.stat().st_size if store.is_file() else False
         if has_room:  # else it is born with an empty one
-            backups.backup(store, folder / str(argument))
+            recovery.backup(store, folder / str(argument))
     # What is printed is for whoever tries it.
     os.environ.update(STATE_DIR=str(folder), LOG_LEVEL="ERROR")
     load_settings.cache_clear()

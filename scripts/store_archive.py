@@ -17,9 +17,9 @@ from typing import BinaryIO, Final
 
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError, load_settings
+from seedcore.store import recovery
 from seedcore.store.files import array_files
 from seedcore.store.files.store_files import ARRAYS
-from seedcore.store.recovery import backups
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
@@ -55,7 +55,7 @@ def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
         copies = Path(folder)
         for name in names:
             (copies / name).parent.mkdir(exist_ok=True)
-            backups.backup(settings.state_dir / name, copies / name)
+            recovery.backup(settings.state_dir / name, copies / name)
         manifest = {"format": FORMAT, "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "stores": names}
         (copies / MANIFEST).write_text(json.dumps(manifest))
         with tarfile.open(fileobj=output, mode="w|") as archive:
@@ -87,11 +87,11 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
         copies = Path(folder)
         names = _extract(archive, copies)
         for name in names:
-            backups.check(copies / name)
+            recovery.inspect_backup(copies / name)
         for position, name in enumerate(names):
             (settings.state_dir / name).parent.mkdir(exist_ok=True)
             try:
-                backups.restore(copies / name, settings.state_dir / name)
+                recovery.restore(copies / name, settings.state_dir / name)
             except SeedCoreError as error:
                 done = ", ".join(names[:position]) or "none"
                 raise ArchiveError(f"{error}. Stores replaced before that: {done}. `make down`, `make up`") from error

@@ -34,6 +34,11 @@ MAX_DEPTH: Final = (
 
 ALIGNMENT: Final = 64  # bytes; each array that stands beside its value starts at a multiple, as numpy's own do
 
+MAX_SMALL_PARTS: Final = 200
+MAX_SMALL_LENGTH: Final = 4096  # of a string or of bytes
+USUAL_SCALARS: Final = frozenset({type(None), bool, int, float})  # quicker to look up
+SCALARS: Final = (type(None), int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
+
 Pack = Callable[[Any], bytes]
 Unpack = Callable[[bytes], Any]
 Arrays = NDArray[np.uint8]
@@ -114,6 +119,31 @@ def encode_aside(value: Any, min_bytes: int) -> tuple[bytes, list[Arrays]]:
     """
     arrays: list[Arrays] = []
     return _encode(value, _Aside(min_bytes, arrays)), arrays
+
+
+def is_small(value: Any) -> bool:
+    """Whether a value is handled in some ten microseconds, so that a thread would only cost time."""
+    if type(value) in USUAL_SCALARS:
+        return True
+    waiting = [value]
+    parts = 1
+    while waiting:
+        part = waiting.pop()
+        if type(part) in USUAL_SCALARS:
+            continue
+        if isinstance(part, str | bytes):
+            if len(part) > MAX_SMALL_LENGTH:
+                return False
+        elif isinstance(part, dict | list | tuple | set | frozenset):
+            parts += len(part)
+            if parts > MAX_SMALL_PARTS:
+                return False
+            waiting.extend(part)
+            if isinstance(part, dict):
+                waiting.extend(part.values())
+        elif not isinstance(part, SCALARS):
+            return False
+    return True
 
 
 def aligned(place: int) -> int:

@@ -1,13 +1,16 @@
-"""Checks keys, values and times to live, with one clear message each."""
+"""Validates keys, values and times to live, with one clear message each."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import Final
 
-from seedcore.errors import InvalidKeyError, InvalidTtlError, ValueTooLargeError
+from seedcore.errors import InvalidKeyError, InvalidTtlError, InvalidValueError, ValueTooLargeError
+
+EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
 
 
-def check_key(kind: str, key: object, max_length: int) -> str:
+def validate_key(kind: str, key: object, max_length: int) -> str:
     """The key, if it is one.
 
     Args:
@@ -31,14 +34,14 @@ def check_key(kind: str, key: object, max_length: int) -> str:
     return key
 
 
-def check_keys(kind: str, keys: Iterable[object], max_length: int) -> list[str]:
-    """All keys, each checked by `check_key`; a lone string is refused, since its characters are hardly meant."""
+def validate_keys(kind: str, keys: Iterable[object], max_length: int) -> list[str]:
+    """All keys, each by `validate_key`; a lone string is refused, since its characters are hardly meant."""
     if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise InvalidKeyError(f"{kind}s must be a list of str, not one {type(keys).__name__}: {keys!r:.80}")
-    return [check_key(kind, key, max_length) for key in keys]
+    return [validate_key(kind, key, max_length) for key in keys]
 
 
-def check_ttl(ttl_s: object) -> float | None:
+def validate_ttl(ttl_s: object) -> float | None:
     """The time to live in seconds, or None for an item that does not expire.
 
     Raises:
@@ -54,17 +57,28 @@ def check_ttl(ttl_s: object) -> float | None:
     raise InvalidTtlError(f"ttl_s must be a number of seconds above 0, or None: {ttl_s!r:.80}")
 
 
-def check_sizes(sizes: Mapping[str, int], max_bytes: int, knob: str) -> None:
-    """Refuse a value above the bound.
+def validate_size(item_id: str, size: int, max_bytes: int, knob: str) -> None:
+    """Refuse a value above a bound.
 
     Args:
-        sizes: bytes of the encoded values by item id.
-        max_bytes: of one of them.
+        item_id: whose value.
+        size: bytes of the encoded value.
+        max_bytes: that it may have.
         knob: that sets it.
 
     Raises:
         ValueTooLargeError: naming the item, its bytes, and the knob that bounds them.
     """
-    for item_id, size in sizes.items():
-        if size > max_bytes:
-            raise ValueTooLargeError(f"the value of {item_id!r} has {size} bytes, {knob} allows {max_bytes}")
+    if size > max_bytes:
+        raise ValueTooLargeError(f"the value of {item_id!r} has {size} bytes, {knob} allows {max_bytes}")
+
+
+def validate_number(number: object) -> int:
+    """How many of something are asked for.
+
+    Raises:
+        InvalidValueError: it is not a whole number from 0 on.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise InvalidValueError(f"the number of hot items must be a whole number from 0 on: {number!r}")
+    return number

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seedcore.actors.mw_store import MwStore
-from seedcore.actors.packed_values import pack_new, unpack_found
+from seedcore.actors.calls import pack_new, unpack_found
+from seedcore.actors.item_actors import MwStore
 from seedcore.errors import InvalidValueError, ItemDamagedError, StoreDamagedError, StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
 from seedcore.store.codec import decode, encode_aside
@@ -21,6 +21,7 @@ from seedcore.store.recovery import backups
 from seedcore.store.sqlite.item_store import Bounds, ItemStore
 from seedcore.store.sqlite.store_reader import StoreReader
 from tests.unit.conftest import SetKnobs
+from tests.unit.performing import do
 from tests.unit.test_crashes import files_at_most
 from tests.unit.test_damage import overwrite
 from tests.waiting import wait_until
@@ -168,7 +169,7 @@ def test_the_file_goes_with_the_item(store: ItemStore) -> None:
     assert len(files(store)) == 4
     set_arrays(store, {"replaced": numbers(5)})
     delete(store, "deleted")
-    wait_until(lambda: store.database.now() and not store.get_many(ORGAN, ["brief"]))
+    wait_until(lambda: not store.get_many(ORGAN, ["brief"]))
     with store.database.transaction() as connection:
         store.delete_expired(connection)
     wait_for_files(store, 2)
@@ -276,7 +277,7 @@ def test_a_backup_has_the_arrays_of_its_moment(path: Path, tmp_path: Path) -> No
     set_arrays(store, {"item": numbers(3), "later": numbers(4)})
     delete(store, "other")
     wait_for_files(store, 2)
-    assert backups.check(copy) == 2
+    assert backups.inspect_backup(copy) == 2
     aside = backups.restore(copy, path)
     store.database.close()
     restored = ItemStore(path, Synchronous.NORMAL)
@@ -322,9 +323,9 @@ def test_an_actor_writes_the_file_for_who_cannot(knobs: SetKnobs, tmp_path: Path
     knobs(STATE_DIR=str(tmp_path), LOG_LEVEL="ERROR")
     actor = MwStore("mw.sqlite3")
     packed = pack_new(*encode_aside({"array": numbers(1)}, array_files.MIN_BYTES))
-    actor.set_many(ORGAN, {"item": packed})
+    do(actor, "set_many", ORGAN, {"item": packed})
     assert len(files(tmp_path / "mw.sqlite3")) == 1
-    found = actor.get_many(ORGAN, ["item"])
+    found = do(actor, "get_many", ORGAN, ["item"])
     array = decode(unpack_found(found["item"]))["array"]
     assert np.array_equal(array, numbers(1))
     array[0] = 2  # a copy of its own
@@ -335,10 +336,10 @@ def test_an_actor_refuses_a_reference_to_a_file_that_is_not_there(knobs: SetKnob
     actor = MwStore("mw.sqlite3")
     file = array_files.ArrayFile("0" * 32, 10, "0" * 16)
     with pytest.raises(StoreUnavailableError, match="set the value once more"):
-        actor.set_many(ORGAN, {"item": array_files.reference(file, b"x")})
+        do(actor, "set_many", ORGAN, {"item": array_files.reference(file, b"x")})
     with pytest.raises(InvalidValueError, match="is none"):
-        actor.set_many(ORGAN, {"item": array_files.MARK + b"../" * 30})
-    assert actor.get_many(ORGAN, ["item"]) == {}
+        do(actor, "set_many", ORGAN, {"item": array_files.MARK + b"../" * 30})
+    assert do(actor, "get_many", ORGAN, ["item"]) == {}
 
 
 @pytest.mark.parametrize("synchronous", Synchronous)

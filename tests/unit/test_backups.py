@@ -13,10 +13,12 @@ import pytest
 
 from seedcore.errors import StoreDamagedError, StoreFencedError, StoreUnavailableError
 from seedcore.settings import Synchronous
+from seedcore.store.files.tables import ITEM_SCHEMA
 from seedcore.store.recovery.backups import backup, restore
-from seedcore.store.sqlite.item_store import SCHEMA, ItemStore
+from seedcore.store.requests import RequestId
+from seedcore.store.sqlite.item_store import ItemStore
 from seedcore.store.sqlite.miss_store import HotItem, MissStore
-from seedcore.store.sqlite.request_log import RequestId, RequestLog
+from seedcore.store.sqlite.request_log import RequestLog
 from tests.unit.test_crashes import kept_numbers, opened, put
 from tests.unit.test_damage import PAGE, overwrite
 from tests.unit.test_schema import ITEMS_OF_VERSION_1, make
@@ -109,10 +111,10 @@ def test_requests_that_were_done_before_the_restore_are_not_done_again(path: Pat
     with opened(path) as store:
         backup(path, copy)
         with store.database.transaction() as connection:
-            RequestLog(time.time).once(connection, request, lambda connection: "first")
+            RequestLog().once(connection, request, lambda: "first")
     restore(copy, path)
     with opened(path) as store, store.database.transaction() as connection:
-        assert RequestLog(time.time).once(connection, request, lambda connection: "second") == "first"
+        assert RequestLog().once(connection, request, lambda: "second") == "first"
 
 
 def test_a_backup_can_be_restored_where_no_store_is(path: Path, copy: Path) -> None:
@@ -199,8 +201,8 @@ def test_a_newer_backup_is_refused(path: Path, copy: Path) -> None:
     with opened(path):
         backup(path, copy)
     with closing(sqlite3.connect(copy)) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA.version + 1}")
-    message = f"{copy} has schema version {SCHEMA.version + 1}, this SeedCore knows up to {SCHEMA.version}"
+        connection.execute(f"PRAGMA user_version = {ITEM_SCHEMA.version + 1}")
+    message = f"{copy} has schema version {ITEM_SCHEMA.version + 1}, this SeedCore knows up to {ITEM_SCHEMA.version}"
     with pytest.raises(StoreUnavailableError, match=message):
         restore(copy, path)
 

@@ -19,10 +19,12 @@ from seedcore.errors import ItemDamagedError, StoreFencedError, StoreUnavailable
 from seedcore.settings import PROJECT_ROOT, Synchronous
 from seedcore.store.files import store_files
 from seedcore.store.files.store_files import companion
-from seedcore.store.recovery.write_ahead_log import FRAME_HEADER_BYTES, read_wal
-from seedcore.store.sqlite.item_store import SCHEMA, Bounds, ItemStore
+from seedcore.store.files.tables import ITEM_SCHEMA
+from seedcore.store.recovery.log import FRAME_HEADER_BYTES, read_log
+from seedcore.store.requests import RequestId
+from seedcore.store.sqlite.item_store import Bounds, ItemStore
 from seedcore.store.sqlite.miss_store import HotItem, MissStore
-from seedcore.store.sqlite.request_log import RequestId, RequestLog
+from seedcore.store.sqlite.request_log import RequestLog
 from tests.unit.damaged_actor import ITEMS as ITEMS_OF_THE_ACTOR
 from tests.unit.test_schema import ITEMS_OF_VERSION_1, make
 
@@ -85,7 +87,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         put(store, dict.fromkeys(ITEMS, b"an earlier value"))
         put(store, ITEMS)
         with store.database.transaction() as connection:
-            RequestLog(time.time).once(connection, RequestId(b"client", 1, 1), lambda connection: ["done"])
+            RequestLog().once(connection, RequestId(b"client", 1, 1), lambda: ["done"])
     return path
 
 
@@ -205,7 +207,7 @@ def test_a_damaged_log_is_noticed_and_what_the_file_has_is_kept(
 
 
 def test_a_good_log_is_read_as_sqlite_reads_it(good_log: Path) -> None:
-    content = read_wal(companion(good_log, "-wal"))
+    content = read_log(companion(good_log, "-wal"))
     assert content.damage is None
     assert content.page_size == PAGE
     assert len(content.pages) > 10
@@ -404,7 +406,7 @@ def test_results_of_requests_outlive_a_salvage(good: Path, tmp_path: Path) -> No
         assert store.stats()["salvaged"] == len(ITEMS)
         assert store.stats()["lost"] == 0
         with store.database.transaction() as connection:
-            result = RequestLog(time.time).once(connection, RequestId(b"client", 1, 1), lambda connection: ["again"])
+            result = RequestLog().once(connection, RequestId(b"client", 1, 1), lambda: ["again"])
         assert result == ["done"]
 
 
@@ -494,4 +496,4 @@ def test_who_opens_while_another_holds_the_lock_waits_for_it(tmp_path: Path) -> 
             process.wait(1)
         assert not path.exists()
     assert process.wait(DEADLINE_S) == 0
-    assert SCHEMA.version > 1
+    assert ITEM_SCHEMA.version > 1

@@ -9,7 +9,8 @@ import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
 from seedcore.settings import Synchronous
-from seedcore.store.sqlite.database import Database, store_schema
+from seedcore.store.files.tables import store_schema
+from seedcore.store.sqlite.database import Database
 
 SCHEMA = store_schema(("CREATE TABLE notes (text TEXT UNIQUE)",))
 

@@ -8,7 +8,8 @@ import pytest
 
 from seedcore.errors import StoreFencedError, StoreUnavailableError
 from seedcore.settings import Synchronous
-from seedcore.store.sqlite.database import Database, store_schema
+from seedcore.store.files.tables import store_schema
+from seedcore.store.sqlite.database import Database
 from seedcore.store.sqlite.group_commit import GroupCommit, Operation
 from tests.waiting import wait_until
 

@@ -13,8 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from seedcore.settings import Synchronous
 from seedcore.store.sqlite import item_store
 from seedcore.store.sqlite.item_store import MAX_UNSAVED_USES, Bounds, ItemStore
-from seedcore.store.sqlite.store_clock import MachineClocks
-from seedcore.store.sqlite.store_reader import StoreReader
+from seedcore.store.sqlite.store_reader import StoreReader, Unread
 
 OWNERS = ("", "organ")
 ITEM_IDS = ("a", "b", "c", "a\x00", "ä")
@@ -24,10 +23,6 @@ owners = st.sampled_from(OWNERS)
 item_ids = st.sampled_from(ITEM_IDS)
 items = st.dictionaries(item_ids, st.binary(max_size=12), max_size=4)
 durations = st.sampled_from(DURATIONS)
-
-
-def manual_clocks(now: Callable[[], float]) -> MachineClocks:
-    return MachineClocks(wall=now, since_boot=now, boot_id=lambda: "the test's")
 
 
 class DeliberateError(Exception):
@@ -122,7 +117,7 @@ class Store(RuleBasedStateMachine):
 
     def open(self) -> ItemStore:
         path = Path(self.folder.name) / "items.sqlite3"
-        return ItemStore(path, Synchronous.NORMAL, self.bounds, manual_clocks(lambda: self.model.now))
+        return ItemStore(path, Synchronous.NORMAL, self.bounds, lambda: self.model.now)
 
     def teardown(self) -> None:
         self.store.database.close()
@@ -251,7 +246,7 @@ def test_a_write_is_a_later_use_than_a_read_before_it(store_of_two: ItemStore) -
 
 def test_an_item_is_gone_at_the_moment_that_its_time_ends(tmp_path: Path) -> None:
     now = 100.0
-    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, clocks=manual_clocks(lambda: now))
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, clock=lambda: now)
     with store.database.transaction() as connection:
         store.set_many(connection, "", {"item": b"value"}, ttl_s=5)
     now = 104.5
@@ -337,7 +332,7 @@ def test_a_read_while_uses_are_saved_is_saved_the_next_time(tmp_path: Path) -> N
 
 def test_items_that_expired_in_a_transaction_that_failed_go_in_the_next(tmp_path: Path) -> None:
     now = 100.0
-    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, clocks=manual_clocks(lambda: now))
+    store = ItemStore(tmp_path / "items.sqlite3", Synchronous.NORMAL, clock=lambda: now)
     with store.database.transaction() as connection:
         store.set_many(connection, "", {"brief": b"value"}, ttl_s=5)
         store.set_many(connection, "", {"long": b"value"}, ttl_s=10)
@@ -374,7 +369,7 @@ def test_items_whose_likely_rows_are_the_same_are_all_found(tmp_path: Path, monk
     assert [reader.get("organ", "a"), reader.get("organ", "b"), reader.get("", "a")] == [b"1", b"4", b"3"]
     with store.database.transaction() as connection:
         assert store.delete_many(connection, "organ", ["a"]) == ["a"]
-    assert [reader.get("organ", "a"), reader.get("organ", "b"), reader.get("", "a")] == [None, b"4", b"3"]
+    assert [reader.get("organ", "a"), reader.get("organ", "b"), reader.get("", "a")] == [Unread.ABSENT, b"4", b"3"]
     assert store.stats()["items"] == 2
 
 

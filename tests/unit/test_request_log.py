@@ -15,8 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from seedcore.errors import RequestAbandonedError
 from seedcore.settings import Synchronous
-from seedcore.store.sqlite.database import Database, store_schema
-from seedcore.store.sqlite.request_log import CLIENT_LIFETIME_S, TIDY_EVERY, RequestId, RequestLog
+from seedcore.store.files.tables import store_schema
+from seedcore.store.requests import RequestId
+from seedcore.store.sqlite.database import Database
+from seedcore.store.sqlite.request_log import CLIENT_LIFETIME_S, TIDY_EVERY, RequestLog
 
 SCHEMA = store_schema(("CREATE TABLE effects (client_id BLOB, number INTEGER)",))
 
@@ -24,12 +26,13 @@ SCHEMA = store_schema(("CREATE TABLE effects (client_id BLOB, number INTEGER)",)
 def ask(database: Database, log: RequestLog, request: RequestId | None, result: Any = None) -> Any:
     """Send a request whose effect is one row."""
 
-    def apply(connection: Any) -> Any:
-        who = (request.client_id, request.number) if request else (b"", 0)
-        connection.execute("INSERT INTO effects VALUES (?, ?)", who)
-        return result
-
     with database.transaction() as connection:
+
+        def apply() -> Any:
+            who = (request.client_id, request.number) if request else (b"", 0)
+            connection.execute("INSERT INTO effects VALUES (?, ?)", who)
+            return result
+
         return log.once(connection, request, apply)
 
 
@@ -75,7 +78,7 @@ class Requests(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.database = Database(self.path, SCHEMA, Synchronous.NORMAL)
-        self.log = RequestLog(time.time)
+        self.log = RequestLog()
 
     def teardown(self) -> None:
         self.database.close()
@@ -144,7 +147,7 @@ class Requests(RuleBasedStateMachine):
 
         def fail() -> None:
             with self.database.transaction() as connection:
-                self.log.once(connection, message, lambda connection: None)
+                self.log.once(connection, message, lambda: None)
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -171,7 +174,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def log() -> RequestLog:
-    return RequestLog(time.time)
+    return RequestLog()
 
 
 @pytest.mark.parametrize("result", [None, [], ["a", "ä"], {"a": 1}, b"bytes", 1.5])
@@ -218,8 +221,8 @@ def test_what_was_applied_before_it_was_abandoned_keeps_its_result(database: Dat
 def test_clients_that_were_not_seen_for_a_week_are_forgotten_when_the_store_opens(tmp_path: Path) -> None:
     path = tmp_path / "effects.sqlite3"
     with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as database:
-        ask(database, RequestLog(lambda: time.time() - CLIENT_LIFETIME_S - 1), RequestId(b"dead", 1, 1))
-        ask(database, RequestLog(time.time), RequestId(b"alive", 1, 1))
+        ask(database, RequestLog(clock=lambda: time.time() - CLIENT_LIFETIME_S - 1), RequestId(b"dead", 1, 1))
+        ask(database, RequestLog(), RequestId(b"alive", 1, 1))
     with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as database, database.reading() as connection:
         assert connection.execute("SELECT client_id FROM clients").fetchall() == [(b"alive",)]
         assert connection.execute("SELECT client_id FROM requests").fetchall() == [(b"alive",)]
@@ -228,10 +231,10 @@ def test_clients_that_were_not_seen_for_a_week_are_forgotten_when_the_store_open
 def test_what_another_writer_has_done_meanwhile_is_not_done_again(tmp_path: Path) -> None:
     path, request = tmp_path / "effects.sqlite3", RequestId(b"client", 2, 1)
     with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as first:
-        log = RequestLog(time.time, lambda: first.epoch)
+        log = RequestLog(lambda: first.epoch)
         ask(first, log, RequestId(b"client", 1, 1))
         with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as second:
-            ask(second, RequestLog(time.time, lambda: second.epoch), request, "done by the second")
+            ask(second, RequestLog(lambda: second.epoch), request, "done by the second")
         first._writer = None  # as after a time in which the file could not be written
         assert ask(first, log, request, "done again") == "done by the second"
         assert effects(first) == [(b"client", 1), (b"client", 2)]

@@ -11,9 +11,10 @@ import pytest
 
 from seedcore.errors import StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.files import tables
 from seedcore.store.files.schema import Schema, version_of
-from seedcore.store.sqlite import item_store, miss_store
-from seedcore.store.sqlite.database import Database, store_schema
+from seedcore.store.files.tables import store_schema
+from seedcore.store.sqlite.database import Database
 from seedcore.store.sqlite.item_store import ItemStore
 from seedcore.store.sqlite.miss_store import HotItem, MissStore
 
@@ -106,7 +107,7 @@ def test_an_items_file_of_version_1_opens_with_all_its_items(tmp_path: Path) -> 
             assert store.stats()["items"] == len(ITEMS)
             assert store.stats()["bytes"] == sum(map(len, ITEMS.values()))
             with store.database.transaction() as connection:
-                assert version_of(connection) == item_store.SCHEMA.version
+                assert version_of(connection) == tables.ITEM_SCHEMA.version
                 store.set_many(connection, "organ", dict(list(ITEMS.items())[:3]), None)
 
 
@@ -120,7 +121,7 @@ def test_a_misses_file_of_version_1_opens_with_all_its_counts(tmp_path: Path) ->
         store = MissStore(path, Synchronous.NORMAL, 10)
         with closing(store.database):
             with store.database.transaction() as connection:
-                assert version_of(connection) == miss_store.SCHEMA.version
+                assert version_of(connection) == tables.MISS_SCHEMA.version
                 store.record(connection, {"a": 1})
             assert store.top(5) == [HotItem("b", 19, 0), HotItem("a", 7 + times, 2)]
 

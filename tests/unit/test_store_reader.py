@@ -9,10 +9,9 @@ import pytest
 
 from seedcore.errors import StoreUnavailableError
 from seedcore.settings import Synchronous
-from seedcore.store.recovery import backups
+from seedcore.store import recovery
 from seedcore.store.sqlite.item_store import ITEMS_PER_QUERY, ItemStore
-from seedcore.store.sqlite.store_clock import this_boot
-from seedcore.store.sqlite.store_reader import StoreLocation, StoreReader
+from seedcore.store.sqlite.store_reader import StoreReader, Unread, locate
 
 ORGAN = "organ"
 
@@ -72,6 +71,16 @@ def test_a_large_value_is_told_from_a_missing_one(store: ItemStore, reader: Stor
     assert reader.get_many(ORGAN, ["small", "large"]) == {"small": b"x" * 10, "large": b"x" * 11}
 
 
+def test_a_look_at_one_item_has_three_answers(store: ItemStore, reader: StoreReader) -> None:
+    write(store, {"small": b"x" * 10, "large": b"x" * 11})
+    write(store, {"brief": b"1"}, ttl_s=1e-6)
+    assert reader.get(ORGAN, "small", max_bytes=10) == b"x" * 10
+    assert reader.get(ORGAN, "large") == b"x" * 11
+    assert reader.get(ORGAN, "large", max_bytes=10) is Unread.ASK
+    for missing in ("missing", "brief"):
+        assert reader.get(ORGAN, missing) is Unread.ABSENT
+
+
 def test_a_killed_writer_does_not_stop_reads(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     program = f"""
@@ -92,10 +101,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_another_file_in_the_place_is_not_read(store: ItemStore, reader: StoreReader, tmp_path: Path) -> None:
     write(store, {"item": b"before"})
-    backups.backup(store.database.path, tmp_path / "backup")
+    recovery.backup(store.database.path, tmp_path / "backup")
     write(store, {"item": b"after"})
     assert reader.get_many(ORGAN, ["item"]) == {"item": b"after"}
-    backups.restore(tmp_path / "backup", store.database.path)
+    recovery.restore(tmp_path / "backup", store.database.path)
     with pytest.raises(StoreUnavailableError, match="another file"):
         reader.get_many(ORGAN, ["item"])
 
@@ -119,8 +128,8 @@ def test_a_file_that_is_no_store_is_left_to_the_writer(store: ItemStore, reader:
 
 def test_only_the_same_file_on_the_same_machine_is_opened(store: ItemStore, tmp_path: Path) -> None:
     write(store, {"item": b"1"})
-    assert store.database.identity is not None
-    here = StoreLocation(store.database.path.name, this_boot(), *store.database.identity, keeps_uses=False)
+    here = locate(store.database, tmp_path)
+    assert here is not None
     found = StoreReader.at(here, tmp_path)
     assert found is not None
     assert found.get_many(ORGAN, ["item"]) == {"item": b"1"}
@@ -133,4 +142,4 @@ def test_a_reader_never_writes(store: ItemStore, reader: StoreReader) -> None:
     write(store, {"item": b"1"})
     reader.get_many(ORGAN, ["item"])
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader._connection()[0].execute("DELETE FROM items")
+        reader._connection().execute("DELETE FROM items")

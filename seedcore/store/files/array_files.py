@@ -128,7 +128,7 @@ def value_bytes(value: bytes) -> int:
     return len(value) + (parse(value).size if is_reference(value) else 0)
 
 
-def check_written(store: Path, value: bytes) -> None:
+def require_written(store: Path, value: bytes) -> None:
     """Before an item that refers to a file is set.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Tells a row that was written from one that the disk changed since."""
+"""Tells what was written from what the disk changed since."""
 
 import sqlite3
 import zlib
@@ -7,6 +7,7 @@ from typing import Final
 
 import msgpack
 
+DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 COLUMN: Final = "checksum"  # of every table that has one, and the SQL function that computes it
 
 
@@ -40,3 +41,8 @@ def checksum(*columns: object) -> int:
 def install(connection: sqlite3.Connection) -> None:
     """Let the connection's SQL call `checksum(...)`."""
     connection.create_function(COLUMN, -1, checksum, deterministic=True)
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether the error says that the file itself is broken."""
+    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in DAMAGE_CODES

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedcore.errors import StoreUnavailableError
-from seedcore.store.files import checksums
 from seedcore.store.files.checksums import CheckedTable
+from seedcore.store.files.connection import MEMORY, open_connection
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Schema:
         """What a file has after all steps; it is kept in `PRAGMA user_version`."""
         return len(self.steps)
 
-    def check(self, connection: sqlite3.Connection, path: Path) -> None:
+    def require_known(self, connection: sqlite3.Connection, path: Path) -> None:
         """Refuse a file that a newer SeedCore wrote.
 
         Raises:
@@ -52,8 +52,7 @@ class Schema:
 
     def has_tables_of(self, connection: sqlite3.Connection, version: int) -> bool:
         """Whether the file's tables, indexes and triggers are those of the version."""
-        with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-            checksums.install(fresh)
+        with closing(open_connection(MEMORY)) as fresh:
             self._take(fresh, 0, version)
             return _tables(fresh) == _tables(connection)
 

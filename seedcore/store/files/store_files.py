@@ -1,7 +1,6 @@
 """The files of one store, and how one store takes the place of another."""
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from filelock import FileLock, Timeout
 
 from seedcore.errors import StoreUnavailableError
 
@@ -18,7 +17,8 @@ LOCK_DEADLINE_S: Final = 60.0  # how long to wait for another process that opens
 LOCK_BACKOFF_S: Final = 0.01
 NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK})  # another disk, or one without hard links
 PROBE_BYTES: Final = 64 * 1024  # more than a small write needs
-COMPANIONS: Final = ("-wal", "-shm")  # what SQLite puts beside a file, in the order in which it is moved away
+LOG: Final = "-wal"  # the write-ahead log
+COMPANIONS: Final = (LOG, "-shm")  # what SQLite puts beside a file, in the order in which it is moved away
 ARRAYS: Final = "-arrays"  # the folder beside a file that has the large arrays of its items
 
 
@@ -28,7 +28,7 @@ def companion(path: Path, suffix: str) -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[int]:
+def locked(path: Path) -> Iterator[Path]:
     """Keep every other process from opening or replacing the store; yields the lock file.
 
     Raises:
@@ -36,28 +36,20 @@ def locked(path: Path) -> Iterator[int]:
         OSError: the lock file cannot be made.
     """
     lock = companion(path, ".lock")
-    file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            Retrying(
-                retry=retry_if_exception_type(BlockingIOError),
-                stop=stop_after_delay(LOCK_DEADLINE_S),
-                wait=wait_fixed(LOCK_BACKOFF_S),
-            )(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except RetryError as error:
-            raise StoreUnavailableError(
-                f"cannot open {path}: another process has locked {lock} for {LOCK_DEADLINE_S:g} s, since it opens, "
-                "salvages or restores the store; wait for it, or find it with `fuser` and stop it"
-            ) from error
-        yield file
-    finally:
-        os.close(file)
+        with FileLock(lock, timeout=LOCK_DEADLINE_S, poll_interval=LOCK_BACKOFF_S, mode=0o600):
+            yield lock
+    except Timeout as error:
+        raise StoreUnavailableError(
+            f"cannot open {path}: another process has locked {lock} for {LOCK_DEADLINE_S:g} s, since it opens, "
+            "salvages or restores the store; wait for it, or find it with `fuser` and stop it"
+        ) from error
 
 
 def find_unwritable(path: Path) -> OSError | None:
     """Why the store's files cannot grow now; SQLite does not tell the operating system's reason."""
     probe = companion(path, ".probe")
-    end = max(size_of(companion(path, suffix)) for suffix in ("", "-wal"))
+    end = max(size_of(companion(path, suffix)) for suffix in ("", LOG))
     try:
         file = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -79,15 +71,15 @@ def size_of(path: Path) -> int:
         return -1
 
 
-def had_content(lock: int) -> bool:
+def had_content(lock: Path) -> bool:
     """Whether a store was ever made here."""
-    return os.fstat(lock).st_size > 0
+    return lock.stat().st_size > 0
 
 
-def remember_content(lock: int) -> None:
+def remember_content(lock: Path) -> None:
     """Note that a store was made here, so that an empty file can be told from a new one."""
     if not had_content(lock):
-        os.write(lock, b"a store was made here\n")
+        lock.write_text("a store was made here\n")
 
 
 def identity(path: Path) -> tuple[int, int] | None:

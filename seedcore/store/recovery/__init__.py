@@ -1,1 +1,15 @@
 """Opened only when a disk broke: damaged files, damaged logs, backups."""
+
+from seedcore.store.recovery.backups import backup, inspect_backup, restore
+from seedcore.store.recovery.salvage import inspect, open_unwritable, require_content, salvage, trim_log
+
+__all__ = [
+    "backup",
+    "inspect",
+    "inspect_backup",
+    "open_unwritable",
+    "require_content",
+    "restore",
+    "salvage",
+    "trim_log",
+]

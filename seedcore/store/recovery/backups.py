@@ -6,19 +6,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from seedcore.errors import StoreDamagedError, StoreUnavailableError
-from seedcore.store.files import array_files, checksums, store_files
-from seedcore.store.files.checksums import COLUMN
+from seedcore.store.files import array_files, checksums, store_files, tables
+from seedcore.store.files.connection import open_connection
 from seedcore.store.files.schema import Schema
-from seedcore.store.recovery import salvage
-from seedcore.store.sqlite import item_store, miss_store
-from seedcore.store.sqlite.database import BUSY_TIMEOUT_S
+from seedcore.store.recovery.salvage import carry_over, inspect_tables
 
 logger = logging.getLogger(__name__)
 
-SCHEMAS: Final = (item_store.SCHEMA, miss_store.SCHEMA)
+SCHEMAS: Final = (tables.ITEM_SCHEMA, tables.MISS_SCHEMA)
 RESTORE_ANOTHER: Final = "restore another backup"
 MAX_COPIES: Final = 20  # tries to copy a store whose arrays are replaced all the time
 
@@ -44,16 +41,16 @@ def backup(path: Path, destination: Path) -> int:
         building = store_files.building_path(destination)
         try:
             _copy_with_arrays(path, building)
-            with closing(_connect(building, "mode=ro")) as copy:
-                rows = _check(copy, path, building, "set the damaged items anew or delete them, then back up again")
+            with closing(open_connection(building, "ro")) as copy:
+                rows = _inspect(copy, path, building, "set the damaged items anew or delete them, then back up again")
             store_files.put(building, destination)
         finally:
             store_files.building_path(destination)  # deletes what a failure leaves
     return rows
 
 
-def check(backup_path: Path) -> int:
-    """Check all of a backup, as `restore` does before it replaces anything.
+def inspect_backup(backup_path: Path) -> int:
+    """Look through all of a backup, as `restore` does before it replaces anything.
 
     Returns:
         how many items, or counters of misses, are in it.
@@ -61,8 +58,8 @@ def check(backup_path: Path) -> int:
     Raises:
         StoreDamagedError, StoreUnavailableError: as `restore`.
     """
-    with _explained(f"read {backup_path}"), closing(_connect(backup_path, "mode=ro")) as connection:
-        return _check(connection, backup_path, backup_path, RESTORE_ANOTHER)
+    with _explained(f"read {backup_path}"), closing(open_connection(backup_path, "ro")) as connection:
+        return _inspect(connection, backup_path, backup_path, RESTORE_ANOTHER)
 
 
 def restore(backup_path: Path, path: Path) -> Path | None:
@@ -89,14 +86,14 @@ def restore(backup_path: Path, path: Path) -> Path | None:
             building = store_files.building_path(path)
             opened.callback(store_files.building_path, path)  # deletes what a failure leaves
             _copy(backup_path, building)
-            with closing(_connect(building, "mode=rw")) as new:
-                rows = _check(new, backup_path, backup_path, RESTORE_ANOTHER)
+            with closing(open_connection(building, "rw")) as new:
+                rows = _inspect(new, backup_path, backup_path, RESTORE_ANOTHER)
                 old = _present_store(path, opened)
                 new.execute("PRAGMA synchronous = OFF")  # the whole file is synced at its end
                 new.execute("BEGIN")
                 _schema_of(new, backup_path).migrate(new)
                 if old is not None:
-                    salvage.carry_over(old, new)
+                    carry_over(old, new)
                 new.execute("UPDATE writer SET epoch = epoch + 1")
                 new.execute("COMMIT")
             had_store = store_files.identity(path) is not None
@@ -111,7 +108,7 @@ def _present_store(path: Path, opened: ExitStack) -> sqlite3.Connection | None:
     """The store that is to be replaced, locked against its writer until it was; None if that cannot be done."""
     if store_files.size_of(path) <= 0:
         return None
-    connection = opened.enter_context(closing(_connect(path, "mode=rw")))
+    connection = opened.enter_context(closing(open_connection(path, "rw")))
     try:
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
@@ -126,7 +123,7 @@ def _present_store(path: Path, opened: ExitStack) -> sqlite3.Connection | None:
 def _copy(path: Path, target: Path) -> None:
     if store_files.size_of(path) <= 0:
         raise StoreUnavailableError(f"there is no store in {path}: check its name")
-    with closing(_connect(path, "mode=ro")) as source, closing(sqlite3.connect(target)) as copy:
+    with closing(open_connection(path, "ro")) as source, closing(open_connection(target)) as copy:
         source.backup(copy)  # in one step, which sees one moment
         copy.execute("PRAGMA journal_mode = DELETE")  # so that it is one file
 
@@ -137,43 +134,36 @@ def _copy_with_arrays(path: Path, building: Path) -> None:
         store_files.link_arrays(path, building)
         _copy(path, building)
         store_files.link_arrays(path, building)
-        with closing(_connect(building, "mode=ro")) as copy:
+        with closing(open_connection(building, "ro")) as copy:
             if array_files.keep_only(building, _references(copy, path)):
                 return  # else one came and went meanwhile, or is really lost, which the check tells
 
 
 def _references(connection: sqlite3.Connection, path: Path) -> Iterator[bytes]:
-    if _schema_of(connection, path) is item_store.SCHEMA:
-        for (value,) in connection.execute(item_store.REFERENCES):
+    if _schema_of(connection, path) is tables.ITEM_SCHEMA:
+        for (value,) in connection.execute(tables.REFERENCES):
             yield value
 
 
-def _connect(path: Path, option: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{option}", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
-    )
-    checksums.install(connection)
-    return connection
-
-
-def _check(connection: sqlite3.Connection, path: Path, arrays_of: Path, remedy: str) -> int:
+def _inspect(connection: sqlite3.Connection, path: Path, arrays_of: Path, remedy: str) -> int:
     """Check all of a copy, every row and array included; how many rows it has."""
     try:
         schema = _schema_of(connection, path)
-        schema.check(connection, path)
-        salvage.check_tables(connection, path, schema)
+        schema.require_known(connection, path)
+        inspect_tables(connection, path, schema)
         damaged, rows = 0, 0
         for table in schema.checked:
             rows += connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]
             with suppress(sqlite3.OperationalError):  # a file from before checksums has none
                 damaged += connection.execute(
-                    f"SELECT count(*) FROM {table.name} WHERE {COLUMN} != {COLUMN}({', '.join(table.checked)})"
+                    f"SELECT count(*) FROM {table.name} "
+                    f"WHERE {checksums.COLUMN} != {checksums.COLUMN}({', '.join(table.checked)})"
                 ).fetchone()[0]
         damaged += sum(not array_files.is_whole(arrays_of, value) for value in _references(connection, path))
     except StoreDamagedError as error:
         raise StoreDamagedError(f"{error}; {remedy}") from error
     except sqlite3.Error as error:
-        if salvage.is_damage(error):
+        if checksums.is_damage(error):
             raise StoreDamagedError(f"{path} is damaged: {error}; {remedy}") from error
         raise
     if damaged:
@@ -194,5 +184,5 @@ def _explained(tried: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        kind = StoreDamagedError if salvage.is_damage(error) else StoreUnavailableError
+        kind = StoreDamagedError if checksums.is_damage(error) else StoreUnavailableError
         raise kind(f"cannot {tried}: {error}") from error

@@ -1,25 +1,27 @@
 """Notices a damaged file, and copies what is left of it into a new one."""
 
+import io
 import logging
 import os
 import shutil
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from seedcore.errors import StoreDamagedError
 from seedcore.store.files import checksums, store_files
-from seedcore.store.files.checksums import COLUMN, CheckedTable, checksum
+from seedcore.store.files.checksums import checksum
+from seedcore.store.files.connection import MEMORY, open_connection
 from seedcore.store.files.schema import Schema, version_of
-from seedcore.store.recovery.write_ahead_log import WalContent, read_wal
+from seedcore.store.recovery.log import LogContent, cut_leftovers, read_log
 
 logger = logging.getLogger(__name__)
 
-DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 HEADER_BYTES: Final = 100
 PAGE_BYTES: Final = 4096  # SQLite's default, which no store changes
 MAX_PAGES_TOLD: Final = 2**24  # 64 GiB; a header that tells of more is damaged itself
@@ -28,9 +30,6 @@ FIXED_HEADER: Final = b"SQLite format 3\0" + PAGE_BYTES.to_bytes(2, "big") + byt
 MAX_PROBES: Final = 20_000  # queries into unreadable ranges of one table; about a second
 MAX_ROWID: Final = 2**63 - 1
 MAX_UNCHECKED: Final = 2**53  # a whole number above it was not written by us
-
-# One row for each time that the store was salvaged.
-TABLE: Final = "CREATE TABLE salvages (set_aside TEXT NOT NULL, salvaged INTEGER NOT NULL, lost INTEGER)"
 
 
 @dataclass(frozen=True)
@@ -48,49 +47,81 @@ class Salvage:
     lost: int | None
 
 
-def is_damage(error: BaseException | None) -> bool:
-    """Whether the error says that the file itself is broken."""
-    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in DAMAGE_CODES
-
-
-def check_emptied(path: Path, had_content: bool) -> None:
+def require_content(path: Path, had_content: bool) -> None:
     """Before SQLite opens the file, which would take an empty one for new and delete its write-ahead log.
 
     Raises:
         StoreDamagedError: it is empty, and was not before.
     """
-    size, wal_size = store_files.size_of(path), store_files.size_of(store_files.companion(path, "-wal"))
+    size, wal_size = store_files.size_of(path), store_files.size_of(store_files.companion(path, store_files.LOG))
     if size <= 0 and wal_size > 0:
         raise StoreDamagedError(f"{path} is {'missing' if size < 0 else 'empty'}, but its write-ahead log is there")
     if size == 0 and had_content:
         raise StoreDamagedError(f"{path} is empty, and was not before")
 
 
-def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> WalContent:
-    """Check the whole file, inside a write transaction, so that nobody else writes.
-
-    Returns:
-        what is in its write-ahead log.
+def inspect(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Look through the whole file and its log, inside a write transaction, so that nobody else writes; then cut off of
+    the log what was never acknowledged.
 
     Raises:
         StoreDamagedError: saying what is wrong.
-        sqlite3.DatabaseError: one of `DAMAGE_CODES`.
+        sqlite3.DatabaseError: `checksums.is_damage` is true of it.
     """
-    wal = read_wal(store_files.companion(path, "-wal"))
-    if wal.damage:
-        raise StoreDamagedError(f"the write-ahead log of {path} is damaged: {wal.damage}")
-    check_tables(connection, path, schema)
-    return wal
+    content = read_log(store_files.companion(path, store_files.LOG))
+    if content.damage:
+        raise StoreDamagedError(f"the write-ahead log of {path} is damaged: {content.damage}")
+    inspect_tables(connection, path, schema)
+    cut_leftovers(store_files.companion(path, store_files.LOG), content)
 
 
-def check_tables(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    """Check what SQLite sees of the file; raises as `check`."""
+def trim_log(path: Path) -> None:
+    """Cut the leftovers off once more, after the first commit: with readers alive SQLite may know less of the log than
+    is there.
+    """
+    log = store_files.companion(path, store_files.LOG)
+    cut_leftovers(log, read_log(log))
+
+
+def inspect_tables(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Look through what SQLite sees of the file; raises as `inspect`."""
     found = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
         raise StoreDamagedError(f"{path} is damaged: {'; '.join(found)}")
     version = version_of(connection)
     if not schema.has_tables_of(connection, version):
         raise StoreDamagedError(f"{path} is damaged: its tables are not those of schema version {version}")
+
+
+def open_unwritable(path: Path, schema: Schema) -> sqlite3.Connection | None:
+    """A connection that reads a store which cannot be written now; None if it cannot be read either."""
+    if store_files.size_of(path) <= 0:
+        return None
+    log = store_files.companion(path, store_files.LOG)
+    # Without a log SQLite cannot make one here, and need not.
+    ways = [partial(open_connection, path, "ro"), partial(_open_copy, path)]
+    if store_files.size_of(log) <= 0:
+        ways.insert(1, partial(open_connection, path, "ro", immutable=True))
+    for way in ways:
+        with suppress(sqlite3.Error, OSError, StoreDamagedError), ExitStack() as opened:
+            connection = opened.enter_context(closing(way()))
+            if version_of(connection) != schema.version:
+                return None  # it would have to be migrated
+            if read_log(log).damage:
+                return None
+            inspect_tables(connection, path, schema)
+            opened.pop_all()
+            return connection
+    return None
+
+
+def _open_copy(path: Path) -> sqlite3.Connection:
+    """What a killed process left cannot be read in place without writing."""
+    copy = io.BytesIO()
+    write_readable_copy(path, read_log(store_files.companion(path, store_files.LOG)), copy)
+    connection = open_connection(MEMORY)
+    connection.deserialize(copy.getbuffer())
+    return connection
 
 
 def salvage(path: Path, schema: Schema, reason: str) -> Salvage:
@@ -100,12 +131,12 @@ def salvage(path: Path, schema: Schema, reason: str) -> Salvage:
     would be lost, and SQLite does not delete the log.
     """
     aside = f"damaged-{store_files.utc_now()}"
-    wal = read_wal(store_files.companion(path, "-wal"))
+    log = read_log(store_files.companion(path, store_files.LOG))
     source = store_files.companion(path, ".salvaging")
     with source.open("w+b") as copy:
-        write_readable_copy(path, wal, copy)
+        write_readable_copy(path, log, copy)
     building = store_files.building_path(path)
-    with closing(_connect(source)) as old, closing(_connect(building)) as new:
+    with closing(_open(source)) as old, closing(_open(building)) as new:
         new.execute("PRAGMA synchronous = OFF")  # the whole file is synced at its end
         new.execute("BEGIN")
         schema.migrate(new)
@@ -115,7 +146,7 @@ def salvage(path: Path, schema: Schema, reason: str) -> Salvage:
             saved, known = _copy_table(old, new, table)
             salvaged += saved
             # What a damaged log had held nobody knows.
-            lost = None if known is None or lost is None or wal.damage else lost + max(0, known - saved)
+            lost = None if known is None or lost is None or log.damage else lost + max(0, known - saved)
         _copy_rest(old, new, schema)
         outcome = Salvage(str(store_files.companion(path, f".{aside}")), salvaged, lost)
         new.execute("INSERT INTO salvages VALUES (?, ?, ?)", (outcome.set_aside, salvaged, lost))
@@ -134,27 +165,26 @@ def salvage(path: Path, schema: Schema, reason: str) -> Salvage:
     return outcome
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
+def _open(path: Path) -> sqlite3.Connection:
+    connection = open_connection(path)
     # Text of damaged rows need not be Unicode.
     connection.text_factory = lambda data: data.decode(errors="replace")
-    checksums.install(connection)
     return connection
 
 
-def write_readable_copy(path: Path, wal: WalContent, copy: BinaryIO) -> None:
+def write_readable_copy(path: Path, log: LogContent, copy: BinaryIO) -> None:
     """Copy the store into one file with the whole transactions of the log in it, and a header that SQLite accepts.
 
     Of a file that was emptied the log alone gives the whole store, if it was never emptied itself.
     """
     with suppress(FileNotFoundError), path.open("rb") as file:
         shutil.copyfileobj(file, copy)
-    if wal.pages:
-        with store_files.companion(path, "-wal").open("rb") as log:
-            for page, start in wal.pages.items():
-                log.seek(start)
-                copy.seek((page - 1) * wal.page_size)
-                copy.write(log.read(wal.page_size))
+    if log.pages:
+        with store_files.companion(path, store_files.LOG).open("rb") as file:
+            for page, start in log.pages.items():
+                file.seek(start)
+                copy.seek((page - 1) * log.page_size)
+                copy.write(file.read(log.page_size))
     size = copy.seek(0, os.SEEK_END)
     if size == 0:
         return
@@ -175,14 +205,18 @@ def write_readable_copy(path: Path, wal: WalContent, copy: BinaryIO) -> None:
         copy.write(b"\0")
 
 
-def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: CheckedTable) -> tuple[int, int | None]:
+def _copy_table(
+    old: sqlite3.Connection, new: sqlite3.Connection, table: checksums.CheckedTable
+) -> tuple[int, int | None]:
     """Copy what is right; how many rows that are, and how many there were if the old file says so."""
     columns = [*table.checked, *table.unchecked]
     # A file from before checksums has none; its rows cannot be checked, and are better than nothing.
-    has_checksums = _can(old, f"SELECT {COLUMN} FROM {table.name} LIMIT 0")
+    has_checksums = _can(old, f"SELECT {checksums.COLUMN} FROM {table.name} LIMIT 0")
     marks = ", ".join("?" * (len(columns) + 1))
-    insert = f"INSERT INTO {table.name} ({', '.join(columns)}, {COLUMN}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-    rows = _Rows(old, table.name, [*columns, COLUMN] if has_checksums else columns)
+    insert = (
+        f"INSERT INTO {table.name} ({', '.join(columns)}, {checksums.COLUMN}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+    )
+    rows = _Rows(old, table.name, [*columns, checksums.COLUMN] if has_checksums else columns)
     for row in rows:
         values = row[: len(columns)]
         checked, unchecked = values[: len(table.checked)], values[len(table.checked) :]
@@ -273,11 +307,8 @@ def _copy_rest(old: sqlite3.Connection, new: sqlite3.Connection, schema: Schema)
 
 
 def carry_over(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """What must not go back when another file takes a store's place: epoch, time, and the requests that were done."""
+    """What must not go back when another file takes a store's place: the epoch, and the requests that were done."""
     new.execute("UPDATE writer SET epoch = max(epoch, ?)", _one_number(old, "SELECT epoch FROM writer"))
-    for clock in _all_or_nothing(old, "SELECT time_seen, clock_offset, boot_id, clock_checksum FROM writer"):
-        # With its checksum, which is looked at when the new file is opened.
-        new.execute("UPDATE writer SET time_seen = ?, clock_offset = ?, boot_id = ?, clock_checksum = ?", clock)
     for table in ("clients", "requests"):
         _copy_whole_table(old, new, table)
 

@@ -1,36 +1,31 @@
-"""One SQLite file with one writer: opening, schema version, fencing and transactions."""
+"""One SQLite file with one writer: opening, fencing and transactions."""
 
 import errno
-import io
 import logging
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from itertools import zip_longest
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from seedcore.errors import StoreDamagedError, StoreFencedError, StoreFullError, StoreUnavailableError
 from seedcore.settings import Synchronous
+from seedcore.store import recovery
 from seedcore.store.files import checksums, store_files
-from seedcore.store.files.checksums import CheckedTable
-from seedcore.store.files.schema import Schema, version_of
-from seedcore.store.recovery import salvage
-from seedcore.store.recovery.write_ahead_log import cut_leftovers, read_wal
-from seedcore.store.sqlite import request_log, store_clock
-from seedcore.store.sqlite.store_clock import MachineClocks, StoreClock
+from seedcore.store.files.connection import LARGE_CACHE, open_connection
+from seedcore.store.files.schema import Schema
+from seedcore.store.sqlite import request_log
 
 logger = logging.getLogger(__name__)
 
-BUSY_TIMEOUT_S: Final = 10.0  # how long a statement waits for another process's lock
-LOCKED_BACKOFF_S: Final = 0.01  # between two tries of what SQLite does not wait for
-CACHE_KIB: Final = 16 * 1024  # page cache of each connection
+LOCKED_DEADLINE_S: Final = 10.0  # how long to try what SQLite does not wait for
+LOCKED_BACKOFF_S: Final = 0.01  # between two tries
 
-MACHINE_CLOCKS: Final = MachineClocks()
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNWRITABLE_ERRNOS: Final = FULL | {errno.EACCES, errno.EPERM, errno.EROFS}
 UNWRITABLE_CODES: Final = frozenset(
@@ -42,32 +37,6 @@ UNWRITABLE_CODES: Final = frozenset(
         sqlite3.SQLITE_PERM,
     }
 )
-
-# What every file has, whatever else is in it: the statements of each schema step.
-COMMON_STEPS: Final = (
-    ("CREATE TABLE writer (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER)",),
-    request_log.TABLES,
-    (salvage.TABLE,),
-    store_clock.COLUMNS,
-)
-
-
-def store_schema(
-    *steps: tuple[str, ...],
-    checked: tuple[CheckedTable, ...] = (),
-    counters: tuple[str, ...] = (),
-    recount: tuple[str, ...] = (),
-) -> Schema:
-    """The schema of a store.
-
-    Args:
-        steps: its own statements for each version; empty for one that changes only what every store has.
-        checked: as in `Schema`, like all others.
-        counters: as in `Schema`.
-        recount: as in `Schema`.
-    """
-    all_steps = tuple(common + own for common, own in zip_longest(COMMON_STEPS, steps, fillvalue=()))
-    return Schema(all_steps, checked, counters, recount)
 
 
 class Database:
@@ -82,20 +51,15 @@ class Database:
         path: the file; its folder is created.
         schema: its tables; a file of an older version is migrated.
         synchronous: when SQLite waits for the disk.
-        clocks: of the machine.
 
     Raises:
         StoreUnavailableError: the file cannot be opened or was written by a newer version.
     """
 
-    def __init__(
-        self, path: Path, schema: Schema, synchronous: Synchronous, clocks: MachineClocks = MACHINE_CLOCKS
-    ) -> None:
+    def __init__(self, path: Path, schema: Schema, synchronous: Synchronous) -> None:
         self.path = path
         self._schema = schema
         self._synchronous = synchronous
-        self._clocks = clocks
-        self._clock: StoreClock | None = None
         self._after_commit: list[Callable[[], object]] = []
         self._writer: sqlite3.Connection | None = None
         self.identity: tuple[int, int] | None = None  # of the file that this process has written to
@@ -118,10 +82,10 @@ class Database:
 
     def _become_reader(self, error: StoreUnavailableError) -> None:
         """Serve reads at least, of a store that cannot be written now; else raise the error."""
-        if not is_unwritable(error.__cause__):
+        reader = recovery.open_unwritable(self.path, self._schema) if is_unwritable(error.__cause__) else None
+        if reader is None:
             raise error
-        self.reader = self._connect_read_only(error)
-        self._clock = self._clock or StoreClock(self.reader, self._clocks)
+        self.reader = reader
 
     def _open(self, had_content: bool, salvages: bool) -> sqlite3.Connection:
         with ExitStack() as opened:
@@ -131,7 +95,7 @@ class Database:
                 if not salvages:
                     raise
                 # While its connection is open: SQLite deletes the log when the last one closes.
-                salvage.salvage(self.path, self._schema, str(error))
+                recovery.salvage(self.path, self._schema, str(error))
             else:
                 opened.pop_all()  # both connections stay open
                 return writer
@@ -139,85 +103,43 @@ class Database:
 
     def _open_file(self, opened: ExitStack, had_content: bool) -> sqlite3.Connection:
         with self.explained("open"):
-            log = store_files.companion(self.path, "-wal")
-            salvage.check_emptied(self.path, had_content)
+            recovery.require_content(self.path, had_content)
             writer = self._connect(opened)
-            self._schema.check(writer, self.path)  # before anything is written
+            self._schema.require_known(writer, self.path)  # before anything is written
             writer.execute("BEGIN IMMEDIATE")
-            cut_leftovers(log, salvage.check(writer, self.path, self._schema))
+            recovery.inspect(writer, self.path, self._schema)
             self._schema.migrate(writer)
             writer.execute(
                 "INSERT INTO writer (only_row, epoch) VALUES (1, 1) "
                 "ON CONFLICT (only_row) DO UPDATE SET epoch = epoch + 1"
             )
             self.epoch = _read_epoch(writer)
-            clock = StoreClock(writer, self._clocks, self.now() if self._clock else 0.0)
-            time_seen = clock.save(writer)
-            request_log.forget_dead_clients(writer, clock())
+            request_log.forget_dead_clients(writer, time.time())
             writer.execute("COMMIT")
-            clock.saved(time_seen)
-            cut_leftovers(log, read_wal(log))  # again: with readers alive SQLite may know less of it than is there
+            recovery.trim_log(self.path)
             self.identity = store_files.identity(self.path)
             reader = self._connect(opened)
             reader.execute("PRAGMA query_only = ON")
-            self._writer, self.reader, self._clock = writer, reader, clock
+            self._writer, self.reader = writer, reader
             return writer
 
     def _connect(self, opened: ExitStack) -> sqlite3.Connection:
-        # Transactions are ours (isolation_level None); one thread at a time uses a connection, not always the same.
-        connection = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-        opened.enter_context(closing(connection))
+        connection = opened.enter_context(closing(open_connection(self.path)))
         # SQLite does not wait for another process that turns a new file to WAL at the same moment.
         Retrying(
             retry=retry_if_exception(lambda error: "locked" in str(error)),
-            stop=stop_after_delay(BUSY_TIMEOUT_S),
+            stop=stop_after_delay(LOCKED_DEADLINE_S),
             wait=wait_fixed(LOCKED_BACKOFF_S),
             reraise=True,
         )(connection.execute, "PRAGMA journal_mode = WAL")
+        connection.execute(LARGE_CACHE)
         connection.execute(f"PRAGMA synchronous = {self._synchronous.value}")
-        checksums.install(connection)
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         return connection
-
-    def _connect_read_only(self, error: StoreUnavailableError) -> sqlite3.Connection:
-        """The connection of a store that cannot be written now, or the error if it cannot be read either."""
-        if store_files.size_of(self.path) <= 0:
-            raise error
-        log = store_files.companion(self.path, "-wal")
-        # Without a log SQLite cannot make one here, and need not.
-        options = ("mode=ro", "immutable=1") if store_files.size_of(log) <= 0 else ("mode=ro",)
-        for uri in (*(f"file:{quote(str(self.path))}?{option}" for option in options), ":memory:"):
-            with suppress(sqlite3.Error, OSError), ExitStack() as opened:
-                reader = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-                opened.enter_context(closing(reader))
-                if uri == ":memory:":  # what a killed process left cannot be read in place without writing
-                    copy = io.BytesIO()
-                    salvage.write_readable_copy(self.path, read_wal(log), copy)
-                    reader.deserialize(copy.getbuffer())
-                if version_of(reader) != self._schema.version:
-                    raise error  # it would have to be migrated
-                salvage.check(reader, self.path, self._schema)
-                opened.pop_all()
-                return reader
-        raise error
-
-    def _check_fence(self, writer: sqlite3.Connection) -> None:
-        if store_files.identity(self.path) != self.identity:
-            raise StoreFencedError(f"another file has taken the place of {self.path}; its writer of before must stop")
-        if _read_epoch(writer) != self.epoch:
-            raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
 
     @property
     def is_writable(self) -> bool:
         """Whether this process is the writer, as far as it knows."""
         return self._writer is not None
-
-    def now(self) -> float:
-        """The store's own time, in seconds since the epoch; it never goes backwards."""
-        assert self._clock is not None  # noqa: S101 - set by the constructor
-        return self._clock()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -234,18 +156,25 @@ class Database:
             writer.execute("BEGIN IMMEDIATE")
             self._after_commit.clear()
             try:
-                self._check_fence(writer)
+                self._require_unfenced(writer)
                 yield writer
-                time_seen = self._clock.save(writer) if self._clock else None
                 writer.execute("COMMIT")
-                if self._clock:
-                    self._clock.saved(time_seen)
                 for action in self._after_commit:
                     action()
             except BaseException:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
                 raise
+
+    def _require_unfenced(self, writer: sqlite3.Connection) -> None:
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 - in each transaction, and pathlib takes twice as long
+        except FileNotFoundError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self.identity:
+            raise StoreFencedError(f"another file has taken the place of {self.path}; its writer of before must stop")
+        if _read_epoch(writer) != self.epoch:
+            raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
 
     def after_commit(self, action: Callable[[], object]) -> None:
         """Do this once the open transaction is committed, and never if it fails."""
@@ -289,7 +218,7 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if salvage.is_damage(error):
+            if checksums.is_damage(error):
                 raise StoreDamagedError(f"cannot {verb} {self.path}: {error}") from error
             raise self._unavailable(verb, error) from error
 

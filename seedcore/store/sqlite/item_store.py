@@ -16,17 +16,15 @@ import xxhash
 
 from seedcore.errors import ItemDamagedError
 from seedcore.settings import Synchronous
-from seedcore.store.files import array_files, store_files
-from seedcore.store.files.array_files import SQL_BYTES, SQL_IS_REFERENCE, SQL_NAME
-from seedcore.store.files.checksums import CheckedTable, checksum
-from seedcore.store.sqlite.database import MACHINE_CLOCKS, Database, store_schema
-from seedcore.store.sqlite.store_clock import MachineClocks
+from seedcore.store.files import array_files, store_files, tables
+from seedcore.store.files.checksums import checksum
+from seedcore.store.sqlite.database import Database
 
 logger = logging.getLogger(__name__)
 
-EVERYBODY: Final = ""  # the owner of all shared items; no organ can have this id
 ITEMS_PER_QUERY: Final = 500  # a few hundred are as quick as thousands; SQLite takes 32,766 parameters at most
 MAX_VALUE_BYTES: Final = 2**31  # more than SQLite can hold in one
+TOO_LARGE: Final = b"more bytes than may be read"  # told apart by its identity
 # Where only the length is asked for, SQLite does not read the value.
 VALUE: Final = "CASE WHEN length(value) <= ?1 THEN value END"
 ONE_ITEM: Final = f"SELECT {VALUE}, expires_at, checksum FROM items WHERE owner = ?2 AND item_id = ?3"
@@ -36,53 +34,6 @@ SET_ITEM: Final = """
     ON CONFLICT (owner, item_id) DO UPDATE SET
     value = excluded.value, expires_at = excluded.expires_at, used = excluded.used, checksum = excluded.checksum"""
 MAX_UNSAVED_USES: Final = 10_000  # reads whose recency is held in memory before it is written
-
-# `used` orders the items by their last use; it is NULL where there is no bound. The triggers keep the totals, so that
-# they are as transactional as the items.
-VERSION_1: Final = (
-    """CREATE TABLE items (
-           owner TEXT NOT NULL, item_id TEXT NOT NULL, value BLOB NOT NULL, expires_at REAL, used INTEGER,
-           UNIQUE (owner, item_id))""",
-    "CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL",
-    "CREATE INDEX items_by_use ON items (used) WHERE used IS NOT NULL",
-    """CREATE TABLE totals (
-           only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-           items INTEGER NOT NULL, bytes INTEGER NOT NULL, evictions INTEGER NOT NULL, expirations INTEGER NOT NULL)""",
-    "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
-    """CREATE TRIGGER items_inserted AFTER INSERT ON items BEGIN
-           UPDATE totals SET items = items + 1, bytes = bytes + length(new.value); END""",
-    """CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items BEGIN
-           UPDATE totals SET bytes = bytes + length(new.value) - length(old.value); END""",
-    """CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
-           UPDATE totals SET items = items - 1, bytes = bytes - length(old.value); END""",
-)
-# Files of arrays that no item refers to any more are noted in the transaction that let them go, and removed after it.
-ARRAY_FILES: Final = (
-    "CREATE TABLE gone_files (name BLOB NOT NULL)",
-    f"CREATE INDEX items_by_file ON items ({SQL_NAME.format('value')}) WHERE {SQL_IS_REFERENCE.format('value')}",
-    "DROP TRIGGER items_inserted",
-    "DROP TRIGGER items_replaced",
-    "DROP TRIGGER items_deleted",
-    f"""CREATE TRIGGER items_inserted AFTER INSERT ON items BEGIN
-           UPDATE totals SET items = items + 1, bytes = bytes + {SQL_BYTES.format("new.value")}; END""",
-    # Not where the size stays, which saves a page of each such write.
-    f"""CREATE TRIGGER items_replaced AFTER UPDATE OF value ON items
-           WHEN {SQL_BYTES.format("new.value")} != {SQL_BYTES.format("old.value")} BEGIN
-           UPDATE totals SET bytes = bytes + {SQL_BYTES.format("new.value")} - {SQL_BYTES.format("old.value")}; END""",
-    f"""CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
-           UPDATE totals SET items = items - 1, bytes = bytes - {SQL_BYTES.format("old.value")}; END""",
-    f"""CREATE TRIGGER file_replaced AFTER UPDATE OF value ON items WHEN {SQL_IS_REFERENCE.format("old.value")} BEGIN
-           INSERT INTO gone_files VALUES ({SQL_NAME.format("old.value")}); END""",
-    f"""CREATE TRIGGER file_deleted AFTER DELETE ON items WHEN {SQL_IS_REFERENCE.format("old.value")} BEGIN
-           INSERT INTO gone_files VALUES ({SQL_NAME.format("old.value")}); END""",
-)
-SIZES_BY_USE: Final = f"SELECT rowid, {SQL_BYTES.format('value')} FROM items ORDER BY used"
-REFERENCES: Final = f"SELECT value FROM items WHERE {SQL_IS_REFERENCE.format('value')}"
-REFERS: Final = f"SELECT 1 FROM items WHERE {SQL_IS_REFERENCE.format('value')} AND {SQL_NAME.format('value')} = ?"
-ITEMS: Final = CheckedTable("items", ("owner", "item_id", "value", "expires_at"), ("used",))
-SCHEMA: Final = store_schema(
-    VERSION_1, (), ITEMS.migration(), (), ARRAY_FILES, checked=(ITEMS,), counters=("evictions", "expirations")
-)
 
 
 @dataclass(frozen=True)
@@ -107,17 +58,19 @@ def read_item(
     path: Path,
     owner: str,
     item_id: str,
-    clock: Callable[[], float],
     max_bytes: int = MAX_VALUE_BYTES,
+    clock: Callable[[], float] = time.time,
 ) -> bytes | None:
-    """`read_items` for one item, in half the time; None also for a value that has more bytes."""
+    """`read_items` for one item, in half the time; `TOO_LARGE` itself for a value that has more bytes."""
     row = connection.execute(ONE_ITEM_AT, (max_bytes, owner, item_id, likely_row_id(owner, item_id))).fetchone()
     if row is None:
         row = connection.execute(ONE_ITEM, (max_bytes, owner, item_id)).fetchone()
-    if row is None or row[0] is None:
+    if row is None:
         return None
-    value: bytes = row[0]
-    _, expires_at, kept = row
+    value: bytes
+    value, expires_at, kept = row
+    if value is None:
+        return TOO_LARGE
     if checksum(owner, item_id, value, expires_at) != kept:
         raise _damaged(item_id, path)
     return value if expires_at is None or expires_at > clock() else None
@@ -128,8 +81,8 @@ def read_items(
     path: Path,
     owner: str,
     item_ids: Sequence[str],
-    clock: Callable[[], float],
     max_bytes: int = MAX_VALUE_BYTES,
+    clock: Callable[[], float] = time.time,
 ) -> tuple[dict[str, bytes], bool]:
     """The values of those items that exist and have not expired.
 
@@ -138,8 +91,8 @@ def read_items(
         path: of the file, for messages.
         owner: whose items.
         item_ids: each once.
-        clock: the store's time.
         max_bytes: of a value.
+        clock: seconds since the epoch.
 
     Returns:
         The values by item id without those that have more bytes than `max_bytes`, and whether there are such.
@@ -191,7 +144,7 @@ class ItemStore:
         path: the SQLite file.
         synchronous: `SQLITE_SYNCHRONOUS`.
         bounds: keep within these by evicting the least recently used; None keeps everything.
-        clocks: of the machine; what a time to live is measured by.
+        clock: seconds since the epoch; what a time to live is measured by.
     """
 
     def __init__(
@@ -199,14 +152,15 @@ class ItemStore:
         path: Path,
         synchronous: Synchronous,
         bounds: Bounds | None = None,
-        clocks: MachineClocks = MACHINE_CLOCKS,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.database = Database(path, SCHEMA, synchronous, clocks)
+        self.database = Database(path, tables.ITEM_SCHEMA, synchronous)
+        self._now = clock
         self._bounds = bounds
         with self.database.reading() as connection:
             last_use = connection.execute("SELECT max(used) FROM items WHERE used IS NOT NULL").fetchone()[0]
         self._use = count((last_use or 0) + 1)
-        self._next_expiry = -math.inf  # no item expires before it, in the store's time
+        self._next_expiry = -math.inf  # no item expires before it
         self._epoch_of_expiry = self.database.epoch
         self._unsaved_uses: dict[tuple[str, str], int] = {}
         self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="remover")  # 100 MB take 15 ms
@@ -233,7 +187,7 @@ class ItemStore:
             ItemDamagedError: one of them is not as it was written.
         """
         with self.database.reading() as connection:
-            found, _ = read_items(connection, self.database.path, owner, list(item_ids), self.database.now)
+            found, _ = read_items(connection, self.database.path, owner, list(item_ids), clock=self._now)
         if self._bounds:
             self.note_uses(owner, found)
         return found
@@ -248,7 +202,7 @@ class ItemStore:
     ) -> None:
         """Store the values; each replaces what its item held, time to live included."""
         self.delete_expired(connection)
-        expires_at = None if ttl_s is None else float(self.database.now() + ttl_s)
+        expires_at = None if ttl_s is None else float(self._now() + ttl_s)
         if expires_at is not None:
             self.database.after_commit(lambda: self._expect_expiry(min(self._next_expiry, expires_at)))
         rows = [
@@ -268,7 +222,7 @@ class ItemStore:
         except sqlite3.IntegrityError:  # another item is where one of these should be
             connection.executemany(SET_ITEM, [(None, *row[1:]) for row in rows])
         self._evict(connection)
-        if any(map(array_files.is_reference, items.values())):
+        if any(value[:1] == array_files.MARK for value in items.values()):
             self._has_files = True
             self._sweep(connection)
         self._remove_files(connection)
@@ -286,7 +240,7 @@ class ItemStore:
 
     def delete_expired(self, connection: sqlite3.Connection) -> None:
         """Delete what has outlived its time; reads never see it anyway. A time that the disk changed does not count."""
-        now = self.database.now()
+        now = self._now()
         if now < self._next_expiry and self._epoch_of_expiry == self.database.epoch:
             return
         expired = connection.execute(
@@ -337,7 +291,7 @@ class ItemStore:
             return
         self.save_uses(connection)
         victims = []
-        for row_id, length in connection.execute(SIZES_BY_USE):
+        for row_id, length in connection.execute(tables.SIZES_BY_USE):
             if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
                 break
             victims.append((row_id,))
@@ -360,7 +314,7 @@ class ItemStore:
         self._swept_at = now
         candidates = array_files.abandoned(self.database.path)
         self._remove_after_commit(
-            [name for name in candidates if connection.execute(REFERS, (name.encode(),)).fetchone() is None]
+            [name for name in candidates if connection.execute(tables.REFERS, (name.encode(),)).fetchone() is None]
         )
 
     def _remove_after_commit(self, names: Sequence[str]) -> None:

@@ -11,33 +11,14 @@ import sqlite3
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from seedcore.settings import Synchronous
-from seedcore.store.files.checksums import CheckedTable, checksum
-from seedcore.store.sqlite.database import Database, store_schema
+from seedcore.store.files import tables
+from seedcore.store.files.checksums import checksum
+from seedcore.store.sqlite.database import Database
 
 logger = logging.getLogger(__name__)
-
-VERSION_1: Final = (
-    """CREATE TABLE misses (
-           item_id TEXT PRIMARY KEY, misses INTEGER NOT NULL, overcount INTEGER NOT NULL)""",
-    "CREATE INDEX misses_by_count ON misses (misses)",
-    """CREATE TABLE totals (
-           only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-           items INTEGER NOT NULL, misses INTEGER NOT NULL, evictions INTEGER NOT NULL,
-           highest_dropped INTEGER NOT NULL)""",
-    "INSERT INTO totals VALUES (1, 0, 0, 0, 0)",
-)
-MISSES: Final = CheckedTable("misses", ("item_id", "misses", "overcount"))
-SCHEMA: Final = store_schema(
-    VERSION_1,
-    (),
-    MISSES.migration(),
-    checked=(MISSES,),
-    counters=("misses", "evictions", "highest_dropped"),
-    recount=("UPDATE totals SET items = (SELECT count(*) FROM misses)",),
-)
 
 
 class HotItem(NamedTuple):
@@ -58,7 +39,7 @@ class MissStore:
     """
 
     def __init__(self, path: Path, synchronous: Synchronous, max_items: int) -> None:
-        self.database = Database(path, SCHEMA, synchronous)
+        self.database = Database(path, tables.MISS_SCHEMA, synchronous)
         self._max_items = max_items
 
     def record(self, connection: sqlite3.Connection, misses: Mapping[str, int]) -> None:

@@ -9,13 +9,15 @@ later requests it gave up on, so that those are never applied afterwards.
 
 import math
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgpack
 
 from seedcore.errors import RequestAbandonedError
+from seedcore.store.requests import RequestId
 
 T = TypeVar("T")
 
@@ -24,32 +26,6 @@ SEEN_EVERY_S: Final = 3600.0  # how often it is written down that a client was s
 TIDY_EVERY: Final = 16  # requests of a client, after which its records that nobody waits for are deleted
 MAX_CLIENTS: Final = 100_000  # of which the process remembers what they told
 ABANDONED: Final = b""  # in place of the result of a request that was given up before it was applied
-
-# Each request keeps the first_incomplete that it told, so that most requests need to write this one row only.
-TABLES: Final = (
-    """CREATE TABLE clients (
-           client_id BLOB PRIMARY KEY, first_incomplete INTEGER NOT NULL, last_seen REAL NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE requests (
-           client_id BLOB NOT NULL, number INTEGER NOT NULL, result BLOB NOT NULL, first_incomplete INTEGER NOT NULL,
-           PRIMARY KEY (client_id, number)) WITHOUT ROWID""",
-)
-
-
-class RequestId(NamedTuple):
-    """What tells a repeated request from a new one.
-
-    Args:
-        client_id: unique to one client, such as 16 random bytes.
-        number: of the request; a client counts up from 1.
-        first_incomplete: the lowest number whose answer the client waits for; up to this one's.
-        abandoned: numbers from there on that it gave up on. They are kept from being applied once this request is
-            answered, so a client tells of them until then.
-    """
-
-    client_id: bytes
-    number: int
-    first_incomplete: int
-    abandoned: tuple[int, ...] = ()
 
 
 @dataclass
@@ -64,11 +40,11 @@ class RequestLog:
     that is rolled back takes nothing of it back.
 
     Args:
-        clock: seconds since the epoch; what the life of a client is measured by.
         epoch: while it is the same, nobody else has written to the file; see `Database.epoch`.
+        clock: seconds since the epoch; what the life of a client is measured by.
     """
 
-    def __init__(self, clock: Callable[[], float], epoch: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, epoch: Callable[[], int] = lambda: 0, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._epoch = epoch
         self._epoch_of_clients = epoch()
@@ -78,7 +54,7 @@ class RequestLog:
         self,
         connection: sqlite3.Connection,
         request: RequestId | None,
-        operation: Callable[[sqlite3.Connection], T],
+        operation: Callable[[], T],
     ) -> T:
         """Run the operation unless this request was run before; its result either way.
 
@@ -91,7 +67,7 @@ class RequestLog:
             RequestAbandonedError: the client gave up on this request, and it is not applied.
         """
         if request is None:
-            return operation(connection)
+            return operation()
         client_id, number, _, abandoned = request
         client = self._seen(connection, request)
         may_be_known = number <= client.highest
@@ -116,7 +92,7 @@ class RequestLog:
                 if known[0] == ABANDONED:
                     raise _abandoned(request)
                 return msgpack.unpackb(known[0])  # type: ignore[no-any-return]
-        result = operation(connection)
+        result = operation()
         connection.execute(
             "INSERT INTO requests VALUES (?, ?, ?, ?)",
             (client_id, number, msgpack.packb(result), client.first_incomplete),

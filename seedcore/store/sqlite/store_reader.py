@@ -3,20 +3,31 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import quote
 
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.store.files import array_files, store_files
 from seedcore.store.files.array_files import Encoded
-from seedcore.store.sqlite.database import MACHINE_CLOCKS
-from seedcore.store.sqlite.item_store import MAX_VALUE_BYTES, read_item, read_items
-from seedcore.store.sqlite.store_clock import StoreClock, this_boot
+from seedcore.store.files.connection import LARGE_CACHE, open_connection
+from seedcore.store.sqlite.database import Database
+from seedcore.store.sqlite.item_store import MAX_VALUE_BYTES, TOO_LARGE, read_item, read_items
 
+BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that reads the log of a dead one
-CACHE_KIB: Final = 16 * 1024  # page cache of each thread's connection; SQLite empties it after each write
+
+
+@cache
+def this_boot() -> str:
+    """What tells this start of the machine from others; the containers of a machine share it."""
+    try:
+        return BOOT_ID_FILE.read_text().strip()
+    except OSError:  # not Linux, where each process asks its actors
+        return str(os.getpid())
 
 
 class StoreLocation(NamedTuple):
@@ -27,14 +38,26 @@ class StoreLocation(NamedTuple):
         boot_id: of the machine's present start; containers of one machine share it.
         device: of the file, as `os.stat` says.
         inode: likewise.
-        keeps_uses: whether the store's writer wants to know which items were read.
     """
 
     file: str
     boot_id: str
     device: int
     inode: int
-    keeps_uses: bool
+
+
+def locate(database: Database, state_dir: Path) -> StoreLocation | None:
+    """Where a store is, for processes that see its file and can read it; None while it cannot be written."""
+    if database.identity is None:
+        return None
+    return StoreLocation(str(database.path.relative_to(state_dir)), this_boot(), *database.identity)
+
+
+class Unread(Enum):
+    """What a look at a file tells of an item where it does not find a value."""
+
+    ABSENT = "there is none, or it has expired"
+    ASK = "the file does not tell; its actor does"
 
 
 class StoreReader:
@@ -46,41 +69,52 @@ class StoreReader:
     Args:
         path: the file.
         identity: of the file, as `store_files.identity` tells it; another file in its place is not read.
+        clock: seconds since the epoch.
     """
 
-    def __init__(self, path: Path, identity: tuple[int, int]) -> None:
+    def __init__(self, path: Path, identity: tuple[int, int], clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._path = str(path)  # which is quicker to look at
         self._device, self._inode = identity
+        self._clock = clock
         self._of_thread = threading.local()
 
     @classmethod
-    def at(cls, location: StoreLocation, state_dir: Path) -> "StoreReader | None":
-        """The reader of a store, or None where this process does not see the same file."""
+    def at(cls, location: StoreLocation | None, state_dir: Path) -> "StoreReader | None":
+        """The reader of a store, or None where it cannot be read or this process does not see the same file."""
+        if location is None:
+            return None
         path = state_dir / location.file
         identity = (location.device, location.inode)
         if location.boot_id != this_boot() or store_files.identity(path) != identity:
             return None
         return cls(path, identity)
 
-    def get(self, owner: str, item_id: str, max_bytes: int = MAX_VALUE_BYTES) -> Encoded | None:
-        """The value of an item; None if there is none, it has expired, or more bytes than `max_bytes` must be read.
+    def get(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread:
+        """The value of an item.
+
+        Args:
+            owner: whose item.
+            item_id: which.
+            max_bytes: that may be read; of a value with more the answer is `ASK`. None reads any.
 
         Raises:
             StoreUnavailableError: as `get_many`.
         """
         try:
-            connection, clock = self._connection()
-            value = read_item(connection, self.path, owner, item_id, clock, max_bytes)
-            if value is None or not array_files.is_reference(value):
-                return value
+            value = read_item(self._connection(), self.path, owner, item_id, max_bytes or MAX_VALUE_BYTES, self._clock)
         except (sqlite3.Error, OSError, ItemDamagedError) as error:
             raise self._unreadable(error) from error
-        return (self.get_many(owner, [item_id], max_bytes) or {}).get(item_id)
+        if value is TOO_LARGE:
+            return Unread.ASK
+        if value is None:
+            return Unread.ABSENT
+        if value[:1] != array_files.MARK:
+            return value
+        found = self.get_many(owner, [item_id], max_bytes)
+        return Unread.ASK if found is None else found.get(item_id, Unread.ABSENT)
 
-    def get_many(
-        self, owner: str, item_ids: Sequence[str], max_bytes: int = MAX_VALUE_BYTES
-    ) -> dict[str, Encoded] | None:
+    def get_many(self, owner: str, item_ids: Sequence[str], max_bytes: int | None = None) -> dict[str, Encoded] | None:
         """The values of those items that exist and have not expired.
 
         Args:
@@ -95,58 +129,44 @@ class StoreReader:
             StoreUnavailableError: the file cannot be read now, another one has taken its place, or an item in it is
                 damaged. Its writer knows more.
         """
-        found, is_one_too_large = self._load(owner, item_ids, max_bytes)
-        return None if is_one_too_large else found
-
-    def get_small(self, owner: str, item_ids: Sequence[str], max_bytes: int) -> dict[str, Encoded]:
-        """`get_many` without the items of which more bytes than `max_bytes` must be read."""
-        found, _ = self._load(owner, item_ids, max_bytes)
-        return found
-
-    def _load(self, owner: str, item_ids: Sequence[str], max_bytes: int) -> tuple[dict[str, Encoded], bool]:
+        most = max_bytes or MAX_VALUE_BYTES
         is_one_too_large = False
 
         def read() -> dict[str, bytes]:
             nonlocal is_one_too_large
-            connection, clock = self._connection()
+            connection = self._connection()
             connection.execute("BEGIN")  # one snapshot, and its locks are taken once
             try:
-                found, is_one_too_large = read_items(connection, self.path, owner, item_ids, clock, max_bytes)
+                found, is_one_too_large = read_items(connection, self.path, owner, item_ids, most, self._clock)
             finally:
                 connection.execute("COMMIT")
-            quick = {item_id: value for item_id, value in found.items() if _is_quick(value, max_bytes)}
+            quick = {item_id: value for item_id, value in found.items() if _is_quick(value, most)}
             is_one_too_large |= len(quick) < len(found)
             return quick
 
         try:
-            return array_files.load(self.path, read), is_one_too_large
+            found = array_files.load(self.path, read)
         except (sqlite3.Error, OSError, ItemDamagedError) as error:
             raise self._unreadable(error) from error
+        return None if is_one_too_large else found
 
     def _unreadable(self, error: Exception) -> StoreUnavailableError:
         self._of_thread.__dict__.clear()  # the next read opens the file anew
         return StoreUnavailableError(f"cannot read {self.path}: {error}")
 
-    def _connection(self) -> tuple[sqlite3.Connection, StoreClock]:
+    def _connection(self) -> sqlite3.Connection:
         found = os.stat(self._path)  # noqa: PTH116 - in each read, and pathlib takes twice as long
         if found.st_ino != self._inode or found.st_dev != self._device:
             raise StoreUnavailableError(f"another file has taken the place of {self.path}")
-        opened: tuple[sqlite3.Connection, StoreClock] | None = getattr(self._of_thread, "opened", None)
-        if opened is None:
-            connection = sqlite3.connect(
-                f"file:{quote(str(self.path))}?mode=ro",
-                uri=True,
-                isolation_level=None,
-                timeout=BUSY_TIMEOUT_S,
-                check_same_thread=False,  # one thread uses it, but whichever ends last closes it
-            )
-            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            opened = self._of_thread.opened = (connection, StoreClock(connection, MACHINE_CLOCKS))
-        return opened
+        connection: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            connection = self._of_thread.connection = open_connection(self.path, "ro", busy_timeout_s=BUSY_TIMEOUT_S)
+            connection.execute(LARGE_CACHE)
+        return connection
 
 
 def _is_quick(value: bytes, max_bytes: int) -> bool:
     """Whether no more bytes than that must be read to have the arrays of a value, if it refers to any."""
-    if not array_files.is_reference(value):
+    if value[:1] != array_files.MARK:
         return True
     return array_files.value_bytes(value) <= max_bytes or array_files.is_quick(value)

@@ -20,7 +20,7 @@ CHUNK_BYTES: Final = 4 * 1024**2  # read at a time
 
 
 @dataclass(frozen=True)
-class WalContent:
+class LogContent:
     """What is in a log.
 
     Args:
@@ -47,28 +47,28 @@ class _Frame(NamedTuple):
     start: int  # of the page's content
 
 
-def read_wal(path: Path) -> WalContent:
+def read_log(path: Path) -> LogContent:
     """Read the log while nobody writes to it; one that is not there has no content."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         size = 0
     if size == 0:
-        return WalContent(None, 0, {})
+        return LogContent(None, 0, {})
     with path.open("rb") as file:
         header = file.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
-            return WalContent("its header is cut off", 0, {})
+            return LogContent("its header is cut off", 0, {})
         magic, _, page_size, *_ = struct.unpack(">8I", header)
         order = MAGIC.get(magic)
         if order is None or page_size not in {2**power for power in range(9, 17)}:
-            return WalContent("its header is not one", 0, {})
+            return LogContent("its header is not one", 0, {})
         if _plain_checksum(header[:24], order) != struct.unpack(">2I", header[24:]):
-            return WalContent("the checksum of its header is wrong", 0, {})
+            return LogContent("the checksum of its header is wrong", 0, {})
         return _content(_frames(file, header, page_size, order), page_size)
 
 
-def cut_leftovers(path: Path, content: WalContent) -> None:
+def cut_leftovers(path: Path, content: LogContent) -> None:
     """Cut off what follows the last whole transaction; for the one process that writes, while it does not.
 
     A part of a killed process's transaction, once another is written over its beginning, would look like damage.
@@ -81,7 +81,7 @@ def cut_leftovers(path: Path, content: WalContent) -> None:
         os.truncate(path, content.end)
 
 
-def _content(frames: Iterator[_Frame], page_size: int) -> WalContent:
+def _content(frames: Iterator[_Frame], page_size: int) -> LogContent:
     committed: dict[int, int] = {}
     pending: dict[int, int] = {}
     page_count, end = 0, HEADER_BYTES
@@ -97,20 +97,20 @@ def _content(frames: Iterator[_Frame], page_size: int) -> WalContent:
             continue
         # The first salt counts up and the second is random, so no frame of an earlier log has one of them only.
         if frame.has_salt_1 != frame.has_salt_2:
-            return WalContent(f"frame {number} has a damaged header", end, committed, page_size, page_count)
+            return LogContent(f"frame {number} has a damaged header", end, committed, page_size, page_count)
         if not chain_ended:
             # SQLite writes a frame's header before its content, so a killed process may leave a last one like this.
             chain_ended = number
             continue
         if is_current and frame.page_count:
-            return WalContent(
+            return LogContent(
                 f"frame {chain_ended} is damaged, and transactions behind it cannot be read",
                 end,
                 committed,
                 page_size,
                 page_count,
             )
-    return WalContent(None, end, committed, page_size, page_count)
+    return LogContent(None, end, committed, page_size, page_count)
 
 
 def _frames(file: Any, header: bytes, page_size: int, order: str) -> Iterator[_Frame]:
