@@ -1,14 +1,20 @@
-"""What travels between a client and an actor of the working memory: calls, several in one, and their answers.
+"""What travels between a client and an actor of the working memory: calls, their answers, and the values of items.
 
-Both are lists of plain data, which Ray packs with msgpack; a class of ours in them would be pickled, and a call with
+All are lists of plain data, which Ray packs with msgpack; a class of ours in them would be pickled, and a call with
 several arguments packed one by one, each of which takes a tenth of the whole call.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from seedcore.errors import SeedCoreError
-from seedcore.store.sqlite.request_log import RequestId
+from seedcore.store.codec import Arrays, WithArrays
+from seedcore.store.files.array_files import Encoded
+from seedcore.store.requests import RequestId
+
+Packed = bytes | list[Any]  # a value; in a list its bytes come first, and Ray does not copy the arrays behind them
 
 
 class Call(NamedTuple):
@@ -69,3 +75,31 @@ def _packed(request: RequestId) -> list[Any]:
 def _unpacked(request: list[Any]) -> RequestId:
     client_id, number, first_incomplete, abandoned = request
     return RequestId(client_id, number, first_incomplete, tuple(abandoned))
+
+
+def pack_new(data: bytes, arrays: Sequence[Arrays]) -> Packed:
+    """A value to keep, as `codec.encode_aside` made it."""
+    return [data, *arrays] if arrays else data
+
+
+def unpack_new(packed: list[Any]) -> tuple[bytes, Sequence[Arrays]]:
+    """What was packed by `pack_new`, with arrays."""
+    return packed[0], packed[1:]
+
+
+def pack_found(value: Encoded) -> Packed:
+    """A value that was found."""
+    return [value.data, value.arrays] if isinstance(value, WithArrays) else value
+
+
+def unpack_found(packed: Packed) -> Encoded:
+    """What was packed by `pack_found`; its arrays are a copy, which can be changed and holds nothing in Ray's store."""
+    return WithArrays(packed[0], np.array(packed[1])) if isinstance(packed, list) else packed
+
+
+def packed_bytes(packed: Packed) -> int:
+    """Bytes of a value to keep, its arrays included."""
+    if isinstance(packed, bytes):
+        return len(packed)
+    data, *arrays = packed
+    return len(data) + sum(int(array.nbytes) for array in arrays)

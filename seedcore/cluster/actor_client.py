@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
 from seedcore.actors.calls import Answer, Call, pack_calls, unpack_answers
 from seedcore.cluster.bootstrap import get_singleton
-from seedcore.cluster.connection import explain_silence
+from seedcore.cluster.explain import explain_silence
 from seedcore.cluster.gathered_calls import GatheredCalls
 from seedcore.cluster.request_ids import RequestIds
 from seedcore.errors import ActorUnavailableError, SeedCoreError
@@ -71,36 +71,52 @@ class ActorClient:
             ActorUnavailableError: no answer within the deadline.
             SeedCoreError: what the method raised.
         """
-        return self._call(Call(method, arguments))
+        return self.perform([Call(method, arguments)])
 
-    def _call(self, call: Call) -> Any:
+    async def call_async(self, method: str, *arguments: object) -> Any:
+        """`call` without blocking the event loop. Calls at the same time travel together."""
+        return await self._perform_async([Call(method, arguments)])
+
+    def write(self, method: str, *arguments: object, ahead: Sequence[Call] = ()) -> Any:
+        """`call` of a method that changes something: done once, however often it is sent.
+
+        When it fails without the actor's answer, it is not done any more after a later write of this process.
+
+        Args:
+            method: of the actor.
+            arguments: by position.
+            ahead: calls that the actor does before it.
+        """
+        with self._requests.request() as request:
+            return self.perform([*ahead, Call(method, arguments, request)])
+
+    async def write_async(self, method: str, *arguments: object, ahead: Sequence[Call] = ()) -> Any:
+        """`write` without blocking the event loop; cancelled, it counts as failed."""
+        with self._requests.request() as request:
+            return await self._perform_async([*ahead, Call(method, arguments, request)])
+
+    def perform(self, calls: list[Call]) -> Any:
+        """Have the actor do these calls, in their order; the result of the last. Raises as `call`."""
         deadline = time.monotonic() + self._settings.call_deadline_s
         while True:
             handle = self.find()
             try:
-                (answer,) = unpack_answers(ray.get(self._submit(handle, [call]), timeout=_left(deadline)))
-                return _result(answer)
+                return _result(unpack_answers(ray.get(self._submit(handle, calls), timeout=_left(deadline)))[-1])
             except ActorDiedError:
                 self.forget(handle)
-                self._check(deadline)
+                self._require_time(deadline)
             except GetTimeoutError as error:
-                raise self._silent(call.method) from error
+                raise self._silent(calls[-1].method) from error
             except RayTaskError as error:
                 raise _unwrapped(error) from error
 
-    async def call_async(self, method: str, *arguments: object) -> Any:
-        """`call` without blocking the event loop. Calls at the same time travel together."""
-        return await self._call_async(Call(method, arguments))
-
-    async def _call_async(self, call: Call) -> Any:
-        if _bytes_in(call.arguments) > INLINE_BYTES:
-            (answer,) = await self._send([call])
-            return _result(answer)
+    async def _perform_async(self, calls: list[Call]) -> Any:
+        if len(calls) > 1 or _bytes_in(calls[0].arguments) > INLINE_BYTES:
+            return _result((await self._send(calls))[-1])
         try:
-            answer = await self._gathered().call(call)
+            return _result(await self._gathered().call(calls[0]))
         except TimeoutError as error:
-            raise await asyncio.wrap_future(in_thread(lambda: self._silent(call.method))) from error
-        return _result(answer)
+            raise await asyncio.wrap_future(in_thread(partial(self._silent, calls[0].method))) from error
 
     def _gathered(self) -> GatheredCalls:
         """Of the loop that runs on this thread."""
@@ -127,7 +143,7 @@ class ActorClient:
                 return unpack_answers(answers)
             except ActorDiedError:
                 self.forget(handle)
-                self._check(deadline)
+                self._require_time(deadline)
             except TimeoutError as error:
                 raise await asyncio.wrap_future(in_thread(partial(self._silent, calls[0].method))) from error
             except RayTaskError as error:
@@ -143,25 +159,12 @@ class ActorClient:
             ) from None
         return perform.remote(pack_calls(calls))
 
-    def write(self, method: str, *arguments: object) -> Any:
-        """`call` of a method that changes something and takes a request id last: done once, however often it is sent.
-
-        When it fails without the actor's answer, it is not done any more after a later write of this process.
-        """
-        with self._requests.request() as request:
-            return self._call(Call(method, arguments, request))
-
-    async def write_async(self, method: str, *arguments: object) -> Any:
-        """`write` without blocking the event loop; cancelled, it counts as failed."""
-        with self._requests.request() as request:
-            return await self._call_async(Call(method, arguments, request))
-
     def forget(self, handle: ActorHandle[Any]) -> None:
         """Look the actor up again next time, since this handle's actor was killed for good."""
         if self._handle is handle:
             self._handle = None
 
-    def _check(self, deadline: float) -> None:
+    def _require_time(self, deadline: float) -> None:
         if time.monotonic() >= deadline:
             raise self._silent("any call")
 

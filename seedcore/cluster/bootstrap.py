@@ -15,7 +15,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from seedcore.cluster.connection import connect, explain_silence, find_actor, first_reason, ping
+from seedcore.cluster.connection import connect
+from seedcore.cluster.explain import explain_silence, first_reason
+from seedcore.cluster.lookup import find_actor, ping
 from seedcore.cluster.singletons import Singleton, actor_options, singletons
 from seedcore.errors import BootstrapError, SeedCoreError
 from seedcore.event_loop import in_thread

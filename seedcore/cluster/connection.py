@@ -1,63 +1,29 @@
-"""Connects to Ray in the right namespace, finds actors, and explains failures."""
+"""Connects this process to Ray, in the right namespace, with a message that says why where it cannot."""
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import grpc
 import ray
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-from ray.actor import ActorHandle
-from ray.exceptions import AuthenticationError, GetTimeoutError, RayActorError, RayError, RayTaskError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_fixed
+from ray.exceptions import AuthenticationError
 
 from seedcore.cluster import ray_polling
-from seedcore.errors import (
-    ActorNotFoundError,
-    ActorUnavailableError,
-    AuthenticationFailedError,
-    ClusterUnreachableError,
-    SeedCoreError,
-    VersionMismatchError,
-)
-from seedcore.event_loop import in_thread
+from seedcore.cluster.retries import retrying
+from seedcore.errors import AuthenticationFailedError, ClusterUnreachableError, VersionMismatchError
 from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import AuthMode, Settings, load_settings
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S: Final = 2.0  # one try to reach the head
-PING_AGAIN_S: Final = 10.0  # without an answer to the last ping
-EXPLAIN_TIMEOUT_S: Final = 5.0  # how long an error message may look for its own reasons
 # The smallest call that the GCS answers and that checks the token (gcs_service.proto of Ray 2.60).
 GCS_PROBE: Final = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 _connecting = threading.Lock()
-
-
-class _Retries:
-    """Counts, on any number of threads."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._counting = threading.Lock()
-
-    def count(self) -> None:
-        with self._counting:
-            self.number += 1
-
-
-_retries: Final = _Retries()
-
-
-def lookup_retries() -> int:
-    """How often this process looked an actor or the head up once more, since the try before had failed."""
-    return _retries.number
 
 
 def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
@@ -76,7 +42,7 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
     with _only_thread_that_connects(settings):
         if ray.is_initialized():
             return
-        for attempt in _retrying(settings, ClusterUnreachableError):
+        for attempt in retrying(settings, ClusterUnreachableError):
             with attempt:
                 probe_head(settings)
         export_ray_environment(settings)
@@ -172,139 +138,4 @@ def _unreachable(settings: Settings, reason: str) -> ClusterUnreachableError:
     return ClusterUnreachableError(
         f"no Ray head answers at RAY_ADDRESS={settings.ray_address}: {reason}. Is the stack up (`make ps`, `make up`)? "
         "When it runs on Docker, the head can be reached from its containers only (`make shell`)."
-    )
-
-
-def find_actor(name: str, settings: Settings, create: Callable[[], ActorHandle[Any]] | None = None) -> ActorHandle[Any]:
-    """The actor of this name in `RAY_NAMESPACE`, after it answered a ping.
-
-    Tried `LOOKUP_RETRIES` times, `LOOKUP_BACKOFF_S` apart, for at most `LOOKUP_DEADLINE_S` in all.
-
-    Args:
-        name: the actor's name.
-        settings: where and how to look.
-        create: what creates the actor when it is missing; None looks only.
-
-    Raises:
-        ActorNotFoundError: no such actor; says in which namespaces the name does exist.
-        ActorUnavailableError: it exists but did not answer.
-    """
-    started = time.monotonic()
-    deadline = started + settings.lookup_deadline_s
-    tries = 0
-    try:
-        for attempt in _retrying(settings, ActorNotFoundError, RayActorError):
-            with attempt:
-                tries += 1
-                return _look_up(name, settings, create, deadline)
-    except (ActorNotFoundError, RayActorError, FutureTimeoutError, GetTimeoutError) as error:
-        tried = f"tried {tries} times in {time.monotonic() - started:.1f} s"
-        raise _lookup_error(name, settings, tried, error) from error
-    raise AssertionError("tenacity ends with a return or an exception")
-
-
-def _look_up(
-    name: str, settings: Settings, create: Callable[[], ActorHandle[Any]] | None, deadline: float
-) -> ActorHandle[Any]:
-    def get_or_create() -> ActorHandle[Any]:
-        try:
-            return ray.get_actor(name, namespace=settings.ray_namespace)
-        except ValueError:
-            if create is None:
-                raise ActorNotFoundError(name) from None
-            return create()
-
-    # In a thread, since ray.get_actor waits for a lost head without a deadline.
-    handle = in_thread(get_or_create).result(timeout=max(0.0, deadline - time.monotonic()))
-    ping(handle, max(0.0, deadline - time.monotonic()))
-    return handle
-
-
-def ping(handle: ActorHandle[Any], timeout_s: float) -> None:
-    """Wait until the actor has answered.
-
-    Raises:
-        GetTimeoutError: it did not within `timeout_s` seconds.
-        RayActorError: it is dead.
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        left_s = max(0.0, deadline - time.monotonic())
-        try:
-            # Ray may forget a ping whose actor dies while it is created; a new one gets the reason.
-            ray.get(handle.__ray_ready__.remote(), timeout=min(left_s, PING_AGAIN_S))
-        except GetTimeoutError:
-            if left_s <= PING_AGAIN_S:
-                raise
-        else:
-            return
-
-
-def _lookup_error(name: str, settings: Settings, tried: str, error: BaseException) -> SeedCoreError:
-    what = f"Failed to look up actor with name '{name}' in namespace '{settings.ray_namespace}' ({tried}): "
-    if isinstance(error, FutureTimeoutError) and not isinstance(error, GetTimeoutError):
-        return ActorUnavailableError(what + "the Ray head did not answer. It may be restarting; see `make ps`.")
-    if isinstance(error, GetTimeoutError):
-        return ActorUnavailableError(what + "it exists, but did not answer a ping. " + explain_silence(settings))
-    if isinstance(error, RayActorError):
-        return ActorUnavailableError(what + f"it died: {first_reason(error)}. `make bootstrap` creates it again.")
-    elsewhere = _namespaces_of(name)
-    if elsewhere:
-        return ActorNotFoundError(
-            what
-            + f"it does exist in {', '.join(map(repr, elsewhere))}. Set RAY_NAMESPACE to the same value everywhere, "
-            "or run `make bootstrap` if it is missing here."
-        )
-    return ActorNotFoundError(
-        what
-        + "it does not exist in any namespace. Run `make bootstrap`, or set AUTO_CREATE=1 to create what is missing."
-    )
-
-
-def _namespaces_of(name: str) -> list[str]:
-    try:
-        named = in_thread(lambda: ray.util.list_named_actors(all_namespaces=True)).result(EXPLAIN_TIMEOUT_S)
-    except (RayError, FutureTimeoutError) as error:
-        logger.warning("cannot list the namespaces of actor '%s': %s", name, error)
-        return []
-    return sorted({actor["namespace"] for actor in named if actor["name"] == name})
-
-
-def explain_silence(settings: Settings) -> str:
-    """Why an actor that exists may not answer."""
-    try:
-        offered = in_thread(ray.cluster_resources).result(EXPLAIN_TIMEOUT_S)
-    except (RayError, FutureTimeoutError) as error:
-        return f"The Ray head does not answer either ({error or type(error).__name__}); see `make ps`."
-    if not offered.get(settings.state_resource):
-        return (
-            f"No node offers the resource '{settings.state_resource}' (STATE_RESOURCE), which singletons need: "
-            "is a ray-worker up? See `make ps` and `make logs S=ray-worker`."
-        )
-    return "It may be restarting or busy; see `make monitor` and `make logs S=ray-worker`."
-
-
-def first_reason(error: BaseException) -> str:
-    """The one line of a Ray error that says why, without the traceback around it."""
-    if isinstance(error, RayTaskError) and error.cause is not None:
-        return f"{type(error.cause).__name__}: {error.cause}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if getattr(error, "actor_init_failed", False):  # Ray ends the text with the constructor's own exception
-        return lines[-1]
-    reasons = [line for line in lines if line.startswith("The actor is dead because")]
-    return (reasons or lines or [type(error).__name__])[0].rstrip(".")
-
-
-def _retrying(settings: Settings, *errors: type[BaseException]) -> Iterable[Any]:
-    def note_retry(state: RetryCallState) -> None:
-        _retries.count()
-        error = state.outcome.exception() if state.outcome else None
-        logger.debug("try %d of %d failed: %s", state.attempt_number, settings.lookup_retries, error)
-
-    return Retrying(
-        retry=retry_if_exception_type(errors),
-        stop=stop_after_attempt(settings.lookup_retries) | stop_after_delay(settings.lookup_deadline_s),
-        wait=wait_fixed(settings.lookup_backoff_s),
-        before_sleep=note_retry,
-        reraise=True,
     )

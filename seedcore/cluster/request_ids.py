@@ -12,7 +12,7 @@ from uuid import uuid4
 from ray.exceptions import RayTaskError
 
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError, SeedCoreError
-from seedcore.store.sqlite.request_log import RequestId
+from seedcore.store.requests import RequestId
 
 FIRST_NUMBER: Final = 1
 

@@ -17,7 +17,8 @@ from ray.util.state.exception import RayStateApiException
 
 from seedcore.cluster.actor_client import actor_client
 from seedcore.cluster.actor_process import ActorProcess, describe_process
-from seedcore.cluster.connection import first_reason, probe_head
+from seedcore.cluster.connection import probe_head
+from seedcore.cluster.explain import first_reason
 from seedcore.cluster.singletons import Singleton, singletons
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.event_loop import in_thread

@@ -2,25 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sized
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Final, NamedTuple, TypeVar
 
-import numpy as np
-
-from seedcore.actors.packed_values import Packed, are_bytes, check_packed_sizes, pack_new, unpack_new
-from seedcore.cluster.actor_client import ActorClient, actor_client
+from seedcore.cluster.actor_client import actor_client
 from seedcore.errors import BlockingCallError, InvalidKeyError
-from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS, is_small
-from seedcore.memory.item_reads import ItemReads, item_reads
-from seedcore.settings import load_settings
-from seedcore.store.codec import Arrays, decode, encode_aside
-from seedcore.store.files import array_files
+from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS
+from seedcore.memory.items import Items
+from seedcore.memory.read_report import ReadReport
+from seedcore.settings import Settings, load_settings
+from seedcore.store import limits
+from seedcore.store.codec import decode
 from seedcore.store.files.array_files import Encoded
-from seedcore.store.limits import check_key, check_keys, check_ttl
-from seedcore.store.sqlite.item_store import EVERYBODY
+from seedcore.store.limits import EVERYBODY
 from seedcore.store.sqlite.miss_store import HotItem
 
 T = TypeVar("T")
@@ -34,12 +30,36 @@ class Source(StrEnum):
     SHARED = "shared"
 
 
-@dataclass(frozen=True)
-class FoundItem:
+class FoundItem(NamedTuple):
     """An item and where it was."""
 
     value: Any
     source: Source
+
+
+class _Process:
+    """What all managers of this process share: each actor is looked up once, and each file opened once.
+
+    Args:
+        settings: where the actors are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        own, shared, misses = (
+            actor_client(name, settings)
+            for name in (settings.mw_actor_name, settings.shared_cache_actor_name, settings.miss_tracker_actor_name)
+        )
+        self.clients = (own, shared, misses)
+        self.misses = misses
+        self.report = ReadReport(own, shared, misses)
+        bounds = {"VALUE_MAX_BYTES": settings.value_max_bytes}
+        self.own = Items(own, settings, self.report, bounds)
+        bounds_of_shared = {**bounds, "SHARED_CACHE_MAX_BYTES": settings.shared_cache_max_bytes}
+        self.shared = Items(shared, settings, self.report, bounds_of_shared, evicts=True)
+
+
+_process: Final = cache(_Process)
+_Found = tuple[list[str], Mapping[str, Encoded], Mapping[str, Encoded]]
 
 
 class MwManager:
@@ -70,12 +90,9 @@ class MwManager:
 
     def __init__(self, organ_id: str) -> None:
         self._settings = load_settings()
-        self.organ_id = check_key("organ_id", organ_id, self._settings.key_max_length)
-        self._mw: ActorClient = actor_client(self._settings.mw_actor_name, self._settings)
-        self._shared: ActorClient = actor_client(self._settings.shared_cache_actor_name, self._settings)
-        self._misses: ActorClient = actor_client(self._settings.miss_tracker_actor_name, self._settings)
-        self._own_reads = item_reads(self._mw, self._settings)
-        self._shared_reads = item_reads(self._shared, self._settings)
+        self.organ_id = limits.validate_key("organ_id", organ_id, self._settings.key_max_length)
+        self._process = _process(self._settings)
+        self._own, self._shared, self._report = self._process.own, self._process.shared, self._process.report
         self._is_ready = False
 
     # Connecting
@@ -88,19 +105,19 @@ class MwManager:
         """
         self._refuse_event_loop("connect")
         if not self._is_ready:
-            for client in (self._mw, self._shared, self._misses):
+            for client in self._process.clients:
                 client.find()
             self._say_ready()
 
     async def connect_async(self) -> None:
         """`connect` without blocking the event loop."""
         if not self._is_ready:
-            await asyncio.gather(*(client.find_async() for client in (self._mw, self._shared, self._misses)))
+            await asyncio.gather(*(client.find_async() for client in self._process.clients))
             self._say_ready()
 
-    def _is_ready_for_reads(self) -> bool:
-        """Whether items can be read now. Where the files are seen the actors are not needed, and may be dead."""
-        if not self._is_ready and self._own_reads.sees_file and self._shared_reads.sees_file:
+    def _sees_files(self) -> bool:
+        """Whether the files are seen, so that items can be read while the actors are dead."""
+        if self._own.sees_file and self._shared.sees_file:
             self._say_ready()
         return self._is_ready
 
@@ -121,37 +138,35 @@ class MwManager:
             InvalidKeyError: `item_id` is not one.
             ActorUnavailableError: an actor did not answer within `CALL_DEADLINE_S`.
         """
-        self._refuse_event_loop("get_item")
-        data = self._own_reads.peek(self.organ_id, self._key(item_id))
-        if data is not None:
-            return decode(data)
-        found = self.find_items([item_id]).get(item_id)
+        found = self.find_item(item_id)
         return default if found is None else found.value
 
     async def get_item_async(self, item_id: str, default: Any = None) -> Any:
         """`get_item` without blocking the event loop."""
-        data = await self._own_reads.peek_async(self.organ_id, self._key(item_id))
-        if data is not None:
-            return decode(data)
-        found = (await self.find_items_async([item_id])).get(item_id)
+        found = await self.find_item_async(item_id)
         return default if found is None else found.value
 
     def find_item(self, item_id: str) -> FoundItem | None:
-        """`get_item` that also tells where the item was; None after counting a miss."""
-        self._refuse_event_loop("find_item")
-        if self._is_ready_for_reads():
-            data = self._own_reads.peek(self.organ_id, self._key(item_id))
-            if data is not None:
-                return FoundItem(decode(data), Source.ORGAN)
-        return self.find_items([item_id]).get(item_id)
+        """`get_item` that also tells where the item was, and tells a stored None from no item."""
+        key = self._begin_read("find_item", item_id)
+        encoded, source = self._own.get(self.organ_id, key), Source.ORGAN
+        if encoded is None:
+            encoded, source = self._shared.get(EVERYBODY, key), Source.SHARED
+        if encoded is None:
+            self._note_missed([key])
+            return None
+        return FoundItem(decode(encoded), source)
 
     async def find_item_async(self, item_id: str) -> FoundItem | None:
         """`find_item` without blocking the event loop."""
-        if self._is_ready_for_reads():
-            data = await self._own_reads.peek_async(self.organ_id, self._key(item_id))
-            if data is not None:
-                return FoundItem(decode(data), Source.ORGAN)
-        return (await self.find_items_async([item_id])).get(item_id)
+        key = await self._begin_read_async(item_id)
+        encoded, source = await self._own.get_async(self.organ_id, key), Source.ORGAN
+        if encoded is None:
+            encoded, source = await self._shared.get_async(EVERYBODY, key), Source.SHARED
+        if encoded is None:
+            self._note_missed([key])
+            return None
+        return FoundItem(await _decode_async(encoded), source)
 
     def set_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
         """Keep a value as the organ's own.
@@ -187,18 +202,21 @@ class MwManager:
 
     def get_global_item(self, item_id: str, default: Any = None) -> Any:
         """The shared item, whatever the organ itself has; else the default, after counting a miss."""
-        self._refuse_event_loop("get_global_item")
-        data = self._shared_reads.peek(EVERYBODY, self._key(item_id))
-        if data is not None:
-            return decode(data)
-        return self.get_global_items([item_id]).get(item_id, default)
+        key = self._begin_read("get_global_item", item_id)
+        encoded = self._shared.get(EVERYBODY, key)
+        if encoded is None:
+            self._note_missed([key])
+            return default
+        return decode(encoded)
 
     async def get_global_item_async(self, item_id: str, default: Any = None) -> Any:
         """`get_global_item` without blocking the event loop."""
-        data = await self._shared_reads.peek_async(EVERYBODY, self._key(item_id))
-        if data is not None:
-            return decode(data)
-        return (await self.get_global_items_async([item_id])).get(item_id, default)
+        key = await self._begin_read_async(item_id)
+        encoded = await self._shared.get_async(EVERYBODY, key)
+        if encoded is None:
+            self._note_missed([key])
+            return default
+        return await _decode_async(encoded)
 
     def set_global_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
         """Keep a value for every organ; as `set_item` otherwise."""
@@ -237,178 +255,150 @@ class MwManager:
         wanted, own, shared = await self._find_async(item_ids)
         return await _beside_the_loop(_found, wanted, own, shared)
 
-    def _find(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, Encoded], dict[str, Encoded]]:
+    def _find(self, item_ids: Iterable[str]) -> _Found:
         """The ids, those items that are the organ's own, and those of the others that are shared."""
-        wanted = self._keys(item_ids)
         self._refuse_event_loop("find_items")
-        if not self._is_ready_for_reads():
+        wanted = self._keys(item_ids)
+        if not self._is_ready and not self._sees_files():
             self.connect()
-        own = self._own_reads.get_many(self.organ_id, wanted)
+        own = self._own.get_many(self.organ_id, wanted)
         rest = _without(wanted, own)
-        shared = self._shared_reads.get_many(EVERYBODY, rest) if rest else {}
-        self._count_misses(_without(rest, shared))
+        shared = self._shared.get_many(EVERYBODY, rest) if rest else {}
+        self._note_missed(_without(rest, shared))
         return wanted, own, shared
 
-    async def _find_async(self, item_ids: Iterable[str]) -> tuple[list[str], dict[str, Encoded], dict[str, Encoded]]:
+    async def _find_async(self, item_ids: Iterable[str]) -> _Found:
         wanted = await self._keys_async(item_ids)
-        if not self._is_ready_for_reads():
+        if not self._is_ready and not self._sees_files():
             await self.connect_async()
-        own = await self._own_reads.get_many_async(self.organ_id, wanted)
+        own = await self._own.get_many_async(self.organ_id, wanted)
         rest = _without(wanted, own)
-        shared = await self._shared_reads.get_many_async(EVERYBODY, rest) if rest else {}
-        await self._count_misses_async(_without(rest, shared))
+        shared = await self._shared.get_many_async(EVERYBODY, rest) if rest else {}
+        self._note_missed(_without(rest, shared))
         return wanted, own, shared
 
     def set_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_item` for many: all of them are kept, or none."""
-        encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
+        ttl_s, packed = self._validated(items, ttl_s), self._own.pack(items)
         self.connect()
-        self._mw.write("set_many", self.organ_id, self._with_files(self._own_reads, encoded), ttl_s)
+        self._own.set_many(self.organ_id, packed, ttl_s)
 
     async def set_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_items` without blocking the event loop."""
-        encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
+        ttl_s = await _beside_if_many(items, self._validated, items, ttl_s)
+        packed = await self._own.pack_async(items)
         await self.connect_async()
-        sent = await self._with_files_async(self._own_reads, encoded)
-        await self._mw.write_async("set_many", self.organ_id, sent, ttl_s)
+        await self._own.set_many_async(self.organ_id, packed, ttl_s)
 
     def delete_items(self, item_ids: Iterable[str]) -> list[str]:
         """Delete items of the organ; the ids of those that it had."""
         wanted = self._keys(item_ids)
         self.connect()
-        return list(self._mw.write("delete_many", self.organ_id, wanted))
+        return self._own.delete_many(self.organ_id, wanted)
 
     async def delete_items_async(self, item_ids: Iterable[str]) -> list[str]:
         """`delete_items` without blocking the event loop."""
         wanted = await self._keys_async(item_ids)
         await self.connect_async()
-        return list(await self._mw.write_async("delete_many", self.organ_id, wanted))
+        return await self._own.delete_many_async(self.organ_id, wanted)
 
     # Many shared items
 
     def get_global_items(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """The values of those shared items that exist; each other one counts as a miss."""
-        wanted = self._keys(item_ids)
         self._refuse_event_loop("get_global_items")
-        if not self._is_ready_for_reads():
+        wanted = self._keys(item_ids)
+        if not self._is_ready and not self._sees_files():
             self.connect()
-        shared = self._shared_reads.get_many(EVERYBODY, wanted)
-        self._count_misses(_without(wanted, shared))
+        shared = self._shared.get_many(EVERYBODY, wanted)
+        self._note_missed(_without(wanted, shared))
         return _decoded(wanted, shared)
 
     async def get_global_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """`get_global_items` without blocking the event loop."""
         wanted = await self._keys_async(item_ids)
-        if not self._is_ready_for_reads():
+        if not self._is_ready and not self._sees_files():
             await self.connect_async()
-        shared = await self._shared_reads.get_many_async(EVERYBODY, wanted)
-        await self._count_misses_async(_without(wanted, shared))
+        shared = await self._shared.get_many_async(EVERYBODY, wanted)
+        self._note_missed(_without(wanted, shared))
         return await _beside_the_loop(_decoded, wanted, shared)
 
     def set_global_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_item` for many: all or none. Beyond the cache's bounds the first of them go again at once."""
-        encoded, ttl_s = self._encode(items), check_ttl(ttl_s)
+        ttl_s, packed = self._validated(items, ttl_s), self._shared.pack(items)
         self.connect()
-        self._shared_reads.report()
-        self._shared.write("set_many", self._with_files(self._shared_reads, encoded), ttl_s)
+        self._shared.set_many(EVERYBODY, packed, ttl_s)
 
     async def set_global_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_items` without blocking the event loop."""
-        encoded, ttl_s = await self._encode_async(items), check_ttl(ttl_s)
+        ttl_s = await _beside_if_many(items, self._validated, items, ttl_s)
+        packed = await self._shared.pack_async(items)
         await self.connect_async()
-        self._shared_reads.report()
-        await self._shared.write_async("set_many", await self._with_files_async(self._shared_reads, encoded), ttl_s)
+        await self._shared.set_many_async(EVERYBODY, packed, ttl_s)
 
     def delete_global_items(self, item_ids: Iterable[str]) -> list[str]:
         """Delete shared items; the ids of those that were there."""
         wanted = self._keys(item_ids)
         self.connect()
-        return list(self._shared.write("delete_many", wanted))
+        return self._shared.delete_many(EVERYBODY, wanted)
 
     async def delete_global_items_async(self, item_ids: Iterable[str]) -> list[str]:
         """`delete_global_items` without blocking the event loop."""
         wanted = await self._keys_async(item_ids)
         await self.connect_async()
-        return list(await self._shared.write_async("delete_many", wanted))
+        return await self._shared.delete_many_async(EVERYBODY, wanted)
 
     # Misses
 
     def get_hot_items(self, number: int = 10) -> list[HotItem]:
         """The items that were most often asked for and not found, by any organ, most missed first."""
+        number = limits.validate_number(number)
         self.connect()
-        return list(self._misses.call("top", number))
+        self._report.send_missed()
+        return list(self._process.misses.call("top", number))
 
     async def get_hot_items_async(self, number: int = 10) -> list[HotItem]:
         """`get_hot_items` without blocking the event loop."""
+        number = limits.validate_number(number)
         await self.connect_async()
-        return list(await self._misses.call_async("top", number))
+        if self._report.has_missed:
+            await asyncio.to_thread(self._report.send_missed)
+        return list(await self._process.misses.call_async("top", number))
 
-    def _count_misses(self, item_ids: list[str]) -> None:
+    def _note_missed(self, item_ids: list[str]) -> None:
         if item_ids:
-            self._log_misses(item_ids)
-            self._misses.write("record", item_ids)
+            self._report.add_missed(item_ids)
+            if logger.isEnabledFor(logging.DEBUG):
+                for item_id in item_ids:
+                    fields = self._log_fields(item=item_id)
+                    logger.debug("organ %r asked for %r, which is not there", self.organ_id, item_id, extra=fields)
 
-    async def _count_misses_async(self, item_ids: list[str]) -> None:
-        if item_ids:
-            self._log_misses(item_ids)
-            await self._misses.write_async("record", item_ids)
+    # What each method begins with
 
-    def _log_misses(self, item_ids: list[str]) -> None:
-        if logger.isEnabledFor(logging.DEBUG):
-            for item_id in item_ids:
-                fields = self._log_fields(item=item_id)
-                logger.debug("organ %r asked for %r, which is not there", self.organ_id, item_id, extra=fields)
+    def _begin_read(self, method: str, item_id: str) -> str:
+        self._refuse_event_loop(method)
+        key = limits.validate_key("item_id", item_id, self._settings.key_max_length)
+        if not self._is_ready and not self._sees_files():
+            self.connect()
+        return key
 
-    # Checks and encoding
-
-    def _key(self, item_id: str) -> str:
-        return check_key("item_id", item_id, self._settings.key_max_length)
+    async def _begin_read_async(self, item_id: str) -> str:
+        key = limits.validate_key("item_id", item_id, self._settings.key_max_length)
+        if not self._is_ready and not self._sees_files():
+            await self.connect_async()
+        return key
 
     def _keys(self, item_ids: Iterable[str]) -> list[str]:
-        return list(dict.fromkeys(check_keys("item_id", item_ids, self._settings.key_max_length)))
+        return list(dict.fromkeys(limits.validate_keys("item_id", item_ids, self._settings.key_max_length)))
 
     async def _keys_async(self, item_ids: Iterable[str]) -> list[str]:
-        if isinstance(item_ids, Sized) and len(item_ids) > INLINE_ITEMS:
-            return await asyncio.to_thread(self._keys, item_ids)
-        return self._keys(item_ids)
+        return await _beside_if_many(item_ids, self._keys, item_ids)
 
-    def _encode(self, items: Mapping[str, Any]) -> dict[str, Packed]:
+    def _validated(self, items: Mapping[str, Any], ttl_s: float | None) -> float | None:
         if not isinstance(items, Mapping):
             raise InvalidKeyError(f"items must be a mapping of item_id to value, not {type(items).__name__}")
-        self._keys(items)
-        encoded = {item_id: pack_new(*encode_aside(value, array_files.MIN_BYTES)) for item_id, value in items.items()}
-        check_packed_sizes(encoded, self._settings.value_max_bytes, "VALUE_MAX_BYTES")
-        return encoded
-
-    async def _encode_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
-        if isinstance(items, Mapping) and len(items) == 1 and all(map(_is_quickly_encoded, items.values())):
-            return self._encode(items)
-        return await asyncio.to_thread(self._encode, items)
-
-    def _with_files(self, reads: ItemReads, encoded: Mapping[str, Packed]) -> Mapping[str, Packed]:
-        """The values with their large arrays in files, if this process can write them beside the store; else the actor
-        does, and has the better message if it cannot either.
-        """
-        if are_bytes(encoded):
-            return encoded
-        store = reads.find_file()
-        if store is None:
-            return encoded
-        try:
-            return {item_id: self._with_file(store, *unpack_new(value)) for item_id, value in encoded.items()}
-        except OSError as error:
-            logger.debug("arrays go through the actor: %s", error)
-            return encoded
-
-    def _with_file(self, store: Path, data: bytes, arrays: Sequence[Arrays]) -> bytes:
-        if not arrays:
-            return data
-        return array_files.reference(array_files.write(store, arrays, self._settings.sqlite_synchronous), data)
-
-    async def _with_files_async(self, reads: ItemReads, encoded: Mapping[str, Packed]) -> Mapping[str, Packed]:
-        if are_bytes(encoded):
-            return encoded
-        return await asyncio.to_thread(self._with_files, reads, encoded)
+        limits.validate_keys("item_id", items, self._settings.key_max_length)
+        return limits.validate_ttl(ttl_s)
 
     @staticmethod
     def _refuse_event_loop(method: str) -> None:
@@ -437,18 +427,28 @@ def _decoded(wanted: list[str], items: Mapping[str, Encoded]) -> dict[str, Any]:
     return {item_id: decode(items[item_id]) for item_id in wanted if item_id in items}
 
 
+def _bytes(encoded: Encoded) -> int:
+    return len(encoded if isinstance(encoded, bytes) else encoded.data)
+
+
+# What is so large that it would stall the event loop goes to a thread.
+
+
+async def _decode_async(encoded: Encoded) -> Any:
+    data = encoded if isinstance(encoded, bytes) else encoded.data
+    return decode(encoded) if len(data) <= INLINE_BYTES else await asyncio.to_thread(decode, encoded)
+
+
 async def _beside_the_loop(
     decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Mapping[str, Encoded]
 ) -> dict[str, T]:
-    """Decode on a thread what is so large that it would stall the event loop."""
-    if len(wanted) > INLINE_ITEMS or sum(map(_total_bytes, items)) > INLINE_BYTES:
+    total = sum(_bytes(encoded) for some in items for encoded in some.values())
+    if len(wanted) > INLINE_ITEMS or total > INLINE_BYTES:
         return await asyncio.to_thread(decode_all, wanted, *items)
     return decode_all(wanted, *items)
 
 
-def _total_bytes(items: Mapping[str, Encoded]) -> int:
-    return sum(len(item) if isinstance(item, bytes) else len(item.data) for item in items.values())
-
-
-def _is_quickly_encoded(value: Any) -> bool:
-    return value.nbytes <= INLINE_BYTES if isinstance(value, np.ndarray) else is_small(value)
+async def _beside_if_many(some: object, function: Callable[..., T], *arguments: Any) -> T:
+    if isinstance(some, Sized) and len(some) > INLINE_ITEMS:
+        return await asyncio.to_thread(function, *arguments)
+    return function(*arguments)

@@ -33,7 +33,7 @@ from seedcore.memory.working_memory import MwManager
 memory = MwManager(sys.argv[1])
 for _ in range(3):
     print("read", memory.get_item("item"))
-print("sees its file:", memory._own_reads.sees_file)
+print("sees its file:", memory._own.sees_file)
 """
 ARRAY_LENGTH = 100_000
 ARRAYS = f"""
@@ -49,7 +49,7 @@ assert np.array_equal(memory.get_global_item("shared"), np.arange({ARRAY_LENGTH}
 assert np.array_equal(memory.get_item("small"), np.arange(3))
 memory.set_item("theirs", np.arange({ARRAY_LENGTH}) * 2)
 assert np.array_equal(memory.get_item("theirs"), np.arange({ARRAY_LENGTH}) * 2)
-print("sees its file:", memory._own_reads.sees_file)
+print("sees its file:", memory._own.sees_file)
 """
 
 
@@ -59,7 +59,7 @@ def stats(get: Callable[[], Any]) -> dict[str, float]:
 
 
 def sees_files(memory: MwManager) -> bool:
-    return memory._own_reads.sees_file and memory._shared_reads.sees_file
+    return memory._own.sees_file and memory._shared.sees_file
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_another_file_in_the_place_of_the_store_is_found(
     memory.set_item("another", 1)  # ends the old process
     assert pid_of(get_mw_store()) != before
     assert memory.get_item(item_id) == "before"
-    wait_until(lambda: memory.get_item(item_id) == "before" and memory._own_reads.sees_file)
+    wait_until(lambda: memory.get_item(item_id) == "before" and memory._own.sees_file)
 
 
 def test_the_actor_learns_what_was_read(reading_files: MwManager, item_id: str) -> None:

@@ -9,7 +9,8 @@ import ray
 from ray.actor import ActorHandle
 
 from seedcore.cluster.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache, get_singleton
-from seedcore.cluster.connection import connect, lookup_retries
+from seedcore.cluster.connection import connect
+from seedcore.cluster.retries import lookup_retries
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError
 from seedcore.settings import Settings
 from tests.cluster.cluster import Cluster

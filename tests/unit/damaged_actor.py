@@ -9,7 +9,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from seedcore.actors.mw_store import MwStore
+from seedcore.actors.item_actors import MwStore
+from tests.unit.performing import do
 
 PAGE = 4096
 ITEMS = {str(number): bytes(1000) for number in range(200)}
@@ -17,14 +18,14 @@ ITEMS = {str(number): bytes(1000) for number in range(200)}
 
 def main(path: Path) -> None:
     actor = MwStore(path.name)
-    actor.set_many("agent", ITEMS)
+    do(actor, "set_many", "agent", ITEMS)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with closing(os.fdopen(os.open(path, os.O_RDWR), "r+b")) as file:
         file.seek(20 * PAGE)
         file.write(b"\xff" * 10 * PAGE)
     print("damaged", flush=True)  # noqa: T201
-    actor.get_many("agent", list(ITEMS))
+    do(actor, "get_many", "agent", list(ITEMS))
     print("answered", flush=True)  # noqa: T201
 
 

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from seedcore.api import access_log, metrics, problems
+from seedcore.api import problems, request_records
+from seedcore.api.request_records import RequestRecords
 from seedcore.errors import ActorUnavailableError
 from seedcore.logs import configure_logging
 from seedcore.settings import LogFormat, LogLevel, Settings
@@ -22,7 +23,7 @@ async def api(knobs: SetKnobs) -> AsyncIterator[httpx.AsyncClient]:
     knobs(RAY_NAMESPACE="here")
     app = FastAPI()
     problems.install(app)
-    app.add_middleware(metrics.RequestMetrics)
+    app.add_middleware(RequestRecords)
 
     @app.get("/organs/{organ_id}/items/{item_id}")
     async def _get(organ_id: str, item_id: str) -> str:
@@ -51,7 +52,7 @@ def configure(level: LogLevel, log_format: LogFormat = LogFormat.JSON) -> None:
 
 def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    return [record for record in found if record["name"] == access_log.__name__]
+    return [record for record in found if record["name"] == request_records.__name__]
 
 
 async def test_a_request_is_logged_with_organ_item_namespace_and_duration(
@@ -92,7 +93,7 @@ async def test_what_failed_is_logged_once_with_its_reason(
 async def test_a_slow_request_is_a_warning(
     api: httpx.AsyncClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access_log, "SLOW_S", 0.0)
+    monkeypatch.setattr(request_records, "SLOW_S", 0.0)
     configure(LogLevel.INFO)
     await api.get(PATH)
     assert [record["levelname"] for record in records(capsys)] == ["WARNING"]
@@ -104,5 +105,5 @@ async def test_an_item_id_with_a_line_break_makes_no_second_line(
     configure(LogLevel.DEBUG, LogFormat.TEXT)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     await api.get(PATH)
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if access_log.__name__ in line]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if request_records.__name__ in line]
     assert "GET /organs/agent/items/plan%0Aof%20today 200 in " in line

@@ -13,9 +13,9 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from starlette.routing import Route
 
 from seedcore import errors
-from seedcore.api import idempotency, problems
+from seedcore.api import middleware, problems
 from seedcore.api.app import ROUTERS, create_app
-from seedcore.api.idempotency import Idempotency
+from seedcore.api.middleware import Idempotency
 from seedcore.cluster.singletons import singletons
 from seedcore.event_loop import INLINE_BYTES
 from seedcore.settings import load_settings
@@ -367,7 +367,7 @@ async def test_bad_keys_and_numbers_are_refused(
 
 
 @pytest.mark.parametrize("path", [ITEM, "/shared-items/plan"])
-@pytest.mark.parametrize("key", ["", "x" * (idempotency.MAX_LENGTH + 1)], ids=["empty", "too long"])
+@pytest.mark.parametrize("key", ["", "x" * (middleware.KEY_MAX_LENGTH + 1)], ids=["empty", "too long"])
 async def test_a_key_that_is_none_is_refused(api: httpx.AsyncClient, path: str, key: str) -> None:
     answer = await api.put(path, headers={"idempotency-KEY": key}, json={"value": 1})
     assert_problem(answer, 422, "header Idempotency-Key")
@@ -379,7 +379,7 @@ async def test_the_document_tells_of_the_key_where_something_is_written(api: htt
         (path, method)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
-        if any(parameter["name"] == idempotency.NAME for parameter in operation.get("parameters", []))
+        if any(parameter["name"] == middleware.KEY_HEADER for parameter in operation.get("parameters", []))
     }
     assert told == {(path, method) for path, method in OPERATIONS if method in ("put", "delete")}
 

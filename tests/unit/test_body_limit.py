@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from seedcore.api.body_limit import LARGE_BYTES, MAX_LARGE, BodyLimit
+from seedcore.api.middleware import LARGE_BYTES, MAX_LARGE, BodyLimit
 from tests.server import Connection, Served, api_process, serving
 from tests.waiting import wait_until_async
 

@@ -88,3 +88,11 @@ def test_a_journal_comes_back_without_the_line_that_was_not_finished(tmp_path: P
         half.write('[7.0, 8.0, "client", "se')
     assert read_journals(tmp_path) == WRITES
     assert list(read_ends(tmp_path)) == WRITES
+
+
+def test_a_miss_is_lost_unless_its_process_may_have_died_before_it_told() -> None:
+    misses = [record(1, 2, MISS, None), record(3, 4, MISS, None)]
+    counted_once = [record(100, 100, MISS, 1)]
+    assert len(judge(misses, counted_once).lost) == 1
+    assert len(judge([*misses, record(6, 7, SET, 1, "refused")], counted_once).lost) == 1
+    assert judge([*misses, record(4.1, 4.5, SET, 1, "refused")], counted_once).lost == []

@@ -1,0 +1,120 @@
+"""The actors that keep items: `mw` those of each organ, `shared_cache` those that every organ sees."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from sqlite3 import Connection
+
+from seedcore.actors.calls import Packed, pack_found, unpack_new
+from seedcore.actors.store_actor import StoreActor, begin
+from seedcore.errors import StoreUnavailableError
+from seedcore.settings import Settings
+from seedcore.store.files import array_files
+from seedcore.store.limits import EVERYBODY
+from seedcore.store.sqlite.item_store import Bounds, ItemStore
+from seedcore.store.sqlite.store_reader import locate
+
+
+class ItemActor(StoreActor):
+    """Base of both: keeps items of owners, which are organs, or everybody.
+
+    Args:
+        settings: of the actor's process.
+        store: what it keeps them in.
+    """
+
+    def __init__(self, settings: Settings, store: ItemStore) -> None:
+        super().__init__(store.database)
+        self._settings = settings
+        self._store = store
+        self._hits = 0
+        self._misses = 0
+        self._counting = threading.Lock()
+        self.writes = {"set_many": self._set_many, "delete_many": store.delete_many}
+        self.reads = {
+            "get_many": self._get_many,
+            "location": lambda: locate(store.database, settings.state_dir),
+            "note_reads": self._note_reads,
+        }
+
+    def stats(self) -> dict[str, float]:
+        """Items and bytes now, evictions and expirations ever, hits and misses since this process took over."""
+        with suppress(StoreUnavailableError):  # of a store that can only be read now
+            self.write(self._store.delete_expired)
+        return {**self._store.stats(), "hits": self._hits, "misses": self._misses, **self.process_stats()}
+
+    def _set_many(
+        self, connection: Connection, owner: str, items: Mapping[str, Packed], ttl_s: float | None = None
+    ) -> None:
+        """Keep the items; a value's arrays that came beside it go to a file first."""
+        values = {item_id: self._with_file(value) for item_id, value in items.items()}
+        self._store.set_many(connection, owner, values, ttl_s)
+
+    def _with_file(self, packed: Packed) -> bytes:
+        path = self._store.database.path
+        if isinstance(packed, bytes):
+            if packed[:1] == array_files.MARK:
+                array_files.require_written(path, packed)
+            return packed
+        data, arrays = unpack_new(packed)
+        with self._store.database.explained("write arrays beside"):
+            return array_files.reference(array_files.write(path, arrays, self._settings.sqlite_synchronous), data)
+
+    def _get_many(self, owner: str, item_ids: Sequence[str]) -> dict[str, Packed]:
+        """The values of those items that are there, packed by `pack_found`."""
+        database = self._store.database
+        with database.explained("read"):
+            found = array_files.load(database.path, lambda: self._store.get_many(owner, item_ids))
+        self._count(len(found), len(item_ids) - len(found))
+        self._save_uses_if_many()
+        return {item_id: pack_found(value) for item_id, value in found.items()}
+
+    def _note_reads(self, item_ids: Sequence[str], hits: int, misses: int) -> None:
+        """Count what another process has read from the store's file.
+
+        Args:
+            item_ids: those that count as used now, the last one last; only of a store that everybody shares.
+            hits: how many items were found.
+            misses: how many were not.
+        """
+        self._count(hits, misses)
+        self._store.note_uses(EVERYBODY, item_ids)
+        self._save_uses_if_many()
+
+    def _count(self, hits: int, misses: int) -> None:
+        with self._counting:
+            self._hits += hits
+            self._misses += misses
+
+    def _save_uses_if_many(self) -> None:
+        if self._store.has_unsaved_uses:
+            with suppress(StoreUnavailableError):  # reads go on when nothing can be written
+                self.write(self._store.save_uses)
+
+
+class SharedCache(ItemActor):
+    """Keeps shared items until they expire, are deleted, or are the least recently used beyond the bounds.
+
+    What other processes read from the file counts as used when they tell, before their own next write of a shared
+    item and a fraction of a second later at most.
+
+    Args:
+        store: the SQLite file, below `STATE_DIR`.
+    """
+
+    def __init__(self, store: str) -> None:
+        settings = begin()
+        bounds = Bounds(settings.shared_cache_max_items, settings.shared_cache_max_bytes)
+        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous, bounds))
+
+
+class MwStore(ItemActor):
+    """Keeps every organ's items until they expire or are deleted.
+
+    Args:
+        store: the SQLite file, below `STATE_DIR`.
+    """
+
+    def __init__(self, store: str) -> None:
+        settings = begin()
+        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))

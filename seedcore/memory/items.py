@@ -1,0 +1,239 @@
+"""One actor's items: read from its store's file where this process sees it, else by a call; written by a call."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from seedcore.actors import calls
+from seedcore.actors.calls import Packed
+from seedcore.cluster.actor_client import ActorClient
+from seedcore.errors import StoreUnavailableError
+from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS
+from seedcore.memory.read_report import ReadReport
+from seedcore.settings import Settings
+from seedcore.store import limits
+from seedcore.store.codec import Arrays, encode_aside, is_small
+from seedcore.store.files import array_files
+from seedcore.store.files.array_files import Encoded
+from seedcore.store.sqlite.store_reader import StoreReader, Unread
+
+logger = logging.getLogger(__name__)
+
+LOCATE_AGAIN_S: Final = 1.0  # after the store was not where this process can read it
+
+
+class Items:
+    """The items of one actor, an `ItemActor`. Threads and event loops may share it.
+
+    A read from the file sees every write that was acknowledged before it began, and needs neither the actor nor the
+    Ray head. The actor is asked once where its store is, and again when that file cannot be read.
+
+    Args:
+        client: of the actor.
+        settings: where this process would see its file.
+        report: of what is read from there.
+        bounds: bytes that a value may have, by the knobs that say so.
+        evicts: whether a write may evict the least recently used, which the actor must know of then.
+    """
+
+    def __init__(
+        self,
+        client: ActorClient,
+        settings: Settings,
+        report: ReadReport,
+        bounds: Mapping[str, int],
+        *,
+        evicts: bool = False,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._report = report
+        self._bounds = bounds
+        self._evicts = evicts
+        self._reader: StoreReader | None = None
+        self._locate_at = 0.0  # on the monotonic clock
+
+    @property
+    def sees_file(self) -> bool:
+        """Whether this process can read the store without its actor."""
+        return self._reader is not None
+
+    # Reads
+
+    def get(self, owner: str, item_id: str) -> Encoded | None:
+        """The encoded value of an item; None if there is none.
+
+        Args:
+            owner: the organ, or `EVERYBODY`.
+            item_id: which.
+
+        Raises:
+            ActorUnavailableError, SeedCoreError: as `ActorClient.call`, if the actor had to be asked.
+        """
+        found = self._look(owner, item_id)
+        if isinstance(found, Unread):
+            return None if found is Unread.ABSENT else self._ask(owner, [item_id]).get(item_id)
+        return found
+
+    async def get_async(self, owner: str, item_id: str) -> Encoded | None:
+        """`get` without blocking the event loop."""
+        found = self._look(owner, item_id, INLINE_BYTES)
+        if isinstance(found, Unread):
+            return None if found is Unread.ABSENT else (await self.get_many_async(owner, [item_id])).get(item_id)
+        return found
+
+    def get_many(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
+        """The encoded values of those items that exist, by their ids, each of which is given once."""
+        found = self._look_at_many(owner, item_ids)
+        return self._ask(owner, item_ids) if found is None else found
+
+    async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
+        """`get_many` without blocking the event loop."""
+        found = None
+        if self._reader is not None:
+            if 1 < len(item_ids) <= INLINE_ITEMS:
+                found = self._look_at_many(owner, item_ids, INLINE_BYTES)
+            if found is None:
+                found = await asyncio.to_thread(self._look_at_many, owner, item_ids)
+        return await self._ask_async(owner, item_ids) if found is None else found
+
+    def _look(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread:
+        """What the file tells of an item of which at most so many bytes are to be read."""
+        reader = self._reader
+        if reader is None:
+            return Unread.ASK
+        try:
+            found = reader.get(owner, item_id, max_bytes)
+        except StoreUnavailableError as error:
+            self._lose(error)
+            return Unread.ASK
+        if found is Unread.ABSENT:
+            self._report.add(self._client, (), 1)
+        elif found is not Unread.ASK:
+            self._report.add(self._client, (item_id,), 0)
+        return found
+
+    def _look_at_many(
+        self, owner: str, item_ids: Sequence[str], max_bytes: int | None = None
+    ) -> Mapping[str, Encoded] | None:
+        """The items in the file; None where the actor must be asked, or more bytes be read of one."""
+        reader = self._reader
+        if reader is None:
+            return None
+        try:
+            found = reader.get_many(owner, item_ids, max_bytes)
+        except StoreUnavailableError as error:
+            self._lose(error)
+            return None
+        if found is not None:
+            self._report.add(self._client, found, len(item_ids) - len(found))
+        return found
+
+    def _lose(self, error: StoreUnavailableError) -> None:
+        logger.debug("%s; its actor is asked", error)
+        self._reader = None
+
+    def _ask(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
+        found = _unpacked(self._client.call("get_many", owner, list(item_ids)))
+        if self._should_locate():
+            self._use(self._client.call("location"))
+        return found
+
+    async def _ask_async(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
+        packed = await self._client.call_async("get_many", owner, list(item_ids))
+        has_arrays = any(isinstance(value, list) for value in packed.values())  # which are copied
+        found: Mapping[str, Encoded] = await asyncio.to_thread(_unpacked, packed) if has_arrays else packed
+        if self._should_locate():
+            self._use(await self._client.call_async("location"))
+        return found
+
+    def _should_locate(self) -> bool:
+        now = time.monotonic()
+        if self._reader is not None or now < self._locate_at:
+            return False
+        self._locate_at = now + LOCATE_AGAIN_S
+        return True
+
+    def _use(self, location: Any) -> None:
+        """Read from there, as the actor tells it."""
+        self._reader = StoreReader.at(location, self._settings.state_dir)
+
+    # Writes
+
+    def set_many(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
+        """Keep the items, all or none.
+
+        Args:
+            owner: the organ, or `EVERYBODY`.
+            packed: by `pack`.
+            ttl_s: seconds after which they are gone, or None.
+
+        Raises:
+            ActorUnavailableError, SeedCoreError: as `ActorClient.write`.
+        """
+        ahead = self._report.take(self._client) if self._evicts else ()
+        self._client.write("set_many", owner, packed, ttl_s, ahead=ahead)
+
+    async def set_many_async(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
+        """`set_many` without blocking the event loop."""
+        ahead = self._report.take(self._client) if self._evicts else ()
+        await self._client.write_async("set_many", owner, packed, ttl_s, ahead=ahead)
+
+    def delete_many(self, owner: str, item_ids: Sequence[str]) -> list[str]:
+        """Delete the items; the ids of those that were there."""
+        deleted: list[str] = self._client.write("delete_many", owner, list(item_ids))
+        return deleted
+
+    async def delete_many_async(self, owner: str, item_ids: Sequence[str]) -> list[str]:
+        """`delete_many` without blocking the event loop."""
+        deleted: list[str] = await self._client.write_async("delete_many", owner, list(item_ids))
+        return deleted
+
+    async def pack_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
+        """`pack` without blocking the event loop."""
+        is_quick = len(items) == 1 and all(map(_is_quickly_packed, items.values()))
+        return self.pack(items) if is_quick else await asyncio.to_thread(self.pack, items)
+
+    def pack(self, items: Mapping[str, Any]) -> dict[str, Packed]:
+        """The items as bytes, with their large arrays in files, if this process can write them beside the store; else
+        beside the bytes: the actor writes them then, and has the better message if it cannot either.
+
+        Raises:
+            InvalidValueError, ValueTooLargeError: one of them cannot be kept.
+        """
+        packed = {}
+        for item_id, value in items.items():
+            packed[item_id] = calls.pack_new(*encode_aside(value, array_files.MIN_BYTES))
+            for knob, max_bytes in self._bounds.items():
+                limits.validate_size(item_id, calls.packed_bytes(packed[item_id]), max_bytes, knob)
+        if any(isinstance(one, list) for one in packed.values()):
+            if self._should_locate():
+                self._use(self._client.call("location"))
+            return {item_id: self._with_file(one) for item_id, one in packed.items()}
+        return packed
+
+    def _with_file(self, packed: Packed) -> Packed:
+        reader = self._reader
+        if reader is None or isinstance(packed, bytes):
+            return packed
+        data: bytes = packed[0]
+        arrays: list[Arrays] = packed[1:]
+        try:
+            return array_files.reference(
+                array_files.write(reader.path, arrays, self._settings.sqlite_synchronous), data
+            )
+        except OSError as error:
+            logger.debug("arrays go through the actor: %s", error)
+            return packed
+
+
+def _unpacked(packed: Mapping[str, Packed]) -> Mapping[str, Encoded]:
+    return {item_id: calls.unpack_found(value) for item_id, value in packed.items()}
+
+
+def _is_quickly_packed(value: Any) -> bool:
+    return value.nbytes <= INLINE_BYTES if isinstance(value, np.ndarray) else is_small(value)
