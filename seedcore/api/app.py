@@ -10,10 +10,10 @@ from typing import Final
 from fastapi import FastAPI
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
+from seedcore import __version__
 from seedcore.api import health, items, metrics, problems, status_page
-from seedcore.api.body_limit import BodyLimit
-from seedcore.api.host_guard import HostGuard
-from seedcore.api.idempotency import Idempotency
+from seedcore.api.middleware import BodyLimit, HostGuard, Idempotency
+from seedcore.api.request_records import RequestRecords
 from seedcore.cluster.actor_client import actor_client
 from seedcore.cluster.bootstrap import bootstrap_actors
 from seedcore.cluster.singletons import singletons
@@ -42,7 +42,7 @@ def create_app() -> FastAPI:
     app = FastAPI(
         title="SeedCore",
         summary="Shared state for Ray applications in named singleton actors",
-        version="0.1.0",
+        version=__version__,
         lifespan=_lifespan,
     )
     problems.install(app)
@@ -52,7 +52,7 @@ def create_app() -> FastAPI:
     app.add_middleware(Idempotency)
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
     app.add_middleware(HostGuard, allowed_hosts=settings.allowed_hosts)
-    app.add_middleware(metrics.RequestMetrics)  # around the others, so that what they refuse counts as well
+    app.add_middleware(RequestRecords)  # around the others, so that what they refuse counts as well
     return app
 
 

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
-from seedcore.api import idempotency
+from seedcore.api import middleware
 from seedcore.api.json_bodies import JsonRoute
 from seedcore.api.json_values import to_json_value
 from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
-from seedcore.event_loop import INLINE_ITEMS, is_small
+from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory.working_memory import FoundItem, MwManager, Source
+from seedcore.store.codec import is_small
 
 MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
 MAX_HOT_ITEMS: Final = 10_000  # in one answer
@@ -39,20 +40,20 @@ async def get_organ_item(organ_id: str, item_id: str) -> Response:
     return await _one(item_id, await _manager(organ_id).find_item_async(item_id))
 
 
-@organs.put(ITEM, openapi_extra=idempotency.PARAMETER)
+@organs.put(ITEM, openapi_extra=middleware.KEY_PARAMETER)
 async def put_organ_item(organ_id: str, item_id: str, item: ItemIn) -> Kept:
     """Keep a value as the organ's own; answered when it is durable."""
     await _manager(organ_id).set_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@organs.delete(ITEM, responses=NOT_FOUND, openapi_extra=idempotency.PARAMETER)
+@organs.delete(ITEM, responses=NOT_FOUND, openapi_extra=middleware.KEY_PARAMETER)
 async def delete_organ_item(organ_id: str, item_id: str) -> Deleted:
     """Delete the organ's item; 404 if it has none."""
     return _deleted(await _manager(organ_id).delete_item_async(item_id), item_id)
 
 
-@organs.put("", openapi_extra=idempotency.PARAMETER)
+@organs.put("", openapi_extra=middleware.KEY_PARAMETER)
 async def put_organ_items(organ_id: str, items: ItemsIn) -> Kept:
     """Keep many values as the organ's own, all of them or none."""
     await _manager(organ_id).set_items_async(items.items, items.ttl_s)
@@ -73,20 +74,20 @@ async def get_shared_item(item_id: str) -> Response:
     return await _one(item_id, None if value is MISSING else FoundItem(value, Source.SHARED))
 
 
-@shared.put(ITEM, openapi_extra=idempotency.PARAMETER)
+@shared.put(ITEM, openapi_extra=middleware.KEY_PARAMETER)
 async def put_shared_item(item_id: str, item: ItemIn) -> Kept:
     """Keep a value for every organ; answered when it is durable."""
     await _manager(API_ORGAN).set_global_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@shared.delete(ITEM, responses=NOT_FOUND, openapi_extra=idempotency.PARAMETER)
+@shared.delete(ITEM, responses=NOT_FOUND, openapi_extra=middleware.KEY_PARAMETER)
 async def delete_shared_item(item_id: str) -> Deleted:
     """Delete the shared item; 404 if there is none."""
     return _deleted(await _manager(API_ORGAN).delete_global_item_async(item_id), item_id)
 
 
-@shared.put("", openapi_extra=idempotency.PARAMETER)
+@shared.put("", openapi_extra=middleware.KEY_PARAMETER)
 async def put_shared_items(items: ItemsIn) -> Kept:
     """Keep many values for every organ, all of them or none."""
     await _manager(API_ORGAN).set_global_items_async(items.items, items.ttl_s)

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from seedcore.api.access_log import note_problem
+from seedcore.api.request_records import note_problem
 from seedcore.errors import (
     ActorNotFoundError,
     ActorUnavailableError,

@@ -12,8 +12,8 @@ from starlette.staticfiles import StaticFiles
 
 from seedcore.api.health import actors
 from seedcore.api.items import hot_items
-from seedcore.api.metrics import requests_so_far
 from seedcore.api.models import Actors, HotItemOut, NodeOut, Status
+from seedcore.api.request_records import requests_so_far
 from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.event_loop import in_thread

@@ -1,18 +1,76 @@
-"""Reads request bodies within bounds: of their size, of their time, and of how many large ones are in memory."""
+"""What every request passes before its route: the Host header, the bounds of its body, the Idempotency-Key."""
 
 import asyncio
+import re
 from contextlib import nullcontext
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seedcore.api.problems import problem
+from seedcore.cluster.request_ids import idempotency_key
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})  # cannot be rebound, and the health check uses it
+HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]@/]+))(:[0-9]*)?")
 
 BODY_TIMEOUT_S: Final = 30.0  # in which a body must come
 LARGE_BYTES: Final = 64 * 1024
 MAX_LARGE: Final = 2  # at once: a body takes up to 30 times its bytes while it becomes Python objects
+
+# draft-ietf-httpapi-idempotency-key-header
+KEY_HEADER: Final = "Idempotency-Key"
+KEY_MAX_LENGTH: Final = 255
+
+# For the OpenAPI document of an operation that writes, where no parameter of FastAPI's tells of the header.
+KEY_PARAMETER: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": KEY_HEADER,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": KEY_MAX_LENGTH},
+            "description": "Unique to this request, such as a UUID. A client that got no answer sends the same request "
+            "again with the same key, and gets the first answer if there was one; nothing is changed a second time. "
+            "Known for a week.",
+        }
+    ]
+}
+
+
+class HostGuard:
+    """Refuses other Host headers than the allowed ones, so that a page on the web cannot reach the API by rebinding
+    its own host name to 127.0.0.1.
+
+    Args:
+        app: what to guard.
+        allowed_hosts: names without port; those of this machine itself are always allowed.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: list[str]) -> None:
+        self._app = app
+        self._allowed = {host.lower() for host in allowed_hosts} | LOOPBACK
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        host = _without_port(Headers(scope=scope).get("host", ""))
+        if host in self._allowed:
+            await self._app(scope, receive, send)
+            return
+        refusal = problem(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            f"the Host header says {host!r}; allowed are {', '.join(sorted(self._allowed))}: see API_ALLOWED_HOSTS",
+        )
+        await refusal(scope, receive, send)
+
+
+def _without_port(host: str) -> str:
+    parts = HOST_AND_PORT.fullmatch(host)
+    return (parts["ipv6"] or parts["name"]).lower() if parts else host
 
 
 class BodyLimit:
@@ -98,3 +156,26 @@ def _once(body: bytes, receive: Receive) -> Receive:
         return unread.pop() if unread else await receive()
 
     return receive_body
+
+
+class Idempotency:
+    """Does the writes of a request with a key once, however often the request comes.
+
+    Args:
+        app: what answers it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection (ASGI)."""
+        key = Headers(scope=scope).get(KEY_HEADER) if scope["type"] == "http" else None
+        if key is None:
+            await self._app(scope, receive, send)
+        elif not 0 < len(key) <= KEY_MAX_LENGTH:
+            detail = f"header {KEY_HEADER}: it must have 1 to {KEY_MAX_LENGTH} characters, not {len(key)}"
+            await problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)(scope, receive, send)
+        else:
+            with idempotency_key(f"{scope['method']} {scope['path']} {key}"):
+                await self._app(scope, receive, send)
