@@ -9,10 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import matplotlib as mpl
-
-mpl.use("svg")
-
 import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +17,7 @@ from benchmarks import bootstraps
 from benchmarks.many_clients import EMPTY_ROUTE, HTTP_WORK
 from benchmarks.measure import Timing
 from benchmarks.peers import BARE_RAY
+from benchmarks.pictures import save_picture
 from benchmarks.stack_times import CPU, IMAGE, MEMORY, RESTART, SAVE, START
 from benchmarks.works import BARE_ACTOR, REDIS, SEEDCORE
 
@@ -28,6 +25,7 @@ Results = Mapping[str, Mapping[str, Timing]]
 Figures = Mapping[str, float]
 
 TARGET_HEADINGS: Final = ("target", "limit", "measured", "reached", "why not")
+COLUMNS: Final = 2  # of the picture
 HEADINGS: Final = ("work", "system", "p50", "p99", "per second", "times as fast as SeedCore")
 
 
@@ -177,7 +175,7 @@ def show(console: Console, results: Results, figures: Figures) -> None:
 
 
 def write(folder: Path, results: Results, figures: Figures) -> None:
-    """Write `bench.md` and `bench.svg`."""
+    """Write `bench.md` and `bench.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "redis", "diskcache"))
     heading = (
@@ -190,22 +188,25 @@ def write(folder: Path, results: Results, figures: Figures) -> None:
         _markdown(HEADINGS, rows(results)),
         "## Targets",
         _markdown(TARGET_HEADINGS, target_rows(results, figures)),
-        "[The medians as a picture](bench.svg).",
+        "[The medians as a picture](bench.png).",
     ]
     (folder / "bench.md").write_text("\n\n".join(parts) + "\n")
-    _draw(folder / "bench.svg", results)
+    _draw(folder / "bench.png", results)
 
 
 def _draw(path: Path, results: Results) -> None:
-    figure, axes = plt.subplots(len(results), 1, figsize=(9, 1.4 * len(results)), squeeze=False, layout="constrained")
-    for axis, (work, timings) in zip(axes.flat, results.items(), strict=True):
+    lines = -(-len(results) // COLUMNS)
+    figure, axes = plt.subplots(lines, COLUMNS, figsize=(12, 1.2 * lines), squeeze=False, layout="constrained")
+    for axis in axes.flat[len(results) :]:
+        axis.axis("off")
+    for axis, (work, timings) in zip(axes.flat, results.items(), strict=False):
         axis.barh(list(timings), [timing.p50_s * 1e6 for timing in timings.values()])
         axis.set_xscale("log")
         axis.invert_yaxis()
         axis.set_title(work, fontsize=9)
-        axis.set_xlabel("median of one item, microseconds", fontsize=7)
         axis.tick_params(labelsize=7)
-    figure.savefig(path)
+    figure.supxlabel("median of one item, microseconds", fontsize=9)
+    save_picture(figure, path)
     plt.close(figure)
 
 

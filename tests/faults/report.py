@@ -7,14 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import matplotlib as mpl
-
-mpl.use("svg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from benchmarks.pictures import save_picture
 from tests.faults.harness import FaultRun, Row
 
 BIN_S: Final = 0.5
@@ -24,21 +21,22 @@ SHOWN_CHARACTERS: Final = 160  # of an error
 EXPLANATION: Final = """Each row is one fault on the real containers, while nine clients in
 three processes write and read, through the HTTP API and through `MwManager`.
 
-- *lost*: items that did not hold the last value that was acknowledged, and misses that were not counted
+- *lost*: items that did not hold the last value that was acknowledged, and misses that were not counted, unless their
+  process died within the second in which it would have told
 - *stale*: reads that found something older than what was acknowledged before, or that nobody had written, and misses
   that were counted twice
 - *failed*: requests that were answered with an error, or not at all
 - *longest stall*: the longest time that one client was without a good answer; *allowed* is what the test holds it to,
   with the time for which the fault itself lasts
 
-[The requests over time](faults.svg) show each fault at the dotted lines."""
+[The requests over time](faults.png) show each fault at the dotted lines."""
 
 
 class Report:
     """Collects one row for each fault, and writes the table after each, so that a run that ends early has told.
 
     Args:
-        folder: for `faults.md` and `faults.svg`.
+        folder: for `faults.md` and `faults.png`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +63,7 @@ class Report:
             axis.axis("off")
         for row, axis in zip(rows, axes.flat, strict=False):
             _draw_row(axis, row)
-        figure.savefig(self.folder / "faults.svg")
+        save_picture(figure, self.folder / "faults.png")
         plt.close(figure)
 
     def table(self) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import httpx
 
-from seedcore.api.body_limit import MAX_LARGE
+from seedcore.api.middleware import MAX_LARGE
 from seedcore.settings import load_settings
 from tests.server import Connection, api_process
 

@@ -442,7 +442,7 @@ def test_says_that_it_has_lost_the_api_until_it_is_back(
 
 
 def test_says_that_an_actor_runs_older_code(page: Page, docker_stack: Project) -> None:
-    source = docker_stack.folder / "seedcore/actors/mw_store.py"
+    source = docker_stack.folder / "seedcore/actors/item_actors.py"
     good = source.read_text()
     source.write_text(f"{good}# changed\n")
     expect(state(page)).to_contain_text(

@@ -15,7 +15,8 @@ import pytest
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
-MW_STORE = "seedcore/actors/mw_store.py"
+MW_STORE = "seedcore/actors/item_actors.py"
+CONSTRUCTOR = "        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))\n"
 STATUS_LINES = [
     "📊 Singleton Actors Status:",
     "🎭 MissTracker: ✅ Running",
@@ -259,15 +260,13 @@ def test_broken_code_takes_nothing_down(stack: Project) -> None:
     for verb in ("reload-actors", "monitor"):
         refused = stack.run("make", verb)
         assert refused.returncode != 0
-        assert re.search(r"seedcore/actors/mw_store.py, line \d+: invalid syntax", refused.stdout)
+        assert re.search(r"seedcore/actors/item_actors.py, line \d+: invalid syntax", refused.stdout)
         assert "Traceback" not in refused.stdout
     assert stack.actors() == before
     stack.put("broken", "later", 2)
 
     (stack.folder / MW_STORE).write_text(
-        good.replace(
-            "        super().__init__()\n", "        super().__init__()\n        raise ValueError('not today')\n", 1
-        )
+        good.replace(CONSTRUCTOR, f"{CONSTRUCTOR}        raise ValueError('not today')\n")
     )
     refused = stack.run("make", "reload-actors")
     assert refused.returncode != 0
