@@ -1,1 +1,1 @@
-"""Command-line tools, each run as `python -m scripts.NAME`."""
+"""What runs inside of the stack: it looks at the cluster, proves that it works, and brings it new code."""

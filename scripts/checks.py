@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from ray.exceptions import RayError
 
-from seedcore.cluster.connection import first_reason
+from seedcore.cluster.explain import first_reason
 from seedcore.errors import SeedCoreError
 
 

@@ -21,7 +21,7 @@ from scripts.actor_trial import DEADLINE_S, Trial, try_actor
 from scripts.cluster_session import join_cluster
 from seedcore.cluster.actor_process import ActorProcess, describe_methods, describe_process
 from seedcore.cluster.bootstrap import bootstrap_actors
-from seedcore.cluster.connection import first_reason
+from seedcore.cluster.explain import first_reason
 from seedcore.cluster.singletons import singletons
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
