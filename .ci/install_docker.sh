@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# Brings a bare Debian machine to a running Docker Engine with Compose v2 and buildx, and makes a base image
-# from Debian packages, so that images can be built where no container registry can be reached. Run as root; does
-# only what is missing.
+# Brings a bare Debian 12 machine to a running Docker Engine 26.1 with Compose v2 and buildx, and makes a base image from
+# Debian packages, so that images can be built where no container registry can be reached. Run as root; does only what
+# is missing. An engine that answers is left alone if it is new enough.
 #     .ci/install_docker.sh
 #
-#   DOCKER_DATA_ROOT  folder of the engine's images, containers and volumes, if this script starts the engine
-#   PYTHON_BASE       tag of the base image
+#   DOCKER_ENGINE_DIR  folder that the engine's programs go to
+#   DOCKER_DATA_ROOT   folder of the engine's images, containers and volumes, if this script starts the engine
+#   PYTHON_BASE        tag of the base image
 set -euo pipefail
 
+engine_dir=${DOCKER_ENGINE_DIR:-/opt/seedcore-docker}
 data_root=${DOCKER_DATA_ROOT:-/var/lib/docker}
 python_base=${PYTHON_BASE:-seedcore/python-base:bookworm}
+min_engine=25 # as scripts/host/docker_engine.py has them
 min_compose=2.24
 engine_log=/var/log/dockerd-seedcore.log
 engine_deadline_s=60
-release=bookworm             # of the base image
-next_release=trixie          # has Compose v2 as a package, which bookworm has not
+release=bookworm    # of the base image; its own engine is 20.10, and it has no Compose v2
+next_release=trixie # has both, as programs that run here as well
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 plugin_dir=/usr/local/lib/docker/cli-plugins
 export DEBIAN_FRONTEND=noninteractive
@@ -22,7 +25,8 @@ export DEBIAN_FRONTEND=noninteractive
 say() { printf '%s\n' "install_docker: $*" >&2; }
 fail() { say "$@"; exit 1; }
 
-install_packages() {
+require_programs() { # each is in the package of its name
+    (($(command -v "$@" | wc -l) < $#)) || return 0
     say "installing $*"
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
@@ -42,36 +46,65 @@ debian_mirror() {
     head -n 1 <<<"$mirrors"
 }
 
-compose_is_good() {
-    local version
-    version=$(docker compose version --short 2>/dev/null) || return 1
-    [[ $(printf '%s\n' "$min_compose" "${version#v}" | sort -V | head -n 1) == "$min_compose" ]]
-}
-
-# Only these two plugins come from the next release: static Go programs that need none of its libraries.
-install_plugins() {
-    local work apt
+# The files of packages of the next release, below a folder: fetch FOLDER PACKAGE...
+fetch() {
+    local folder=$1 mirror work apt package
+    shift
+    say "fetching $*"
+    mirror=$(debian_mirror)
     work=$(mktemp -d)
-    mkdir -p "$work/lists/partial" "$work/archives/partial" "$plugin_dir"
-    echo "deb [signed-by=$keyring] $(debian_mirror) $next_release main" >"$work/sources.list"
+    mkdir -p "$work/lists/partial" "$work/archives/partial"
+    echo "deb [signed-by=$keyring] $mirror $next_release main" >"$work/sources.list"
     # A package index of its own, so that nothing else is ever upgraded from there.
     apt=(apt-get -qq -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
         -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o APT::Sandbox::User=root)
-    say "installing the plugins compose and buildx"
     "${apt[@]}" update
-    (cd "$work" && "${apt[@]}" download docker-compose docker-buildx >/dev/null)
+    (cd "$work" && "${apt[@]}" download "$@" >/dev/null)
     for package in "$work"/*.deb; do
         dpkg-deb --extract "$package" "$work/root"
     done
+    rm -rf "$folder"
+    mkdir -p "$(dirname "$folder")"
+    mv "$work/root" "$folder"
+    rm -rf "$work"
+}
+
+is_at_least() { # OLDEST VERSION
+    [[ $(printf '%s\n' "$1" "${2#v}" | sort -V | head -n 1) == "$1" ]]
+}
+
+engine_version() {
+    docker version --format '{{.Server.Version}}' 2>/dev/null
+}
+
+plugins_are_good() {
+    local compose
+    compose=$(docker compose version --short 2>/dev/null) && is_at_least "$min_compose" "$compose" &&
+        docker buildx version >/dev/null 2>&1
+}
+
+install_engine() {
+    # runc is this machine's own, since that of the next release needs a newer libc. tini is what docker-init links to.
+    [[ -x $engine_dir/usr/sbin/dockerd ]] || fetch "$engine_dir" docker.io docker-cli containerd tini
+    ln -sf "$engine_dir/usr/bin/docker" /usr/local/bin/docker
+    hash -r
+}
+
+install_plugins() {
+    local work
+    work=$(mktemp -d)
+    fetch "$work/root" docker-compose docker-buildx
+    mkdir -p "$plugin_dir"
     install "$work"/root/usr/libexec/docker/cli-plugins/docker-{compose,buildx} "$plugin_dir"
     rm -rf "$work"
-    compose_is_good || fail "Docker Compose >= $min_compose is needed, this is $(docker compose version 2>&1)"
+    plugins_are_good || fail "Docker Compose >= $min_compose is needed, this is $(docker compose version 2>&1)"
 }
 
 start_engine() {
     say "starting the engine with its data in $data_root"
     mkdir -p "$data_root"
-    setsid dockerd --data-root "$data_root" >"$engine_log" 2>&1 </dev/null &
+    setsid env PATH="$engine_dir/usr/sbin:$engine_dir/usr/bin:$PATH" \
+        dockerd --data-root "$data_root" >"$engine_log" 2>&1 </dev/null &
     local engine=$! deadline=$((SECONDS + engine_deadline_s))
     until docker info >/dev/null 2>&1; do
         if ! kill -0 "$engine" 2>/dev/null || ((SECONDS > deadline)); then
@@ -83,27 +116,33 @@ start_engine() {
 }
 
 make_python_base() {
+    local mirror
     say "making the base image $python_base from Debian packages"
+    mirror=$(debian_mirror)
     mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates \
-        "$release" - "$(debian_mirror)" | docker import - "$python_base" >/dev/null
+        "$release" - "$mirror" | docker import - "$python_base" >/dev/null
 }
 
 main() {
     command -v apt-get >/dev/null || fail "this is for Debian machines"
     ((EUID == 0)) || fail "run it as root: sudo $0"
 
-    local missing=()
-    command -v dockerd >/dev/null || missing+=(docker.io iptables)
-    command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
-    ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
-    if ! compose_is_good || ! docker buildx version >/dev/null 2>&1; then
-        install_plugins
+    local version
+    if version=$(engine_version); then
+        is_at_least "$min_engine" "$version" ||
+            fail "the engine that answers is $version, $min_engine or newer is needed. Stop it, then run this again."
+    else
+        require_programs runc iptables
+        install_engine
+        start_engine
     fi
-    docker info >/dev/null 2>&1 || start_engine
-    docker image inspect "$python_base" >/dev/null 2>&1 || make_python_base
+    plugins_are_good || install_plugins
+    if ! docker image inspect "$python_base" >/dev/null 2>&1; then
+        require_programs mmdebstrap
+        make_python_base
+    fi
 
-    say "engine $(docker version --format '{{.Server.Version}}')," \
-        "Compose $(docker compose version --short), base image $python_base"
+    say "engine $(engine_version), Compose $(docker compose version --short), base image $python_base"
 }
 
 main

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs every command of README.md, in its order: the lines of its `sh` blocks, and its complete Python examples in the
-# environment of the API. SKIP is a pattern (regex) of commands that are left out.
+# Runs every command of README.md and docs/reference.md, in their order: the lines of their `sh` blocks, and the README's
+# complete Python examples in the environment of the API. SKIP is a pattern (regex) of commands that are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 blocks() { # the lines of all blocks in a language; each block ends with an empty line
-    awk -v fence="^\`\`\`$1\$" '$0 ~ fence {inside = 1; next} /^```$/ && inside {inside = 0; print ""; next} inside' README.md
+    awk -v fence="^\`\`\`$1\$" '$0 ~ fence {inside = 1; next} /^```$/ && inside {inside = 0; print ""; next} inside' \
+        README.md docs/reference.md
 }
 
 ran=0
@@ -41,4 +42,4 @@ while IFS= read -r command; do
 done < <(blocks sh)
 
 echo
-echo "$ran commands of README.md ran"
+echo "$ran commands of the documentation ran"

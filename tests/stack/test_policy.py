@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from seedcore.settings import PROJECT_ROOT, docker_size_bytes, load_settings
+from scripts.host.settings import docker_size_bytes, load_host_settings
+from seedcore.settings import PROJECT_ROOT
 
 LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
 SERVICES = (*LONG_RUNNING, "bootstrap")
@@ -73,7 +74,7 @@ def test_only_the_workers_can_write_the_items(config: Any, service: str) -> None
 def test_publishes_only_what_people_look_at_and_only_here(config: Any, service: str) -> None:
     published = config["services"][service].get("ports", [])
     assert all(port["host_ip"] == "127.0.0.1" for port in published)
-    settings = load_settings()
+    settings = load_host_settings()
     allowed = {"ray-head": {settings.dashboard_port}, "seedcore-api": {settings.api_port}, PROMETHEUS: {9090}}
     assert {port["target"] for port in published} == allowed.get(service, set())
 
@@ -90,7 +91,7 @@ def test_token_is_a_file_and_no_secret_is_in_the_environment(config: Any, servic
 def test_one_namespace_and_one_environment(config: Any) -> None:
     environments = [config["services"][service]["environment"] for service in SERVICES]
     assert all(environment == environments[0] for environment in environments)
-    assert environments[0]["RAY_NAMESPACE"] == load_settings().ray_namespace
+    assert environments[0]["RAY_NAMESPACE"] == load_host_settings().ray_namespace
 
 
 def test_prometheus_has_no_secret(config: Any) -> None:
@@ -102,7 +103,8 @@ def test_prometheus_has_no_secret(config: Any) -> None:
 def test_long_running_services_are_watched_and_stop_in_time(config: Any, service: str) -> None:
     options = config["services"][service]
     assert options["healthcheck"]["test"][:2] == ["CMD", "images/healthcheck.sh"]
-    assert options["healthcheck"]["test"][5] == "30"  # else each check, one a second, costs 0.1 s of CPU
+    # To start a check costs 0.1 s of CPU.
+    assert (options["healthcheck"]["start_interval"], options["healthcheck"]["interval"]) == ("1s", "30s")
     assert options["restart"] == "unless-stopped"
     assert options["init"] is True
     assert options["stop_grace_period"] == "20s"
@@ -112,7 +114,7 @@ def test_long_running_services_are_watched_and_stop_in_time(config: Any, service
 def test_the_object_store_fits_into_memory(config: Any, service: str) -> None:
     options = config["services"][service]
     assert int(options["shm_size"]) > int(options["environment"]["OBJECT_STORE_BYTES"])
-    assert int(options["shm_size"]) == docker_size_bytes(load_settings().shm_size)
+    assert int(options["shm_size"]) == docker_size_bytes(load_host_settings().shm_size)
 
 
 def test_order_is_by_conditions(config: Any) -> None:
