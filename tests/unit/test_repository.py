@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.pictures import MAX_BYTES
 from scripts.host.runtime import PROMETHEUS, SERVICES
-from scripts.host.stack import VERBS, verb_of
+from scripts.host.stack import VERBS
 from seedcore.settings import PROJECT_ROOT
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -128,12 +129,15 @@ def test_git_ignores_what_is_private(private: str) -> None:
     assert private in read(".gitignore").splitlines()
 
 
-def test_git_keeps_text_only() -> None:
+def test_git_keeps_text_and_small_pictures_only() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
         pytest.skip("not a git checkout")
     for name in filter(None, tracked.stdout.split("\0")):
-        assert (PROJECT_ROOT / name).read_text() is not None, name
+        if name.startswith("docs/") and name.endswith(".png"):
+            assert (PROJECT_ROOT / name).stat().st_size <= MAX_BYTES, name
+        else:
+            assert (PROJECT_ROOT / name).read_text() is not None, name
 
 
 # What others find
@@ -180,19 +184,21 @@ def test_both_runtimes_run_the_same_roles_of_the_entrypoint() -> None:
 
 def test_make_has_every_verb_and_explains_it() -> None:
     explained = set(re.findall(r"(?m)^([a-z-]+):.* ## \S", read("Makefile")))
-    assert {verb_of(verb) for verb in VERBS} <= explained
+    assert set(VERBS) <= explained
     assert explained == set(re.findall(r"(?m)^\.PHONY: (.*)$", read("Makefile"))[0].split()) | {"help"}
 
 
-def test_the_readme_tells_of_every_verb_that_a_user_needs_and_of_no_other() -> None:
-    table = read("README.md").partition("\n## Verbs\n")[2].partition("\n## ")[0]
+def test_the_reference_tells_of_every_verb_and_of_no_other() -> None:
+    table = read("docs/reference.md").partition("\n## Verbs\n")[2].partition("\n## ")[0]
     told = set(re.findall(r"`make ([a-z-]+)", table))
     explained = set(re.findall(r"(?m)^([a-z-]+):.* ## \S", read("Makefile")))
     assert told == explained - {"help"}
 
 
-def test_every_command_of_the_readme_is_a_verb_or_a_program() -> None:
-    blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", read("README.md"))
+@pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
+def test_every_command_of_the_documentation_is_a_verb_or_a_program_and_runs_in_ci(document: str) -> None:
+    blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", read(document))
+    assert document in read(".ci/readme_commands.sh")
     commands = [line for block in blocks for line in block.splitlines() if line]
     assert commands
     explained = set(re.findall(r"(?m)^([a-z-]+):.* ## \S", read("Makefile")))
