@@ -1,5 +1,5 @@
-# The verbs of the stack; `make` alone lists them. The work is done in scripts/host/stack.py, here is only what Python is
-# needed for. Every knob of .env can be given as well: `make up RUNTIME=local`, `make up API_PORT=9000`.
+# The verbs of the stack; `make` alone lists them. The work is done in scripts/host/verbs/, here is only what Python is
+# needed for. Every knob can be given as well: `make up RUNTIME=local`, `make up API_PORT=9000`.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -80,7 +80,7 @@ soak: .venv/installed ## faults at random for MINUTES=10; the SEED=N that it pri
 bench: .venv/installed ## measure the stack beside Redis, diskcache and a bare actor; ARGS=--quick takes a minute
 	@$(PYTHON) -m benchmarks $(ARGS)
 
-lint: .venv/installed ## check format, types and shell scripts
+lint: .venv/installed ## look for mistakes in format, types and shell scripts
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy

@@ -17,8 +17,9 @@ from benchmarks.peers import redis_server
 from scripts.host.local_runtime import LocalRuntime
 from scripts.host.ports import LOOPBACK, free_port, free_ports
 from scripts.host.runtime import API, LOCAL_DIR, StackError
+from scripts.host.settings import load_host_settings
 from scripts.host.token_file import ensure_token
-from seedcore.settings import SettingsError, load_settings
+from seedcore.settings import SettingsError
 
 AGENTS: Final = 2  # of the head and of the worker
 
@@ -40,7 +41,7 @@ def own_ports() -> dict[str, str]:
 def in_process_works(is_quick: bool, only: str) -> dict[str, dict[str, Timing]]:
     """The works of one client process, on the embedded stack of this checkout."""
     os.environ.update(own_ports())
-    settings = load_settings()
+    settings = load_host_settings()
     ensure_token(settings.ray_auth_token_path)
     runtime = LocalRuntime(settings)
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis_port:

@@ -12,7 +12,8 @@ from typing import Final
 import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from scripts.checks import Check, CheckError, run_checks
+from scripts.checks import CheckError, run_checks
+from scripts.cluster_checks import cluster_check
 from seedcore.cluster.singletons import singletons
 from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import Settings, SettingsError, load_settings
@@ -50,7 +51,8 @@ def main() -> int:
         return 1
     export_ray_environment(settings)
     address = os.environ.get("RAY_CLIENT_ADDRESS", DEFAULT_ADDRESS)
-    return 0 if run_checks([Check("Ray Client lists the actors", lambda: lists_actors(settings, address))]) else 1
+    check = cluster_check("Ray Client lists the actors", lambda: lists_actors(settings, address))
+    return 0 if run_checks([check]) else 1
 
 
 if __name__ == "__main__":

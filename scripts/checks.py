@@ -1,13 +1,10 @@
-"""Checks that print one line each, for `doctor`, `verify` and `check_ray_client`."""
+"""Checks that print one line each, for `doctor` and `verify`. Knows no Ray, since the host has none of it."""
 
 import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from ray.exceptions import RayError
-
-from seedcore.cluster.explain import first_reason
 from seedcore.errors import SeedCoreError
 
 
@@ -25,7 +22,7 @@ class Check:
 
     Args:
         title: what holds.
-        run: proves it and returns the facts; raises CheckError, SeedCoreError or RayError if it does not hold, and
+        run: proves it and returns the facts; raises CheckError or SeedCoreError if it does not hold, and
             DoesNotApplyError if it need not.
     """
 
@@ -65,8 +62,6 @@ def run_check(check: Check) -> Result:
         return Result(check.title, None, str(error), time.monotonic() - began)
     except (CheckError, SeedCoreError) as error:
         holds, detail = False, str(error)
-    except RayError as error:
-        holds, detail = False, f"{first_reason(error)}. See `make monitor` and `make logs`."
     return Result(check.title, holds, detail, time.monotonic() - began)
 
 

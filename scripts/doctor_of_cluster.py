@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from scripts.checks import Check, CheckError, DoesNotApplyError, run_checks
+from scripts.cluster_checks import cluster_check
 from scripts.cluster_session import join_cluster
 from scripts.verify import Verify
 from seedcore.cluster.singletons import STATE_SHARE, singletons
@@ -78,12 +79,12 @@ class DoctorOfCluster:
         """In the order in which one failure explains the next."""
         verify = Verify(self._settings)
         return [
-            Check("same Ray and Python on every node", verify.same_versions),
-            Check("a ray-worker offers the state volume", self.state_is_offered),
-            Check("every singleton is in the one namespace", self.namespaces),
-            Check("every singleton answers", verify.all_answer),
-            Check("every singleton runs the code on the disk", verify.all_current),
-            Check("state volume", self.state),
+            cluster_check("same Ray and Python on every node", verify.same_versions),
+            cluster_check("a ray-worker offers the state volume", self.state_is_offered),
+            cluster_check("every singleton is in the one namespace", self.namespaces),
+            cluster_check("every singleton answers", verify.all_answer),
+            cluster_check("every singleton runs the code on the disk", verify.all_current),
+            cluster_check("state volume", self.state),
         ]
 
     def state_is_offered(self) -> str:

@@ -29,7 +29,7 @@ def _relative(filename: str) -> str:
     return os.path.relpath(filename, PROJECT_ROOT) if Path(filename).is_relative_to(PROJECT_ROOT) else filename
 
 
-def _check_table() -> None:
+def _load_table() -> None:
     """Import it and make its rows, which is when mistakes in them show."""
     table = importlib.import_module(TABLE)
     settings = importlib.import_module(SETTINGS)
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     """Run the module; only its own `sys.exit` ends this otherwise."""
     module, *arguments = argv
     try:
-        _check_table()
+        _load_table()
     except Exception as error:
         print(
             f"the code on the disk cannot be used: {where(error)}. "

@@ -27,6 +27,7 @@ from tenacity import (
 )
 
 from scripts.checks import Check, CheckError, run_checks
+from scripts.cluster_checks import cluster_check
 from scripts.cluster_session import join_cluster
 from seedcore.cluster.actor_process import ActorProcess, describe_process
 from seedcore.cluster.bootstrap import bootstrap_actors
@@ -69,16 +70,16 @@ class Verify:
     def checks(self) -> list[Check]:
         """All checks, in the order in which one failure explains the next."""
         return [
-            Check("same Ray and Python on every node", self.same_versions),
-            Check("all singletons are named in the namespace", self.all_named),
-            Check("every singleton answers", self.all_answer),
-            Check("every singleton runs the code on the disk", self.all_current),
-            Check("plain `ray.init()` finds the singletons", self.plain_driver),
-            Check("so does a submitted job", self.submitted_job),
-            Check("a task on a worker reads what the API wrote", self.task_reads_what_api_wrote),
-            Check("an item goes through the API and back through MwManager", self.round_trip),
-            Check("a second bootstrap creates nothing", self.second_bootstrap),
-            Check("the dashboard refuses a call without the token", self.dashboard_refuses),
+            cluster_check("same Ray and Python on every node", self.same_versions),
+            cluster_check("all singletons are named in the namespace", self.all_named),
+            cluster_check("every singleton answers", self.all_answer),
+            cluster_check("every singleton runs the code on the disk", self.all_current),
+            cluster_check("plain `ray.init()` finds the singletons", self.plain_driver),
+            cluster_check("so does a submitted job", self.submitted_job),
+            cluster_check("a task on a worker reads what the API wrote", self.task_reads_what_api_wrote),
+            cluster_check("an item goes through the API and back through MwManager", self.round_trip),
+            cluster_check("a second bootstrap creates nothing", self.second_bootstrap),
+            cluster_check("the dashboard refuses a call without the token", self.dashboard_refuses),
         ]
 
     def same_versions(self) -> str:

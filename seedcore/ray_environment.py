@@ -2,7 +2,6 @@
 
 import os
 from io import StringIO
-from string import Template
 from typing import Final
 
 from dotenv import dotenv_values
@@ -15,7 +14,8 @@ STARTUP: Final = PROJECT_ROOT / "images" / "startup"  # on the PYTHONPATH of eve
 
 def ray_environment(settings: Settings) -> dict[str, str]:
     """The variables of `images/ray.env`, and who may talk to Ray."""
-    text = Template(FILE.read_text()).substitute(GCS_RECONNECT_TIMEOUT_S=settings.gcs_reconnect_timeout_s)
+    # What the file makes use of stands above it, as if it were a part of it.
+    text = f"GCS_RECONNECT_TIMEOUT_S={settings.gcs_reconnect_timeout_s}\n{FILE.read_text()}"
     environment = {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
     environment["RAY_AUTH_MODE"] = settings.ray_auth_mode.value
     if settings.ray_auth_mode is AuthMode.TOKEN:

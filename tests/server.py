@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 import httpx
 import psutil
 import uvicorn
-from dotenv import dotenv_values
 from starlette.types import ASGIApp
 
 from scripts.host.ports import free_port
+from scripts.host.settings import process_environment
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, Settings
 from tests.waiting import wait_until
@@ -41,12 +41,12 @@ class Served(NamedTuple):
 @contextmanager
 def api_process(**knobs: str) -> Iterator[Served]:
     """The real API as its container runs it, without a Ray head and without waiting for one."""
-    defaults = {name: value or "" for name, value in dotenv_values(PROJECT_ROOT / ".env").items()}
+    settings = Settings()
     port = free_port()
     environment = {
         **os.environ,
-        **defaults,
-        **ray_environment(Settings()),
+        **process_environment(settings),
+        **ray_environment(settings),
         "RUNTIME": "local",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",

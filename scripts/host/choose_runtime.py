@@ -7,7 +7,7 @@ from scripts.host.docker_engine import connect_to_engine
 from scripts.host.docker_runtime import DockerRuntime
 from scripts.host.local_runtime import LocalRuntime
 from scripts.host.runtime import LOCAL_DIR, StackError, StackRuntime
-from seedcore.settings import Runtime, Settings
+from scripts.host.settings import HostSettings, Runtime
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Choice:
     reason: str
 
 
-def runtime_to_start(settings: Settings) -> Choice:
+def runtime_to_start(settings: HostSettings) -> Choice:
     """The runtime for `up`, which is remembered for the other verbs.
 
     Raises:
@@ -37,7 +37,7 @@ def runtime_to_start(settings: Settings) -> Choice:
     return choice
 
 
-def runtime_in_use(settings: Settings) -> StackRuntime:
+def runtime_in_use(settings: HostSettings) -> StackRuntime:
     """The runtime for all other verbs: the one that `RUNTIME` forces, or that the last `up` took.
 
     Raises:
@@ -54,7 +54,21 @@ def runtime_in_use(settings: Settings) -> StackRuntime:
     return runtime
 
 
-def _choose(settings: Settings, remembered: StackRuntime | None) -> Choice:
+def running(settings: HostSettings) -> StackRuntime:
+    """`runtime_in_use`, if the stack is up in it.
+
+    Raises:
+        StackError: it is not; or as `runtime_in_use`.
+    """
+    runtime = runtime_in_use(settings)
+    if not runtime.is_up():
+        raise StackError(
+            f"the stack '{settings.compose_project_name}' is not up in the {runtime.name} runtime. `make up` starts it."
+        )
+    return runtime
+
+
+def _choose(settings: HostSettings, remembered: StackRuntime | None) -> Choice:
     if settings.runtime is Runtime.LOCAL:
         return Choice(LocalRuntime(settings), "RUNTIME=local")
     if settings.runtime is Runtime.DOCKER:
@@ -67,7 +81,7 @@ def _choose(settings: Settings, remembered: StackRuntime | None) -> Choice:
         return Choice(LocalRuntime(settings), str(error).split(". ")[0])
 
 
-def _remembered(settings: Settings, *, required: bool = False) -> StackRuntime | None:
+def _remembered(settings: HostSettings, *, required: bool = False) -> StackRuntime | None:
     try:
         name = _note(settings).read_text().strip()
     except FileNotFoundError:
@@ -82,5 +96,5 @@ def _remembered(settings: Settings, *, required: bool = False) -> StackRuntime |
         return None
 
 
-def _note(settings: Settings) -> Path:
+def _note(settings: HostSettings) -> Path:
     return LOCAL_DIR / f"runtime.{settings.compose_project_name}"

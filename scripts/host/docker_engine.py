@@ -10,12 +10,14 @@ from docker.errors import DockerException, ImageNotFound, NotFound
 
 from scripts.host.runtime import StackError
 
-MIN_COMPOSE: Final = (2, 24)
+MIN_ENGINE: Final = (25, 0)  # the first whose health checks have a start_interval
+MIN_COMPOSE: Final = (2, 24)  # of the same month, January 2024
 COMMAND_TIMEOUT_S: Final = 20  # `docker` asks the engine, which may be on another machine
 DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
 LOCAL_BASE_IMAGE: Final = "seedcore/python-base:bookworm"  # what .ci/install_docker.sh makes
 INSTALL_HINT: Final = (
-    "On a bare Debian machine `sudo .ci/install_docker.sh` installs all of it; `make up RUNTIME=local` needs no Docker."
+    f"Install Docker Engine {MIN_ENGINE[0]} or newer with Compose {'.'.join(map(str, MIN_COMPOSE))} or newer "
+    "(https://docs.docker.com/engine/install/); `make up RUNTIME=local` needs no Docker."
 )
 
 
@@ -23,7 +25,7 @@ def connect_to_engine() -> docker.DockerClient:
     """A client of the engine that the `docker` command uses, after engine and Compose have been found good enough.
 
     Raises:
-        StackError: there is no `docker` command, no engine answers, or Compose is missing or too old.
+        StackError: there is no `docker` command, no engine answers, Compose is missing, or one of both is too old.
     """
     host = _engine_host()
     try:
@@ -32,7 +34,8 @@ def connect_to_engine() -> docker.DockerClient:
     except DockerException as error:
         reason = "you may not use it; add yourself to the group docker" if "ermission" in str(error) else str(error)
         raise StackError(f"no Docker engine answers at {host}: {reason}. Start it. {INSTALL_HINT}") from error
-    compose_version()
+    _require("Docker Engine", client.version()["Version"], MIN_ENGINE)
+    require_compose()
     return client
 
 
@@ -42,21 +45,25 @@ def _engine_host() -> str:
     return str(contexts[0]["Endpoints"]["docker"]["Host"])
 
 
-def compose_version() -> str:
+def require_compose() -> str:
     """The version of `docker compose`.
 
     Raises:
         StackError: it is missing or too old.
     """
-    wanted = ".".join(map(str, MIN_COMPOSE))
     try:
         version = _docker("compose", "version", "--short").strip()
     except StackError as error:
         raise StackError(f"the docker command has no Compose v2 (`docker compose`). {INSTALL_HINT}") from error
-    numbers = re.match(r"v?(\d+)\.(\d+)", version)
-    if not numbers or (int(numbers[1]), int(numbers[2])) < MIN_COMPOSE:
-        raise StackError(f"Docker Compose {version} is too old, {wanted} or newer is needed. {INSTALL_HINT}")
+    _require("Docker Compose", version, MIN_COMPOSE)
     return version
+
+
+def _require(what: str, version: str, oldest: tuple[int, int]) -> None:
+    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    if not numbers or (int(numbers[1]), int(numbers[2])) < oldest:
+        wanted = ".".join(map(str, oldest))
+        raise StackError(f"{what} {version} is too old, {wanted} or newer is needed. {INSTALL_HINT}")
 
 
 def _docker(*arguments: str) -> str:
@@ -94,6 +101,6 @@ def no_base_image(wanted: str, reason: str) -> StackError:
     """What is to be said where there is nothing to build on."""
     return StackError(
         f"the base image {wanted} (BASE_IMAGE) is not on this machine and cannot be pulled: {reason}. "
-        f"Without a registry, `sudo .ci/install_docker.sh` makes {LOCAL_BASE_IMAGE} from Debian packages; "
-        "or set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have."
+        "Set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have. Without a registry, "
+        f".ci/install_docker.sh shows how to make {LOCAL_BASE_IMAGE} from Debian packages."
     )

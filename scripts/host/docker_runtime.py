@@ -15,7 +15,7 @@ from docker.models.containers import Container
 
 from scripts.host.ca_certificates import copy_extra_ca_certificates
 from scripts.host.docker_engine import base_image_in_place_of, has_image, no_base_image
-from scripts.host.ports import check_ports
+from scripts.host.ports import require_free_ports
 from scripts.host.remedies import explain_failures, is_known
 from scripts.host.runtime import (
     API,
@@ -29,7 +29,8 @@ from scripts.host.runtime import (
     ServiceFailure,
     StackError,
 )
-from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
+from scripts.host.settings import HostSettings
+from seedcore.settings import PROJECT_ROOT, AuthMode
 
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
@@ -43,7 +44,7 @@ class DockerRuntime:
 
     name = "docker"
 
-    def __init__(self, settings: Settings, client: docker.DockerClient) -> None:
+    def __init__(self, settings: HostSettings, client: docker.DockerClient) -> None:
         self._settings = settings
         self._client = client
         self._environment: dict[str, str] = {
@@ -57,7 +58,7 @@ class DockerRuntime:
         if any(map(self._has_other_token, self._containers())):
             print("a service has another token than the file: starting afresh")
             self.down(remove_state=False)
-        self.check_ports()
+        self.require_free_ports()
         copy_extra_ca_certificates(self._settings.extra_ca_certs)
         self._environment["BASE_IMAGE"] = self._base_image()
         if self._compose("build"):
@@ -198,7 +199,7 @@ class DockerRuntime:
         """How often Docker has started each container again, by its id."""
         return {str(container.id): int(container.attrs.get("RestartCount", 0)) for container in self._containers()}
 
-    def check_ports(self) -> None:
+    def require_free_ports(self) -> None:
         """Those that are published on this machine."""
         settings = self._settings
         if not self._client.api.base_url.startswith("http+docker://"):
@@ -207,7 +208,7 @@ class DockerRuntime:
         if settings.has_prometheus:
             ports["PROMETHEUS_PORT"] = settings.prometheus_port
         ours = {port for container in self._containers() for port in _published(container)}
-        check_ports(ports, self._owner, ours)
+        require_free_ports(ports, self._owner, ours)
 
     def _owner(self, port: int) -> str | None:
         for container in self._client.containers.list(ignore_removed=True):

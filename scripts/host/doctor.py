@@ -11,7 +11,8 @@ from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.doctor_of_machine import DoctorOfMachine
 from scripts.host.remedies import remedy_for
 from scripts.host.runtime import API, BOOTSTRAP, ServiceFailure, StackError, StackRuntime, captured
-from seedcore.settings import PROJECT_ROOT, Settings
+from scripts.host.settings import HostSettings
+from seedcore.settings import PROJECT_ROOT
 
 LOCK: Final = "requirements.lock"
 BOOTSTRAPPED: Final = "Bootstrapped actors"
@@ -19,7 +20,7 @@ LIST_PACKAGES: Final = "scripts.list_packages"
 OF_CLUSTER: Final = "scripts.doctor_of_cluster"
 
 
-def results(settings: Settings) -> Iterator[Result]:
+def results(settings: HostSettings) -> Iterator[Result]:
     """What comes of each check, as it ends: of this machine, then of the running stack, if it is up."""
     runtime = _runtime(settings)
     is_up = runtime is not None and runtime.is_up()
@@ -35,7 +36,7 @@ def results(settings: Settings) -> Iterator[Result]:
     yield from _of_cluster(runtime)
 
 
-def _runtime(settings: Settings) -> StackRuntime | None:
+def _runtime(settings: HostSettings) -> StackRuntime | None:
     try:
         return runtime_in_use(settings)
     except StackError:
@@ -115,6 +116,6 @@ def _of_cluster(runtime: StackRuntime) -> Iterator[Result]:
     yield from found
 
 
-def diagnose(settings: Settings, *, as_json: bool) -> bool:
+def diagnose(settings: HostSettings, *, as_json: bool) -> bool:
     """Print a line for each check; whether all hold."""
     return report(results(settings), as_json=as_json)

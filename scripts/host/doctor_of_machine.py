@@ -22,14 +22,15 @@ from scripts.checks import Check, CheckError, DoesNotApplyError
 from scripts.host.ca_certificates import read_extra_ca_certificates
 from scripts.host.docker_engine import (
     base_image_in_place_of,
-    compose_version,
     connect_to_engine,
     has_image,
     no_base_image,
+    require_compose,
 )
 from scripts.host.runtime import StackError, StackRuntime, relative
-from scripts.host.token_file import check_token
-from seedcore.settings import PROJECT_ROOT, AuthMode, Runtime, Settings
+from scripts.host.settings import HostSettings, Runtime, knobs, knobs_in_env_file
+from scripts.host.token_file import require_token
+from seedcore.settings import PROJECT_ROOT, AuthMode
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class DoctorOfMachine:
         is_up: whether the stack runs in it.
     """
 
-    def __init__(self, settings: Settings, runtime: StackRuntime | None, *, is_up: bool) -> None:
+    def __init__(self, settings: HostSettings, runtime: StackRuntime | None, *, is_up: bool) -> None:
         self._settings = settings
         self._runtime = runtime
         self._is_up = is_up
@@ -77,16 +78,15 @@ class DoctorOfMachine:
 
     def env_file(self) -> str:
         """Nothing is missing or misspelt in `.env`."""
-        wanted = {name.upper() for name in Settings.model_fields}
         found = set(dotenv_values(PROJECT_ROOT / ".env"))
-        problems = [f"{name} is missing" for name in sorted(wanted - found)]
-        for name in sorted(found - wanted):
-            close = difflib.get_close_matches(name, wanted, 1)
+        problems = [f"{name} is missing" for name in sorted(knobs_in_env_file() - found)]
+        for name in sorted(found - knobs()):
+            close = difflib.get_close_matches(name, knobs(), 1)
             problems.append(f"{name} is no knob" + (f"; is {close[0]} meant?" if close else ""))
         if problems:
             raise CheckError(f"correct .env, or `git checkout .env`: {'; '.join(problems)}")
-        over = sorted(name for name in wanted if name in os.environ)
-        return f"{len(wanted)} knobs" + (f"; your shell sets {', '.join(over)}" if over else "")
+        over = sorted(name for name in knobs() if name in os.environ)
+        return f"{len(found)} knobs" + (f"; your shell sets {', '.join(over)}" if over else "")
 
     def line_endings(self) -> str:
         """Scripts that a container runs have no carriage returns."""
@@ -109,7 +109,7 @@ class DoctorOfMachine:
             if self._settings.runtime is Runtime.DOCKER:
                 raise CheckError(str(error)) from error
             raise DoesNotApplyError(f"{error} Until then `make up` runs without Docker.") from error
-        return f"engine {client.version()['Version']}, Compose {compose_version()}"
+        return f"engine {client.version()['Version']}, Compose {require_compose()}"
 
     def base_image(self) -> str:
         """There is one to build on, here or where it is pulled from."""
@@ -212,7 +212,7 @@ class DoctorOfMachine:
         path = self._settings.ray_auth_token_path
         if not os.path.lexists(path):
             raise DoesNotApplyError(f"{relative(path)} is not there yet; `make up` makes it")
-        _explained(lambda: check_token(path))
+        _explained(lambda: require_token(path))
         return str(relative(path))
 
     def certificates(self) -> str:
@@ -240,7 +240,7 @@ class DoctorOfMachine:
             raise DoesNotApplyError("there is no runtime to ask")
         if self._is_up:
             raise DoesNotApplyError("the stack has them")
-        _explained(self._runtime.check_ports)
+        _explained(self._runtime.require_free_ports)
         return f"API {self._settings.api_port} and dashboard {self._settings.dashboard_port} are free"
 
 

@@ -11,14 +11,13 @@ import xmlrpc.client
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from enum import Enum
 from pathlib import Path
 from typing import IO, Any, Final
 
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from scripts.host.ports import LOOPBACK, check_ports
+from scripts.host.ports import LOOPBACK, require_free_ports
 from scripts.host.remedies import explain_failures
 from scripts.host.runtime import (
     API,
@@ -33,8 +32,9 @@ from scripts.host.runtime import (
     StackError,
     relative,
 )
+from scripts.host.settings import HostSettings, process_environment
 from seedcore.ray_environment import STARTUP, ray_environment
-from seedcore.settings import PROJECT_ROOT, AuthMode, Settings
+from seedcore.settings import PROJECT_ROOT, AuthMode
 
 MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
 RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that supervisord has started, and no others
@@ -54,7 +54,7 @@ class LocalRuntime:
 
     name = "local"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: HostSettings) -> None:
         self._settings = settings
         stack = f"{os.getuid()}:{PROJECT_ROOT}:{settings.compose_project_name}"
         # Ray puts sockets below it, whose paths have at most 107 characters.
@@ -86,7 +86,7 @@ class LocalRuntime:
             folder.mkdir(parents=True, exist_ok=True)
         if not self.is_up():
             self._kill_leftovers()
-            self.check_ports()
+            self.require_free_ports()
             self._start_supervisord()
         deadline = time.monotonic() + self._settings.up_deadline_s
         self._start(HEAD, deadline)
@@ -197,10 +197,9 @@ class LocalRuntime:
         self._start_workers(workers, time.monotonic() + self._settings.up_deadline_s)
 
     def _make_environment(self) -> dict[str, str]:
-        knobs = {name.upper(): _as_text(value) for name, value in self._settings}
         return {
             **os.environ,
-            **knobs,
+            **process_environment(self._settings),
             **ray_environment(self._settings),
             "RUNTIME": self.name,
             "STATE_DIR": str(self._state_dir),
@@ -214,7 +213,7 @@ class LocalRuntime:
 
     def _fingerprint(self) -> str:
         """Of all that the processes were started with, and would not notice when it changes."""
-        knobs = "\n".join(f"{name}={_as_text(value)}" for name, value in sorted(self._settings) if name not in UNFELT)
+        knobs = sorted(process_environment(self._settings).items())
         token = self._settings.ray_auth_token_path.read_text() if self._has_token else ""
         return hashlib.sha256(f"{knobs}\n{token}".encode()).hexdigest()
 
@@ -228,7 +227,7 @@ class LocalRuntime:
         except FileNotFoundError:
             return ""
 
-    def check_ports(self) -> None:
+    def require_free_ports(self) -> None:
         """Those of all processes."""
         settings = self._settings
         ports = {
@@ -240,7 +239,7 @@ class LocalRuntime:
         }
         for number in range(1, settings.ray_worker_replicas + 1):
             ports[f"RAY_AGENT_PORT + {number}"] = settings.ray_agent_port + number
-        check_ports(ports, lambda port: None)
+        require_free_ports(ports, lambda port: None)
 
     def _start_supervisord(self) -> None:
         shutil.rmtree(self._run_dir, ignore_errors=True)  # of a stack that was killed
@@ -389,21 +388,6 @@ class LocalRuntime:
                     f"supervisord (process {pid}) did not stop in {STOP_DEADLINE_S} s. Kill it, then `make down`."
                 )
             time.sleep(POLL_S)
-
-
-# Knobs that no running process feels: changing them must not restart the embedded stack.
-UNFELT: Final = frozenset(
-    {
-        "runtime", "compose_profiles", "up_deadline_s", "prometheus_port", "ray_worker_replicas", "base_image",
-        "seedcore_image",
-    }
-)  # fmt: skip
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    return str(value.value if isinstance(value, Enum) else value)
 
 
 def _display_name(process: dict[str, Any]) -> str:

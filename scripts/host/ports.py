@@ -25,10 +25,10 @@ def is_free(port: int) -> bool:
     return True
 
 
-def check_ports(
+def require_free_ports(
     ports: Mapping[str, int], owner: Callable[[int], str | None], ours: Collection[int] = frozenset()
 ) -> None:
-    """Make sure that all ports can be had.
+    """Refuse to go on unless all ports can be had.
 
     Args:
         ports: port by the knob that sets it.

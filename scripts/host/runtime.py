@@ -1,4 +1,4 @@
-"""What the two runtimes have in common: the interface that `scripts.host.stack` works with, and how they fail."""
+"""What the two runtimes have in common: the interface that the verbs work with, and how they fail."""
 
 import tempfile
 from collections.abc import Callable
@@ -66,8 +66,8 @@ class StackRuntime(Protocol):
     def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
         """Run `python -m module` in the environment of a service; return its exit code."""
 
-    def check_ports(self) -> None:
-        """Make sure that all ports can be had; raises StackError if not."""
+    def require_free_ports(self) -> None:
+        """Raise StackError unless all ports can be had."""
 
     def outdated_services(self) -> list[str]:
         """Services that were started with other settings than those of now."""

@@ -17,7 +17,8 @@ from typing import IO, Final
 from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.doctor import diagnose
 from scripts.host.runtime import API, HEAD, LOCAL_DIR, PROMETHEUS, SERVICES, WORKER, StackError, StackRuntime, captured
-from seedcore.settings import PROJECT_ROOT, Settings
+from scripts.host.settings import HostSettings
+from seedcore.settings import PROJECT_ROOT
 
 REMOVED: Final = b"[removed]"
 CREDENTIALS: Final = re.compile(rb"(://)[^/@\s\"']+@")  # of a proxy or a mirror
@@ -30,7 +31,7 @@ class Secrets:
         settings: name the file of Ray's token.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: HostSettings) -> None:
         try:
             self._token = settings.ray_auth_token_path.read_bytes().strip()
         except OSError:
@@ -43,7 +44,7 @@ class Secrets:
         return CREDENTIALS.sub(rb"\1" + REMOVED + b"@", content)
 
 
-def write_bundle(settings: Settings, file: Path) -> list[str]:
+def write_bundle(settings: HostSettings, file: Path) -> list[str]:
     """Write the archive; parts that cannot be had are missing, and say why in their place.
 
     Args:
@@ -65,7 +66,7 @@ def write_bundle(settings: Settings, file: Path) -> list[str]:
     return names
 
 
-def _parts(settings: Settings) -> Iterator[tuple[str, bytes]]:
+def _parts(settings: HostSettings) -> Iterator[tuple[str, bytes]]:
     yield "versions.txt", _versions().encode()
     yield "settings.txt", "\n".join(f"{name.upper()}={value}" for name, value in settings).encode()
     yield ".env", (PROJECT_ROOT / ".env").read_bytes()
@@ -120,7 +121,7 @@ def _written(run: Callable[[IO[bytes]], object]) -> bytes:
         return str(error).encode()
 
 
-def new_name(settings: Settings) -> Path:
+def new_name(settings: HostSettings) -> Path:
     """Where a new bundle goes."""
     folder = LOCAL_DIR / "support"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

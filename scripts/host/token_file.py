@@ -28,22 +28,22 @@ def ensure_token(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.path.lexists(path):
-            _check_private(path)
+            _require_private(path)
             _create(path)
     except OSError as error:
         raise _no_token(path, error) from error
-    check_token(path)
+    require_token(path)
 
 
-def check_token(path: Path) -> None:
-    """Make sure that there is a token that no other user can read.
+def require_token(path: Path) -> None:
+    """Refuse to go on unless there is a token that no other user can read.
 
     Raises:
         StackError: there is none.
     """
     try:
         if path.stat().st_mode & FOR_OTHERS:
-            _check_private(path)
+            _require_private(path)
         if not path.read_text().strip():
             raise StackError(
                 f"the token file {relative(path)} (RAY_AUTH_TOKEN_PATH) is empty. Delete it; `make up` makes a new one."
@@ -62,7 +62,7 @@ def replace_token(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else MODE
         if mode & FOR_OTHERS:
-            _check_private(path)
+            _require_private(path)
         with _new_token(path.parent, mode) as new:
             new.replace(path)
     except OSError as error:
@@ -76,7 +76,7 @@ def _no_token(path: Path, error: Exception) -> StackError:
     )
 
 
-def _check_private(path: Path) -> None:
+def _require_private(path: Path) -> None:
     folder = path.parent
     if folder.stat().st_mode & FOR_OTHERS:
         raise StackError(

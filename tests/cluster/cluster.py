@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Final, Self
 
 import psutil
-from dotenv import dotenv_values
 
 from scripts.host.ports import free_port, free_ports
+from scripts.host.settings import process_environment
 from scripts.host.token_file import ensure_token
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, Settings
@@ -34,13 +34,13 @@ class Cluster:
     """
 
     def __init__(self, folder: Path, run_dir: Path, **knobs: str) -> None:
-        defaults = {name: value or "" for name, value in dotenv_values(PROJECT_ROOT / ".env").items()}
+        settings = Settings()
         self.token_file = folder / "secrets" / "token"
         ensure_token(self.token_file)
         self.environment: dict[str, str] = {
             **os.environ,
-            **defaults,
-            **ray_environment(Settings()),
+            **process_environment(settings),
+            **ray_environment(settings),
             "RUNTIME": "local",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",

@@ -60,7 +60,7 @@ def test_engine_without_compose(engine: docker.DockerClient, project: Project) -
     done = project.run("unshare", "--mount", "sh", "-ec", f"{hide}; exec make up", **knobs)
     assert done.returncode != 0
     assert "no Compose v2" in done.stdout, done.stdout
-    assert "install_docker.sh" in done.stdout
+    assert "https://docs.docker.com/engine/install/" in done.stdout
     assert "RUNTIME=local" in done.stdout
     assert "Traceback" not in done.stdout
 

@@ -11,6 +11,7 @@ import docker
 import httpx
 import pytest
 
+from seedcore.settings import PROJECT_ROOT
 from tests.stack.containers import containers, kill_for_good, only, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
@@ -18,22 +19,8 @@ from tests.waiting import wait_until
 CONFIG = "/app/images/prometheus"
 SCRAPED_S = 60.0  # some intervals of prometheus.yml
 READY = "Server is ready to receive web requests."
-METRICS = (
-    "seedcore_http_request_seconds_count",
-    "seedcore_http_request_seconds_bucket",
-    "seedcore_lookup_retries_total",
-    "seedcore_actor_hits_total",
-    "seedcore_actor_misses_total",
-    "seedcore_actor_items",
-    "seedcore_actor_bytes",
-    "seedcore_actor_writes_total",
-    "seedcore_actor_refused_writes_total",
-    "seedcore_actor_transactions_total",
-    "seedcore_actor_restarts_total",
-    "seedcore_actor_stale_code",
-    "seedcore_actor_disk_free_bytes",
-    "seedcore_actor_disk_bytes",
-)
+REFERENCE = (PROJECT_ROOT / "docs/reference.md").read_text()
+METRICS = re.findall(r"`(seedcore_\w+)`", REFERENCE.partition("\n## Metrics\n")[2].partition("\n## ")[0])
 OWN_ACTOR = """
 class Own:
     async def stats(self) -> dict[str, int]:
@@ -123,14 +110,15 @@ def test_all_targets_are_up(prometheus: httpx.Client) -> None:
     }
 
 
-def test_every_number_of_the_readme_is_there(observed: Project, prometheus: httpx.Client) -> None:
+def test_every_number_of_the_reference_is_there(observed: Project, prometheus: httpx.Client) -> None:
     for number in range(5):
         observed.put("observed", str(number), number)
     assert observed.get("observed", "0") == 0
     assert observed.api.get("/organs/observed/items/none").status_code == 404
     wait_until(lambda: _query(prometheus, 'seedcore_actor_items{actor="mw"}') == [5], SCRAPED_S)
+    assert METRICS
     for metric in METRICS:
-        assert _query(prometheus, metric), metric
+        assert _query(prometheus, f'{{__name__=~"{metric}(_count)?"}}'), metric
     assert _query(prometheus, 'seedcore_actor_writes_total{actor="mw"}')[0] >= 5
     assert _query(prometheus, 'seedcore_actor_hits_total{actor="mw"}')[0] >= 1
     assert _query(prometheus, 'seedcore_actor_answers_total{actor="own"}') == [42]

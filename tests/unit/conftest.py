@@ -7,8 +7,9 @@ import hypothesis
 import pytest
 
 from scripts.host.ports import free_port
+from scripts.host.settings import HostSettings
 from seedcore.api import items
-from seedcore.settings import Settings, load_settings
+from seedcore.settings import load_settings
 
 SetKnobs = Callable[..., None]
 
@@ -29,7 +30,7 @@ def knobs() -> Iterator[SetKnobs]:
 
     with patch.dict(os.environ):
         for variable in list(os.environ):
-            if variable.lower() in Settings.model_fields:
+            if variable.lower() in HostSettings.model_fields:
                 del os.environ[variable]
         forget_settings()
         yield set_knobs

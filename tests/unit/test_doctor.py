@@ -15,7 +15,8 @@ from scripts.checks import CheckError
 from scripts.doctor_of_cluster import look_at_state
 from scripts.host import doctor_of_machine
 from scripts.host.ports import free_port
-from seedcore.settings import PROJECT_ROOT, Settings, Synchronous
+from scripts.host.settings import HostSettings
+from seedcore.settings import PROJECT_ROOT, Synchronous
 from seedcore.store.sqlite.item_store import ItemStore
 
 DEADLINE_S = 60
@@ -77,6 +78,12 @@ def test_a_misspelt_knob(checkout: Path) -> None:
     (title, said), *others = found(checkout).items()
     assert (title, others) == (".env has every knob, and no other", [])
     assert "RAY_NAMESPACE is missing; RAY_NAMESAPCE is no knob; is RAY_NAMESPACE meant?" in said
+
+
+def test_a_knob_of_a_specialist_may_be_there_and_need_not(checkout: Path) -> None:
+    with (checkout / ".env").open("a") as file:
+        file.write("CALL_DEADLINE_S=7\n")
+    assert found(checkout) == {}
 
 
 def test_windows_line_endings(checkout: Path) -> None:
@@ -168,7 +175,7 @@ def test_files_that_another_user_made(checkout: Path) -> None:
 )
 def test_a_machine_that_is_too_small(monkeypatch: pytest.MonkeyPatch, limit: str, check: str, words: str) -> None:
     monkeypatch.setattr(doctor_of_machine, limit, 2**60)  # more than any machine has
-    checks = doctor_of_machine.DoctorOfMachine(Settings(), None, is_up=False)
+    checks = doctor_of_machine.DoctorOfMachine(HostSettings(), None, is_up=False)
     with pytest.raises(CheckError) as found:
         getattr(checks, check)()
     assert words in str(found.value)

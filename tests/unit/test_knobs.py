@@ -1,4 +1,4 @@
-"""Settings, .env, compose.yaml, the README and the other files that name knobs say the same."""
+"""Settings, .env, compose.yaml, docs/reference.md and the other files that name knobs say the same."""
 
 import itertools
 import os
@@ -9,37 +9,30 @@ import pytest
 from dotenv import dotenv_values
 
 from scripts.host.docker_engine import DEFAULT_BASE_IMAGE
-from scripts.host.local_runtime import MAX_WORKERS, UNFELT
-from seedcore.settings import OBSERVABILITY, PROJECT_ROOT, Settings
+from scripts.host.local_runtime import MAX_WORKERS
+from scripts.host.settings import (
+    OBSERVABILITY,
+    HostSettings,
+    as_text,
+    knobs_in_env_file,
+    load_host_settings,
+    process_environment,
+)
+from seedcore.settings import PROJECT_ROOT, Settings
 from tests.unit.conftest import SetKnobs
 
 ENV_FILE = PROJECT_ROOT / ".env"
 COMPOSE = (PROJECT_ROOT / "compose.yaml").read_text()
-README = (PROJECT_ROOT / "README.md").read_text()
+REFERENCE = (PROJECT_ROOT / "docs/reference.md").read_text()
 ENTRYPOINT = (PROJECT_ROOT / "images/entrypoint.sh").read_text()
 PROMETHEUS_CONFIG = (PROJECT_ROOT / "images/prometheus/prometheus.yml").read_text()
+RAY_ENV = (PROJECT_ROOT / "images/ray.env").read_text()
 DOCKERFILE = (PROJECT_ROOT / "images/Dockerfile").read_text()
 SUPERVISORD = (PROJECT_ROOT / "supervisord.conf").read_text()
 
-# Knobs of the host's side alone: Compose, the image build and `make` read them, no process in a container does.
-# SHM_SIZE is not one of them, since Settings holds OBJECT_STORE_BYTES against it everywhere.
-HOST_ONLY = {
-    "COMPOSE_PROJECT_NAME",
-    "COMPOSE_PROFILES",
-    "UP_DEADLINE_S",
-    "PROMETHEUS_PORT",
-    "RAY_WORKER_REPLICAS",
-    "BASE_IMAGE",
-    "SEEDCORE_IMAGE",
-    "EXTRA_CA_CERTS",
-    "HEAD_MEMORY",
-    "WORKER_MEMORY",
-    "API_MEMORY",
-    "PIDS_LIMIT",
-}
 # Knobs that containers do get, but never from .env: there is one right value inside of them.
 FIXED_IN_CONTAINERS = {
-    "RUNTIME",
+    "RUNTIME",  # images/entrypoint.sh reads it, no Python does
     "RAY_CLIENT_PORT",
     "RAY_AGENT_PORT",
     "RAY_ADDRESS",
@@ -47,6 +40,7 @@ FIXED_IN_CONTAINERS = {
     "STATE_DIR",
 }
 REQUIRED = re.compile(r"\$\{(\w+):\?set it in \.env\}")
+WITH_DEFAULT = re.compile(r"\$\{(\w+):-([^}]*)\}")
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "PASSPHRASE", "CREDENTIAL", "PRIVATE", "API_KEY")
 
 
@@ -55,16 +49,22 @@ class Knob(NamedTuple):
     meaning: str
 
 
-def as_text(default: object) -> str:
-    """A default as it stands in a file."""
-    return str(int(default)) if isinstance(default, bool) else str(default)
-
-
-def knobs_of_settings() -> dict[str, Knob]:
+def knobs_of(kind: type[Settings]) -> dict[str, Knob]:
     return {
-        name.upper(): Knob(as_text(field.default), field.description or "")
-        for name, field in Settings.model_fields.items()
+        name.upper(): Knob(as_text(field.default), field.description or "") for name, field in kind.model_fields.items()
     }
+
+
+def all_knobs() -> dict[str, Knob]:
+    return knobs_of(HostSettings)
+
+
+def of_a_person() -> dict[str, Knob]:
+    return {name: knob for name, knob in all_knobs().items() if name in knobs_in_env_file()}
+
+
+def of_a_specialist() -> dict[str, Knob]:
+    return {name: knob for name, knob in all_knobs().items() if name not in knobs_in_env_file()}
 
 
 def knobs_of_env_file() -> dict[str, Knob]:
@@ -80,10 +80,14 @@ def knobs_of_env_file() -> dict[str, Knob]:
     return knobs
 
 
-def knobs_of_readme() -> dict[str, Knob]:
-    """The rows of the table below the heading `Knobs`."""
-    section = README.partition("\n## Knobs\n")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
+def knobs_of_tables() -> list[dict[str, Knob]]:
+    """The rows of each table below the heading `Knobs`."""
+    section = REFERENCE.partition("\n## Knobs\n")[2].partition("\n## ")[0]
+    tables = section.split("| knob | default | meaning |\n")[1:]
+    return [knobs_of_table([line for line in table.splitlines() if line.startswith("| `")]) for table in tables]
+
+
+def knobs_of_table(rows: list[str]) -> dict[str, Knob]:
     knobs = {}
     for row in rows:
         name, default, meaning = (cell.strip() for cell in row.strip("|").split(" | "))
@@ -93,12 +97,12 @@ def knobs_of_readme() -> dict[str, Knob]:
 
 
 def container_environment() -> dict[str, str]:
-    """What compose.yaml sets in every container, as it is written there."""
+    """What compose.yaml sets in every container, as it is written there; nothing is what your shell or .env has."""
     block = re.search(r"^x-knobs: &knobs\n((?:  .*\n)+)", COMPOSE, re.MULTILINE)
     assert block
     lines = [line.partition(" #")[0].strip() for line in block[1].splitlines()]
-    pairs = [line.partition(": ") for line in lines if line and not line.startswith("#")]
-    environment = {name: value.strip('"') for name, _, value in pairs}
+    pairs = [line.partition(":") for line in lines if line and not line.startswith("#")]
+    environment = {name: value.strip(' "') for name, _, value in pairs}
     assert len(environment) == len(pairs)
     return environment
 
@@ -107,25 +111,26 @@ def compose_without_comments() -> str:
     return re.sub(r"(?m)(^|\s)#.*$", "", COMPOSE)
 
 
-def test_env_file_has_every_knob_with_its_default_and_meaning() -> None:
-    assert knobs_of_env_file() == knobs_of_settings()
+def test_env_file_has_each_knob_that_a_person_changes_with_its_default_and_meaning() -> None:
+    assert knobs_of_env_file() == of_a_person()
+    assert len(knobs_of_env_file()) <= 32  # all of them are read by whoever opens the file
 
 
-def test_readme_has_every_knob_with_its_default_and_meaning() -> None:
-    assert knobs_of_readme() == knobs_of_settings()
+def test_the_reference_has_every_knob_with_its_default_and_meaning() -> None:
+    assert knobs_of_tables() == [of_a_person(), of_a_specialist()]
 
 
-@pytest.mark.parametrize("knob", knobs_of_settings())
+@pytest.mark.parametrize("knob", all_knobs())
 def test_a_knob_has_a_meaning_of_one_line(knob: str) -> None:
-    meaning = knobs_of_settings()[knob].meaning
+    meaning = all_knobs()[knob].meaning
     assert meaning
     assert meaning.splitlines() == [meaning]
-    assert "|" not in meaning, "it would end a cell of the README's table"
+    assert "|" not in meaning, "it would end a cell of the table"
 
 
 @pytest.mark.usefixtures("knobs")
 def test_env_file_read_as_a_program_reads_it_changes_no_default() -> None:
-    assert Settings(_env_file=ENV_FILE) == Settings(_env_file=None)
+    assert HostSettings(_env_file=ENV_FILE) == HostSettings(_env_file=None)
     assert dotenv_values(ENV_FILE) == {name: knob.default for name, knob in knobs_of_env_file().items()}
 
 
@@ -141,26 +146,38 @@ def test_env_file_has_no_secret() -> None:
 
 def test_compose_uses_only_knobs_and_none_without_saying_where_it_is_set() -> None:
     used = set(re.findall(r"\$\{?(\w+)", compose_without_comments()))
-    assert used <= set(knobs_of_settings())
-    assert used == set(REQUIRED.findall(compose_without_comments()))
+    with_default = {name for name, _ in WITH_DEFAULT.findall(compose_without_comments())}
+    assert with_default <= set(of_a_specialist())
+    assert used - with_default == set(REQUIRED.findall(compose_without_comments())) <= set(of_a_person())
 
 
-def test_every_knob_reaches_the_containers_or_is_of_the_host_alone() -> None:
-    assert set(knobs_of_settings()) - set(container_environment()) == HOST_ONLY
-    assert set(container_environment()) <= set(knobs_of_settings())
+@pytest.mark.parametrize("text", [COMPOSE, RAY_ENV], ids=["compose.yaml", "ray.env"])
+def test_a_default_that_compose_needs_itself_is_that_of_the_settings(text: str) -> None:
+    found = WITH_DEFAULT.findall(text)
+    assert found
+    for name, default in found:
+        assert default == all_knobs()[name].default
+
+
+def test_every_knob_that_processes_read_reaches_the_containers_and_no_other() -> None:
+    assert set(container_environment()) == {*knobs_of(Settings), "RUNTIME"}
 
 
 def test_a_container_gets_each_knob_from_its_own_variable_or_a_fixed_value() -> None:
-    fixed = {name for name, value in container_environment().items() if "$" not in value}
-    assert fixed == FIXED_IN_CONTAINERS
     for name, value in container_environment().items():
-        assert name in fixed or value == f"${{{name}:?set it in .env}}"
+        if name in FIXED_IN_CONTAINERS:
+            assert value
+            assert "$" not in value
+        elif name in of_a_person():
+            assert value == f"${{{name}:?set it in .env}}"
+        else:
+            assert value in ("", f"${{{name}:-{all_knobs()[name].default}}}")
 
 
 def test_a_meaning_that_tells_the_value_in_containers_tells_the_right_one() -> None:
     told = {
         name: match[1]
-        for name, knob in knobs_of_settings().items()
+        for name, knob in all_knobs().items()
         if (match := re.search(r"in containers (\S+)$", knob.meaning))
     }
     assert told
@@ -169,12 +186,13 @@ def test_a_meaning_that_tells_the_value_in_containers_tells_the_right_one() -> N
 
 def settings_in_a_container(knobs: SetKnobs, **changed: str) -> Settings:
     """What a process in a container makes of the knobs on the host; there is no .env in the image."""
-    host = {name: knob.default for name, knob in knobs_of_settings().items()} | changed
-    for name in host:
+    host = {name: knob.default for name, knob in of_a_person().items()} | changed
+    for name in all_knobs():
         os.environ.pop(name, None)
-    knobs(
-        **{name: REQUIRED.sub(lambda match: host[match[1]], value) for name, value in container_environment().items()}
-    )
+    for name, written in container_environment().items():
+        value = host.get(name) if "$" in written or not written else written
+        if value is not None:
+            knobs(**{name: value})
     return Settings(_env_file=None)
 
 
@@ -183,16 +201,16 @@ def settings_in_a_container(knobs: SetKnobs, **changed: str) -> Settings:
     [
         {},
         {"API_PORT": "9000", "LOG_FORMAT": "json", "AUTO_CREATE": "1"},
+        {"CALL_DEADLINE_S": "7", "STATE_RESOURCE": "other"},
         {"OBJECT_STORE_BYTES": str(2**30), "SHM_SIZE": "2g"},
-        {"OBJECT_STORE_BYTES": str(80 * 2**20), "SHM_SIZE": "100m"},
     ],
 )
 def test_what_the_host_accepts_the_containers_accept(knobs: SetKnobs, changed: dict[str, str]) -> None:
     knobs(**changed)
-    on_host: Any = Settings(_env_file=None)
+    on_host: Any = HostSettings(_env_file=None)
     in_container: Any = settings_in_a_container(knobs, **changed)
     for name in Settings.model_fields:
-        if name.upper() not in HOST_ONLY | FIXED_IN_CONTAINERS:
+        if name.upper() not in FIXED_IN_CONTAINERS:
             assert getattr(in_container, name) == getattr(on_host, name), name
 
 
@@ -203,11 +221,16 @@ def test_the_entrypoint_uses_only_what_every_container_has() -> None:
     code = re.sub(r"(?m)(^|\s)#.*$", "", ENTRYPOINT)
     used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)(?![A-Z0-9_]|:-)", code))
     assert used
-    assert used <= set(container_environment())
+    assert used <= {name for name, value in container_environment().items() if value}
+
+
+def test_the_embedded_runtime_sets_all_that_the_entrypoint_uses(knobs: SetKnobs) -> None:
+    knobs()
+    assert set(process_environment(load_host_settings())) == set(knobs_of(Settings))
 
 
 def test_the_default_base_image_is_the_same_everywhere() -> None:
-    default = knobs_of_settings()["BASE_IMAGE"].default
+    default = all_knobs()["BASE_IMAGE"].default
     assert default == DEFAULT_BASE_IMAGE
     assert re.findall(r"^ARG BASE_IMAGE=(.*)$", DOCKERFILE, re.MULTILINE) == [default]
 
@@ -222,17 +245,13 @@ def test_the_profile_of_prometheus_is_the_one_that_the_scripts_know(knobs: SetKn
     assert re.findall(r"^    profiles: \[(.*)\]$", COMPOSE, re.MULTILINE) == [OBSERVABILITY]
     for profiles, is_there in {"": False, "other": False, f"other,{OBSERVABILITY}": True, "*": True}.items():
         knobs(COMPOSE_PROFILES=profiles)
-        assert Settings(_env_file=None).has_prometheus is is_there
+        assert HostSettings(_env_file=None).has_prometheus is is_there
 
 
 def test_supervisor_has_as_many_workers_as_the_knob_allows(knobs: SetKnobs) -> None:
     assert re.findall(r"^numprocs = (\d+)$", SUPERVISORD, re.MULTILINE) == [str(MAX_WORKERS)]
     knobs(RAY_WORKER_REPLICAS=str(MAX_WORKERS))
-    assert Settings(_env_file=None).ray_worker_replicas == MAX_WORKERS
+    assert HostSettings(_env_file=None).ray_worker_replicas == MAX_WORKERS
     knobs(RAY_WORKER_REPLICAS=str(MAX_WORKERS + 1))
     with pytest.raises(ValueError, match="ray_worker_replicas"):
-        Settings(_env_file=None)
-
-
-def test_knobs_that_no_local_process_feels_are_knobs() -> None:
-    assert set(Settings.model_fields) >= UNFELT
+        HostSettings(_env_file=None)

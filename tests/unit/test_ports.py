@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from scripts.host.ports import check_ports, free_port, is_free, listener
+from scripts.host.ports import free_port, is_free, listener, require_free_ports
 from scripts.host.runtime import StackError
 
 
@@ -45,12 +45,12 @@ def test_a_port_is_free_again_although_its_last_connections_linger() -> None:
 
 
 def test_free_ports_pass() -> None:
-    check_ports({"API_PORT": free_port(), "DASHBOARD_PORT": free_port()}, nobody)
+    require_free_ports({"API_PORT": free_port(), "DASHBOARD_PORT": free_port()}, nobody)
 
 
 def test_a_taken_port_is_named_with_its_knob_and_its_process(taken_port: int) -> None:
     with pytest.raises(StackError) as refused:
-        check_ports({"API_PORT": taken_port, "DASHBOARD_PORT": free_port()}, nobody)
+        require_free_ports({"API_PORT": taken_port, "DASHBOARD_PORT": free_port()}, nobody)
     message = str(refused.value)
     assert f"port {taken_port} (API_PORT)" in message
     assert f"process {os.getpid()} ({psutil.Process().name()})" in message
@@ -60,14 +60,14 @@ def test_a_taken_port_is_named_with_its_knob_and_its_process(taken_port: int) ->
 
 def test_who_knows_better_names_the_owner(taken_port: int) -> None:
     with pytest.raises(StackError, match=r"is taken by container web of the stack 'other'"):
-        check_ports({"API_PORT": taken_port}, lambda port: "container web of the stack 'other'")
+        require_free_ports({"API_PORT": taken_port}, lambda port: "container web of the stack 'other'")
 
 
 def test_all_taken_ports_are_named_at_once(taken_port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         other = int(server.getsockname()[1])
         with pytest.raises(StackError) as refused:
-            check_ports({"API_PORT": taken_port, "DASHBOARD_PORT": other, "RAY_AGENT_PORT": free_port()}, nobody)
+            require_free_ports({"API_PORT": taken_port, "DASHBOARD_PORT": other, "RAY_AGENT_PORT": free_port()}, nobody)
     message = str(refused.value)
     assert f"port {taken_port} (API_PORT)" in message
     assert f"port {other} (DASHBOARD_PORT)" in message
@@ -77,7 +77,7 @@ def test_all_taken_ports_are_named_at_once(taken_port: int) -> None:
 def test_two_knobs_with_one_port_are_named(taken_port: int) -> None:
     port = free_port()
     with pytest.raises(StackError) as refused:
-        check_ports({"API_PORT": port, "DASHBOARD_PORT": port, "RAY_AGENT_PORT": taken_port}, nobody)
+        require_free_ports({"API_PORT": port, "DASHBOARD_PORT": port, "RAY_AGENT_PORT": taken_port}, nobody)
     message = str(refused.value)
     assert f"API_PORT={port}, DASHBOARD_PORT={port}" in message
     assert "RAY_AGENT_PORT" not in message

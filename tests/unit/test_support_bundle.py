@@ -2,15 +2,15 @@ import io
 import tarfile
 from pathlib import Path
 
+from scripts.host.settings import load_host_settings
 from scripts.host.support_bundle import Secrets
 from scripts.ray_logs import MAX_BYTES, write_logs
-from seedcore.settings import load_settings
 
 
 def test_the_token_and_credentials_in_addresses_are_removed(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("abc123\n")
-    secrets = Secrets(load_settings().model_copy(update={"ray_auth_token_path": token}))
+    secrets = Secrets(load_host_settings().model_copy(update={"ray_auth_token_path": token}))
     text = b"Bearer abc123, http://user:word@proxy:3128/x and http://127.0.0.1:8000/a@b"
     clean = secrets.removed(text)
     assert clean == b"Bearer [removed], http://[removed]@proxy:3128/x and http://127.0.0.1:8000/a@b"
@@ -21,7 +21,7 @@ def test_without_a_token_nothing_else_changes(tmp_path: Path) -> None:
         token = tmp_path / "token"
         if content is not None:
             token.write_text(content)
-        secrets = Secrets(load_settings().model_copy(update={"ray_auth_token_path": token}))
+        secrets = Secrets(load_host_settings().model_copy(update={"ray_auth_token_path": token}))
         assert secrets.removed(b"as it is") == b"as it is"
 
 

@@ -17,7 +17,7 @@ from seedcore.errors import StoreDamagedError, StoreFencedError, StoreFullError,
 from seedcore.settings import Synchronous
 from seedcore.store import recovery
 from seedcore.store.files import checksums, store_files
-from seedcore.store.files.connection import LARGE_CACHE, open_connection
+from seedcore.store.files.connection import open_connection
 from seedcore.store.files.schema import Schema
 from seedcore.store.sqlite import request_log
 
@@ -124,7 +124,7 @@ class Database:
             return writer
 
     def _connect(self, opened: ExitStack) -> sqlite3.Connection:
-        connection = opened.enter_context(closing(open_connection(self.path)))
+        connection = opened.enter_context(closing(open_connection(self.path, is_in_use=True)))
         # SQLite does not wait for another process that turns a new file to WAL at the same moment.
         Retrying(
             retry=retry_if_exception(lambda error: "locked" in str(error)),
@@ -132,7 +132,6 @@ class Database:
             wait=wait_fixed(LOCKED_BACKOFF_S),
             reraise=True,
         )(connection.execute, "PRAGMA journal_mode = WAL")
-        connection.execute(LARGE_CACHE)
         connection.execute(f"PRAGMA synchronous = {self._synchronous.value}")
         return connection
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.store.files import array_files, store_files
 from seedcore.store.files.array_files import Encoded
-from seedcore.store.files.connection import LARGE_CACHE, open_connection
+from seedcore.store.files.connection import open_connection
 from seedcore.store.sqlite.database import Database
 from seedcore.store.sqlite.item_store import MAX_VALUE_BYTES, TOO_LARGE, read_item, read_items
 
@@ -160,8 +160,9 @@ class StoreReader:
             raise StoreUnavailableError(f"another file has taken the place of {self.path}")
         connection: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
         if connection is None:
-            connection = self._of_thread.connection = open_connection(self.path, "ro", busy_timeout_s=BUSY_TIMEOUT_S)
-            connection.execute(LARGE_CACHE)
+            connection = self._of_thread.connection = open_connection(
+                self.path, "ro", is_in_use=True, busy_timeout_s=BUSY_TIMEOUT_S
+            )
         return connection
 
 

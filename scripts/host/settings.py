@@ -1,0 +1,108 @@
+"""The knobs of the host: what `make`, Compose and the image build read, beside those that its processes read."""
+
+from enum import Enum, StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from seedcore.settings import SPECIALIST, Port, Settings, read_settings
+
+OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
+DOCKER_SIZE_UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+
+DockerSize = Annotated[str, Field(pattern=r"^[1-9][0-9]*[bkmg]$")]
+
+
+class Runtime(StrEnum):
+    """Where the stack runs."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    LOCAL = "local"
+
+
+class HostSettings(Settings):
+    """Every knob: those of the processes, and here those that no process of the stack reads."""
+
+    # The stack
+    compose_project_name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=40)] = Field(
+        "seedcore", description="name of the stack; two stacks on one machine need two names and other ports"
+    )
+    runtime: Runtime = Field(
+        Runtime.AUTO, description="where to run: docker, local, or auto (docker if an engine answers)"
+    )
+    compose_profiles: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.,*-]*$", description="Docker only; observability: start Prometheus as well"
+    )
+    up_deadline_s: Annotated[float, SPECIALIST] = Field(
+        180, gt=0, le=3600, description="seconds that make up waits for a healthy stack"
+    )
+    prometheus_port: Port = Field(9090, description="port of Prometheus, if COMPOSE_PROFILES starts it")
+    ray_worker_replicas: int = Field(1, ge=1, le=8, description="number of ray-worker nodes")
+
+    # Docker
+    base_image: Annotated[str, Field(min_length=1)] = Field(
+        "python:3.11-slim-bookworm",
+        description="image to build on: Debian or Ubuntu with python3 3.11 or newer and venv",
+    )
+    seedcore_image: Annotated[str, Field(min_length=1), SPECIALIST] = Field(
+        "seedcore:dev", description="tag of the image that is built"
+    )
+    extra_ca_certs: str = Field(
+        "", description="PEM file of certificate authorities to trust as well; empty: as SSL_CERT_FILE says, if set"
+    )
+    shm_size: DockerSize = Field("320m", description="shared memory of each Ray container; above OBJECT_STORE_BYTES")
+    head_memory: DockerSize = Field("2g", description="memory limit of ray-head")
+    worker_memory: DockerSize = Field("4g", description="memory limit of each ray-worker")
+    api_memory: DockerSize = Field("2g", description="memory limit of seedcore-api")
+    pids_limit: Annotated[int, SPECIALIST] = Field(4096, ge=256, description="processes and threads in each container")
+
+    @field_validator("shm_size")
+    @classmethod
+    def _holds_object_store(cls, size: str, info: ValidationInfo) -> str:
+        store = info.data.get("object_store_bytes")
+        if store is not None and docker_size_bytes(size) <= store:
+            raise ValueError(f"must be above OBJECT_STORE_BYTES={store}, else Ray moves its object store to disk")
+        return size
+
+    @property
+    def has_prometheus(self) -> bool:
+        """Whether `COMPOSE_PROFILES` starts Prometheus."""
+        return not {"*", OBSERVABILITY}.isdisjoint(self.compose_profiles.split(","))
+
+
+def load_host_settings() -> HostSettings:
+    """Every knob, as the environment has it now.
+
+    Raises:
+        SettingsError: a knob has a value that is not allowed.
+    """
+    return read_settings(HostSettings)
+
+
+def docker_size_bytes(size: str) -> int:
+    """Bytes in a size as Docker writes it, such as `320m`."""
+    return int(size[:-1]) * DOCKER_SIZE_UNITS[size[-1]]
+
+
+def knobs() -> frozenset[str]:
+    """The name of every knob."""
+    return frozenset(name.upper() for name in HostSettings.model_fields)
+
+
+def knobs_in_env_file() -> frozenset[str]:
+    """Those that a person changes, so that they stand in `.env`."""
+    fields = HostSettings.model_fields.items()
+    return frozenset(name.upper() for name, field in fields if SPECIALIST not in field.metadata)
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    """The variables of all knobs that processes read, as images/entrypoint.sh takes them."""
+    return {name.upper(): as_text(getattr(settings, name)) for name in Settings.model_fields}
+
+
+def as_text(value: object) -> str:
+    """The value of a knob as it stands in the environment."""
+    if isinstance(value, bool):
+        return str(int(value))
+    return str(value.value if isinstance(value, Enum) else value)

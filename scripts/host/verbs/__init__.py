@@ -1,0 +1,1 @@
+"""What `make` can be told, a file for each group of verbs; `scripts/host/stack.py` has the table."""

@@ -1,0 +1,65 @@
+"""Verbs that copy all items into a file, and back."""
+
+import os
+import sys
+from argparse import Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from scripts.host.choose_runtime import runtime_in_use
+from scripts.host.dialogue import confirm, next_step
+from scripts.host.runtime import HEAD, StackError, relative
+from scripts.host.settings import HostSettings
+from seedcore.settings import PROJECT_ROOT
+
+BACKUPS: Final = PROJECT_ROOT / "backups"
+
+
+def backup(settings: HostSettings, arguments: Namespace) -> int:
+    """Copy all items into a file, while the stack runs or not."""
+    runtime = runtime_in_use(settings)
+    name = f"{settings.compose_project_name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
+    file = Path(arguments.file) if arguments.file else BACKUPS / name
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = file.with_name(f"{file.name}.unfinished")
+        with unfinished.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+            code = runtime.run_with_state("scripts.store_archive", ["export"], stdin=nothing, stdout=output)
+        if code:
+            unfinished.unlink()
+            raise StackError("no backup was made, as it says above.")
+        unfinished.rename(file)
+    except OSError as error:
+        raise StackError(f"cannot write {file}: {error.strerror}. `make backup FILE=PATH` goes elsewhere.") from error
+    print(f"all items are in {relative(file)}, {file.stat().st_size} bytes")
+    return next_step(f"`make restore FILE={relative(file)}` brings them back")
+
+
+def restore(settings: HostSettings, arguments: Namespace) -> int:
+    """Replace all items by those of a backup, after asking."""
+    file = Path(arguments.file) if arguments.file else _newest_backup(settings)
+    if not file.is_file():
+        raise StackError(f"there is no file {file}. `ls {relative(BACKUPS)}` shows the backups.")
+    runtime = runtime_in_use(settings)
+    confirm(
+        f"Replace all items of the stack '{settings.compose_project_name}' by those in {relative(file)}?",
+        "`make restore` replaces all items, and there is nobody to ask. `make restore YES=1` means it.",
+        arguments,
+    )
+    with file.open("rb") as archive:
+        code = runtime.run_with_state("scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
+    if code:
+        raise StackError("what was not replaced, as it says above, is as it was.")
+    # An actor reads its store's file until it is told to open it anew.
+    if runtime.is_up() and runtime.run_module(HEAD, "scripts.reload_actors", ["--all"]):
+        raise StackError("the items are restored, but the actors were not restarted: `make down`, then `make up`.")
+    print("the items that were there before are set aside in the state folder, as *.before-restore-*")
+    return next_step("`make monitor` shows how many items there are now")
+
+
+def _newest_backup(settings: HostSettings) -> Path:
+    backups = sorted(BACKUPS.glob(f"{settings.compose_project_name}-*.tar"))
+    if not backups:
+        raise StackError(f"there is no backup in {relative(BACKUPS)}. `make restore FILE=PATH` takes any.")
+    return backups[-1]

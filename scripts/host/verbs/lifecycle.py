@@ -1,0 +1,61 @@
+"""Verbs that start and stop the stack."""
+
+import os
+import time
+from argparse import Namespace
+
+from scripts.host.choose_runtime import running, runtime_in_use, runtime_to_start
+from scripts.host.dialogue import confirm, next_step
+from scripts.host.runtime import relative
+from scripts.host.settings import HostSettings, Runtime, load_host_settings
+from scripts.host.token_file import ensure_token
+from seedcore.settings import AuthMode
+
+
+def up(settings: HostSettings, arguments: Namespace) -> int:
+    """Build and start the stack, wait until it is healthy."""
+    began = time.monotonic()
+    ensure_token(settings.ray_auth_token_path)
+    choice = runtime_to_start(settings)
+    print(f"runtime: {choice.runtime.name} ({choice.reason})")
+    choice.runtime.up()
+    print(
+        f"\nThe stack '{settings.compose_project_name}' is up after {time.monotonic() - began:.1f} s:\n"
+        f"  API        http://127.0.0.1:{settings.api_port}\n"
+        f"  API docs   http://127.0.0.1:{settings.api_port}/docs\n"
+        f"  dashboard  http://127.0.0.1:{settings.dashboard_port}"
+    )
+    if settings.ray_auth_mode is AuthMode.TOKEN:
+        print(f"             asks for the token in {relative(settings.ray_auth_token_path)} (`make token` shows it)")
+    if settings.has_prometheus:
+        is_there = choice.runtime.name == Runtime.DOCKER.value
+        where = f"http://127.0.0.1:{settings.prometheus_port}" if is_there else "not started: it runs on Docker only"
+        print(f"  Prometheus {where}")
+    return next_step("`make verify` proves that it works, `make monitor` shows the actors, `make down` stops it")
+
+
+def down(settings: HostSettings, arguments: Namespace) -> int:
+    """Stop the stack; the items stay."""
+    runtime_in_use(settings).down(remove_state=False)
+    return next_step("the items are kept: `make up` starts again with them, `make clean` deletes them")
+
+
+def clean(settings: HostSettings, arguments: Namespace) -> int:
+    """Stop the stack and delete all items, after asking."""
+    runtime = runtime_in_use(settings)
+    confirm(
+        f"Delete all items of the stack '{settings.compose_project_name}'?",
+        "`make clean` deletes all items, and there is nobody to ask. `make clean YES=1` means it.",
+        arguments,
+    )
+    runtime.down(remove_state=True)
+    return next_step("everything is deleted: `make up` starts with an empty memory")
+
+
+def scale(settings: HostSettings, arguments: Namespace) -> int:
+    """Run another number of ray-worker nodes."""
+    os.environ["RAY_WORKER_REPLICAS"] = arguments.workers  # so that the knob's own limits hold
+    workers = load_host_settings().ray_worker_replicas
+    running(settings).scale(workers)
+    print(f"ray-worker nodes: {workers}")
+    return next_step("`make ps` shows them; the next `make up` goes by RAY_WORKER_REPLICAS in .env again")

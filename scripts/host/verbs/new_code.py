@@ -1,0 +1,33 @@
+"""Verbs that bring the code on the disk into a running stack."""
+
+import time
+from argparse import Namespace
+
+from scripts.host.choose_runtime import running
+from scripts.host.dialogue import next_step
+from scripts.host.runtime import API, HEAD, StackError
+from scripts.host.settings import HostSettings
+
+
+def restart(settings: HostSettings, arguments: Namespace) -> int:
+    """Restart seedcore-api with the code on disk, wait until it is ready."""
+    runtime = running(settings)
+    began = time.monotonic()
+    runtime.restart_api()
+    print(f"{API} is ready after {time.monotonic() - began:.1f} s")
+    return next_step("`make verify`; the actors were not restarted and remember everything")
+
+
+def reload_actors(settings: HostSettings, arguments: Namespace) -> int:
+    """Restart the singletons that run older code than is on the disk."""
+    if running(settings).run_module(HEAD, "scripts.reload_actors", arguments.rest):
+        raise StackError("see above. `make monitor` shows what runs now.")
+    return next_step("`make monitor` shows which code each actor runs")
+
+
+def bootstrap(settings: HostSettings, arguments: Namespace) -> int:
+    """Create the singletons that are missing."""
+    code = running(settings).bootstrap()
+    if code:
+        raise StackError("bootstrap failed, as it says above. `make ps` and `make logs` show more.")
+    return next_step("`make monitor` shows the actors")
