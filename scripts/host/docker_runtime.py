@@ -1,6 +1,7 @@
 """The stack on Docker Compose: `docker compose` does the work, the engine's SDK says how it went."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -36,7 +37,6 @@ CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not com
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
 SERVICE_LABEL: Final = "com.docker.compose.service"
-HASH_LABEL: Final = "com.docker.compose.config-hash"
 
 
 class DockerRuntime:
@@ -114,19 +114,18 @@ class DockerRuntime:
         return self._compose("ps", "--all", "--format", columns, stdout=stdout)
 
     def outdated_services(self) -> list[str]:
-        """Compose keeps a hash of what it made each container from, but of the token only where its file is."""
-        command = ["docker", "compose", "--profile=*", "config", "--hash=*"]
+        """Compose knows which containers it would make anew, but of the token only where its file is."""
+        command = ["docker", "compose", "--profile=*", "--dry-run", "create", "--no-build"]
         done = subprocess.run(
             command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
         )
         if done.returncode:
             raise StackError(f"`{' '.join(command)}` failed: {done.stderr.strip()}. Correct what it names in .env.")
-        now = dict(line.split() for line in done.stdout.splitlines())
+        anew = set(re.findall(r"Container (\S+)\s+Recreate$", done.stdout + done.stderr, re.MULTILINE))
         changed = {
             container.labels[SERVICE_LABEL]
             for container in self._containers()
-            if container.labels.get(HASH_LABEL) != now.get(container.labels[SERVICE_LABEL])
-            or self._has_other_token(container)
+            if container.name in anew or self._has_other_token(container)
         }
         # Bootstrap's has the id of the head's container in it, and it has ended anyway.
         return [service for service in (HEAD, WORKER, API, PROMETHEUS) if service in changed]

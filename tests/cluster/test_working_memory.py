@@ -322,6 +322,7 @@ def test_the_miss_tracker_stays_within_its_bound_and_keeps_the_heavy_hitters(
         for hot in ("first", "second"):
             memory.get_item(f"{prefix}-{hot}")
             memory.get_item(f"{prefix}-first")
+    memory.get_hot_items()  # before which all misses are counted
     stats = ray.get(actor.stats.remote())
     assert stats["items"] == settings.miss_tracker_max_items
     assert stats["evictions"] > 0
