@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import ray
 from ray.exceptions import GetTimeoutError
@@ -22,6 +21,7 @@ from seedcore.cluster.singletons import STATE_SHARE, singletons
 from seedcore.cluster.status import node_statuses
 from seedcore.errors import SeedCoreError
 from seedcore.settings import Settings, SettingsError
+from seedcore.store.files.connection import open_connection
 
 TASK_TIMEOUT_S: Final = 20.0
 MIN_FREE_BYTES: Final = 2**30
@@ -58,7 +58,7 @@ def look_at_state(state_dir: Path) -> State:
 
 def _problem(store: Path) -> str:
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(store))}?mode=ro", uri=True)) as connection:
+        with closing(open_connection(store, "ro")) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
     except sqlite3.Error as error:
         return str(error)

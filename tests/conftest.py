@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -10,6 +11,14 @@ from tests.side_by_side import room_of_this_run
 
 _ROOM = room_of_this_run()
 _WITH_RUNTIME = re.compile(r"\[(docker|local)\b")
+_WITHOUT_DOCKER = "_without_docker"
+# Modules whose tests share the one stack of a runtime: of this one, unless a test's name has another.
+_SHARE_A_STACK = {
+    "test_containers": "docker",
+    "test_status_page": "docker",
+    "test_verbs": "docker",
+    "test_local": "local",
+}
 
 
 class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
@@ -21,6 +30,11 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
             return "tests/cluster"
         if module.startswith("tests/stack/"):
             runtime = _WITH_RUNTIME.search(nodeid)
+            shared = _SHARE_A_STACK.get(Path(module).stem)
+            if shared and nodeid.endswith(_WITHOUT_DOCKER):
+                return "the local stack"
+            if shared:
+                return f"the {runtime[1] if runtime else shared} stack"
             return f"{module} {runtime[1]}" if runtime else module
         return nodeid
 

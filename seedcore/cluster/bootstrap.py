@@ -59,7 +59,7 @@ def bootstrap_actors(
     """
     settings = settings or load_settings()
     rows = singletons(settings) if rows is None else rows
-    _check_names(rows)
+    _require_different_names(rows)
     connect(settings)
     deadline = time.monotonic() + settings.bootstrap_deadline_s
     existing = _existing_names(settings)
@@ -78,7 +78,7 @@ def bootstrap_actors(
     return {outcome.row.name: outcome.handle for outcome in outcomes if outcome.handle is not None}
 
 
-def _check_names(rows: Sequence[Singleton]) -> None:
+def _require_different_names(rows: Sequence[Singleton]) -> None:
     twice = sorted(name for name, times in Counter(row.name for row in rows).items() if times > 1)
     if twice:
         raise BootstrapError(f"two rows of singletons.py have the same name: {', '.join(twice)}. Rename one.")

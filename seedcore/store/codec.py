@@ -153,7 +153,7 @@ def aligned(place: int) -> int:
 
 def _encode(value: Any, aside: _Aside | None) -> bytes:
     try:
-        _check_depth(value, MAX_DEPTH)
+        _validate_depth(value, MAX_DEPTH)
         return _pack(value, aside)
     except InvalidValueError:
         raise
@@ -176,13 +176,13 @@ def decode(encoded: bytes | WithArrays) -> Any:
         raise InvalidValueError(f"cannot decode a stored value: {type(error).__name__}: {error}") from error
 
 
-def _check_depth(value: Any, depth: int) -> None:
+def _validate_depth(value: Any, depth: int) -> None:
     for child in _children(value):
         kind = type(child)
         if kind not in _FLAT and (kind in _CHILDREN or dataclasses.is_dataclass(kind)):
             if depth == 0:
                 raise InvalidValueError(f"cannot keep a value that is nested more than {MAX_DEPTH} levels deep")
-            _check_depth(child, depth - 1)
+            _validate_depth(child, depth - 1)
 
 
 def _children(value: Any) -> Iterable[Any]:

@@ -23,24 +23,23 @@ def engine() -> Iterator[docker.DockerClient]:
     client.close()
 
 
-@pytest.fixture(scope="module", params=["docker", "local"])
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A running stack of its own, in each runtime."""
-    if request.param == "docker":
-        request.getfixturevalue("engine")
-    yield from _running(tmp_path_factory, request.param)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def docker_stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A running stack of its own on Docker."""
+    """The one running stack on Docker that all tests share; each leaves it as it found it."""
     yield from _running(tmp_path_factory, "docker")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A running stack of its own without Docker."""
+    """The one without Docker, likewise."""
     yield from _running(tmp_path_factory, "local")
+
+
+@pytest.fixture(params=["docker", "local"])
+def stack(request: pytest.FixtureRequest) -> Project:
+    """Each of the two."""
+    shared: Project = request.getfixturevalue(f"{request.param}_stack")
+    return shared
 
 
 @pytest.fixture
