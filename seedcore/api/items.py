@@ -116,7 +116,7 @@ def _as_shared(values: Mapping[str, Any]) -> dict[str, FoundItem]:
 
 async def _one(item_id: str, found: FoundItem | None) -> Response:
     if found is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, f"no item {item_id!r}; the miss was counted")
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no item {item_id!r}; the miss counts")
     if is_small(found.value):
         return _json(item_id, found)
     return await asyncio.to_thread(_json, item_id, found)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from seedcore.actors.item_actors import MwStore, SharedCache
 from seedcore.actors.miss_tracker import MissTracker
+from seedcore.actors.mw_store import MwStore
+from seedcore.actors.shared_cache import SharedCache
 from seedcore.errors import InvalidSingletonError
 from seedcore.settings import Settings
 

@@ -11,6 +11,7 @@ from tests.stack.project import Project
 from tests.waiting import wait_until
 
 LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
+HEALTHY_AGAIN_S = 120.0  # Docker asks every 30 s
 STORE_FROM_THE_FUTURE = (
     "import sqlite3; sqlite3.connect('/state/seedcore-dev/mw.sqlite3').execute('PRAGMA user_version = 999')"
 )
@@ -179,7 +180,7 @@ def test_doctor_names_a_service_that_is_paused(engine: docker.DockerClient, dock
     assert "ray-worker is paused: `docker compose unpause`" in failures["every service is well"]
     assert "did not answer" in failures["every singleton answers"]
     docker_stack.wait_until_ready()
-    wait_until(lambda: docker_stack.doctor() == {})
+    wait_until(lambda: docker_stack.doctor() == {}, HEALTHY_AGAIN_S)
 
 
 def test_doctor_names_a_head_that_is_dead(engine: docker.DockerClient, docker_stack: Project) -> None:

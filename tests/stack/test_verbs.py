@@ -15,7 +15,7 @@ import pytest
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
-MW_STORE = "seedcore/actors/item_actors.py"
+MW_STORE = "seedcore/actors/mw_store.py"
 CONSTRUCTOR = "        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))\n"
 STATUS_LINES = [
     "📊 Singleton Actors Status:",
@@ -49,7 +49,7 @@ def test_the_api_keeps_an_idle_connection_longer_than_its_clients_do(stack: Proj
 def test_verify_holds(stack: Project) -> None:
     output = stack.make("verify")
     assert "❌" not in output
-    assert len(re.findall("^✅", output, re.MULTILINE)) == 9
+    assert len(re.findall("^✅", output, re.MULTILINE)) == 11
     assert "Ray Client lists the actors" in output
 
 
@@ -260,7 +260,7 @@ def test_broken_code_takes_nothing_down(stack: Project) -> None:
     for verb in ("reload-actors", "monitor"):
         refused = stack.run("make", verb)
         assert refused.returncode != 0
-        assert re.search(r"seedcore/actors/item_actors.py, line \d+: invalid syntax", refused.stdout)
+        assert re.search(r"seedcore/actors/mw_store.py, line \d+: invalid syntax", refused.stdout)
         assert "Traceback" not in refused.stdout
     assert stack.actors() == before
     stack.put("broken", "later", 2)

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from seedcore.actors.item_actors import MwStore
+from seedcore.actors.mw_store import MwStore
 from tests.unit.performing import do
 
 PAGE = 4096

@@ -3,7 +3,7 @@
 python -m tests.unit.fenced_actor
 """
 
-from seedcore.actors.item_actors import MwStore
+from seedcore.actors.mw_store import MwStore
 from tests.unit.performing import do
 
 

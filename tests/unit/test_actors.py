@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from seedcore.actors.calls import Call, pack_calls, pack_new, unpack_answers
-from seedcore.actors.item_actors import MwStore, SharedCache
 from seedcore.actors.miss_tracker import MissTracker
+from seedcore.actors.mw_store import MwStore
+from seedcore.actors.shared_cache import SharedCache
 from seedcore.cluster.singletons import THREADS
 from seedcore.errors import (
     ActorFailedError,

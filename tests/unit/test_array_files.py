@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from seedcore.actors.calls import pack_new, unpack_found
-from seedcore.actors.item_actors import MwStore
+from seedcore.actors.mw_store import MwStore
 from seedcore.errors import InvalidValueError, ItemDamagedError, StoreDamagedError, StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
 from seedcore.store.codec import decode, encode_aside

@@ -11,13 +11,13 @@ import pytest
 import ray
 
 from scripts import actor_trial
-from seedcore.actors.item_actors import MwStore
+from seedcore.actors.mw_store import MwStore
 from seedcore.cluster.actor_process import methods_of
 from seedcore.settings import PROJECT_ROOT, Synchronous
 from seedcore.store.sqlite.item_store import ItemStore
 
 DEADLINE_S = 60
-MW_STORE = "seedcore/actors/item_actors.py"
+MW_STORE = "seedcore/actors/mw_store.py"
 NAMESPACE = "seedcore-dev"
 CONSTRUCTOR = "        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))\n"
 
@@ -112,7 +112,7 @@ def test_an_actor_that_cannot_be_born_says_why_and_where(checkout: Path) -> None
     change(checkout, CONSTRUCTOR, f"{CONSTRUCTOR}        raise ValueError('not today')\n")
     code, reason = trial(checkout)
     assert code == 1
-    assert "ValueError: not today (seedcore/actors/item_actors.py, line " in reason
+    assert "ValueError: not today (seedcore/actors/mw_store.py, line " in reason
     assert "Traceback" not in reason
     assert trial(checkout, "miss_tracker")[0] == 0
 

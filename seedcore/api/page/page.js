@@ -265,7 +265,7 @@ async function lookUp(event) {
       value = JSON.stringify(found.value, null, 2);
     } else {
       said = organ ? `"${item}" is neither an item of ${organ} nor a shared one.` : `"${item}" is not a shared item.`;
-      said += " The miss was counted.";
+      said += " The miss counts.";
     }
   } catch (error) {
     said = `Not looked up: ${error.message}`;

@@ -1,4 +1,4 @@
-"""The actors that keep items: `mw` those of each organ, `shared_cache` those that every organ sees."""
+"""What the two actors that keep items have in common."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,12 @@ from contextlib import suppress
 from sqlite3 import Connection
 
 from seedcore.actors.calls import Packed, pack_found, unpack_new
-from seedcore.actors.store_actor import StoreActor, begin
+from seedcore.actors.store_actor import StoreActor
 from seedcore.errors import StoreUnavailableError
 from seedcore.settings import Settings
 from seedcore.store.files import array_files
 from seedcore.store.limits import EVERYBODY
-from seedcore.store.sqlite.item_store import Bounds, ItemStore
+from seedcore.store.sqlite.item_store import ItemStore
 from seedcore.store.sqlite.store_reader import locate
 
 
@@ -90,31 +90,3 @@ class ItemActor(StoreActor):
         if self._store.has_unsaved_uses:
             with suppress(StoreUnavailableError):  # reads go on when nothing can be written
                 self.write(self._store.save_uses)
-
-
-class SharedCache(ItemActor):
-    """Keeps shared items until they expire, are deleted, or are the least recently used beyond the bounds.
-
-    What other processes read from the file counts as used when they tell, before their own next write of a shared
-    item and a fraction of a second later at most.
-
-    Args:
-        store: the SQLite file, below `STATE_DIR`.
-    """
-
-    def __init__(self, store: str) -> None:
-        settings = begin()
-        bounds = Bounds(settings.shared_cache_max_items, settings.shared_cache_max_bytes)
-        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous, bounds))
-
-
-class MwStore(ItemActor):
-    """Keeps every organ's items until they expire or are deleted.
-
-    Args:
-        store: the SQLite file, below `STATE_DIR`.
-    """
-
-    def __init__(self, store: str) -> None:
-        settings = begin()
-        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))
