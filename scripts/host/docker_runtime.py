@@ -33,6 +33,7 @@ from scripts.host.runtime import (
 from scripts.host.settings import HostSettings
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
+LOOK_AGAIN_S: Final = 45.0  # above interval and timeout of the health checks in compose.yaml
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
@@ -150,6 +151,7 @@ class DockerRuntime:
         return found is not None and found.strip() != path.read_text().strip()
 
     def _up(self, *arguments: str) -> None:
+        self._wait_for_another_look()
         deadline = round(self._settings.up_deadline_s)
         before = self._restarts()  # of crashes that are long past
         command = ["docker", "compose", "up", "--detach", "--no-build", "--wait", f"--wait-timeout={deadline}"]
@@ -173,6 +175,17 @@ class DockerRuntime:
                 f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
                 "See `make ps` and `make logs`; then `make up` again."
             )
+
+    def _wait_for_another_look(self) -> None:
+        """Let Docker look once more at what it found unhealthy: it may be well by now, and Compose gives up at once."""
+        until = time.monotonic() + LOOK_AGAIN_S
+        while time.monotonic() < until:
+            unhealthy = [container for container in self._containers() if _is_unhealthy(container)]
+            if not unhealthy:
+                return
+            if until - time.monotonic() > LOOK_AGAIN_S - POLL_S:
+                print(f"waiting for Docker's next look at {', '.join(str(container.name) for container in unhealthy)}")
+            time.sleep(POLL_S)
 
     def failures(self) -> list[ServiceFailure]:
         """All that are not well, but for those that start for the first time and have nothing to complain of."""
@@ -265,6 +278,11 @@ def _failure(container: Container) -> ServiceFailure | None:
         what += f", {state['Error']}" if state.get("Error") else ""
     log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
     return ServiceFailure(service, what, tuple(log.splitlines()))
+
+
+def _is_unhealthy(container: Container) -> bool:
+    state = container.attrs["State"]
+    return bool(state["Status"] == "running" and state.get("Health", {}).get("Status") == "unhealthy")
 
 
 def _starts_first(container: Container) -> bool:
