@@ -12,7 +12,7 @@ mpl.use("agg")
 
 MAX_BYTES: Final = 60 * 1024
 COLOURS: Final = 16  # lines, letters and their edges need no more
-RESOLUTIONS: Final = (110, 100, 90, 80, 70, 60, 50)  # dots an inch; the first that is small enough is taken
+RESOLUTIONS: Final = range(110, 25, -5)  # dots an inch; the first that is small enough is taken
 
 
 def save_picture(figure: Figure, path: Path) -> None:
