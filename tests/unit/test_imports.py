@@ -66,10 +66,9 @@ MODULES = {
 
 
 def room_of(module: str) -> str | None:
-    """The room that a module stands in; None for the ground and the face."""
-    if module in GROUND or module in FACE:
-        return None
-    return max((room for room in ARROWS if module == room or module.startswith(f"{room}.")), key=len)
+    """The room that a module stands in; None for the ground, the face, and an actor of the user's own."""
+    rooms = (room for room in ARROWS if module == room or module.startswith(f"{room}."))
+    return max(rooms, key=len, default=None)
 
 
 @cache

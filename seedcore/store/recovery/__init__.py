@@ -1,4 +1,4 @@
-"""Opened only when a disk broke: damaged files, damaged logs, backups."""
+"""Looks whether a disk is right, and saves what is left of it: damaged files, damaged logs, backups."""
 
 from seedcore.store.recovery.backups import backup, inspect_backup, restore
 from seedcore.store.recovery.salvage import inspect, open_unwritable, require_content, salvage, trim_log
