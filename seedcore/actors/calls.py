@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seedcore.errors import SeedCoreError
-from seedcore.store.codec import Arrays, WithArrays
+from seedcore.store.codec import Arrays, WithArrays, aligned
+from seedcore.store.files import array_files
 from seedcore.store.files.array_files import Encoded
 from seedcore.store.requests import RequestId
 
@@ -98,8 +99,11 @@ def unpack_found(packed: Packed) -> Encoded:
 
 
 def packed_bytes(packed: Packed) -> int:
-    """Bytes of a value to keep, its arrays included."""
+    """Bytes that a value takes in a store, with the file of its arrays."""
     if isinstance(packed, bytes):
         return len(packed)
     data, *arrays = packed
-    return len(data) + sum(int(array.nbytes) for array in arrays)
+    end = 0
+    for array in arrays:
+        end = aligned(end) + int(array.nbytes)
+    return len(data) + array_files.REFERENCE_BYTES + end
