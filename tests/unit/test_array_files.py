@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seedcore.actors.calls import pack_new, unpack_found
+from seedcore.actors.calls import pack_new, packed_bytes, unpack_found
 from seedcore.actors.mw_store import MwStore
 from seedcore.errors import InvalidValueError, ItemDamagedError, StoreDamagedError, StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
@@ -349,3 +349,13 @@ def test_a_file_that_cannot_be_written_leaves_nothing(store: ItemStore, synchron
         array_files.write(store.database.path, arrays, synchronous)
     assert files(store) == []
     assert array_files.write(store.database.path, arrays, synchronous).size == 800_000
+
+
+@pytest.mark.parametrize("lengths", [[0], [1], [0, 0], [1, 63, 64, 65, 0]])
+def test_a_value_to_keep_is_measured_as_the_store_counts_it(path: Path, lengths: list[int]) -> None:
+    value = [np.zeros(array_files.MIN_BYTES + length, np.uint8) for length in lengths]
+    data, arrays = encode_aside(value, array_files.MIN_BYTES)
+    assert len(arrays) == len(lengths)
+    path.parent.mkdir(exist_ok=True)
+    reference = array_files.reference(array_files.write(path, arrays, Synchronous.NORMAL), data)
+    assert packed_bytes(pack_new(data, arrays)) == array_files.value_bytes(reference)
