@@ -9,6 +9,7 @@ from seedcore.actors.calls import Packed, pack_found, unpack_new
 from seedcore.actors.store_actor import StoreActor
 from seedcore.errors import StoreUnavailableError
 from seedcore.settings import Settings
+from seedcore.store import limits
 from seedcore.store.files import array_files
 from seedcore.store.limits import EVERYBODY
 from seedcore.store.sqlite.item_store import ItemStore
@@ -21,12 +22,14 @@ class ItemActor(StoreActor):
     Args:
         settings: of the actor's process.
         store: what it keeps them in.
+        max_bytes: of one value, where a larger one would evict all others and itself.
     """
 
-    def __init__(self, settings: Settings, store: ItemStore) -> None:
+    def __init__(self, settings: Settings, store: ItemStore, max_bytes: int | None = None) -> None:
         super().__init__(store.database)
         self._settings = settings
         self._store = store
+        self._max_bytes = max_bytes
         self._hits = 0
         self._misses = 0
         self._counting = threading.Lock()
@@ -48,6 +51,10 @@ class ItemActor(StoreActor):
     ) -> None:
         """Keep the items; a value's arrays that came beside it go to a file first."""
         values = {item_id: self._with_file(value) for item_id, value in items.items()}
+        if self._max_bytes is not None:  # its clients may have another bound
+            for item_id, value in values.items():
+                size = array_files.value_bytes(value)
+                limits.validate_size(item_id, size, self._max_bytes, "SHARED_CACHE_MAX_BYTES")
         self._store.set_many(connection, owner, values, ttl_s)
 
     def _with_file(self, packed: Packed) -> bytes:

@@ -18,4 +18,5 @@ class SharedCache(ItemActor):
     def __init__(self, store: str) -> None:
         settings = begin()
         bounds = Bounds(settings.shared_cache_max_items, settings.shared_cache_max_bytes)
-        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous, bounds))
+        items = ItemStore(settings.state_dir / store, settings.sqlite_synchronous, bounds)
+        super().__init__(settings, items, bounds.max_bytes)

@@ -18,6 +18,7 @@ from seedcore.errors import (
     ActorFailedError,
     RequestAbandonedError,
     StoreUnavailableError,
+    ValueTooLargeError,
 )
 from seedcore.settings import PROJECT_ROOT
 from seedcore.store.codec import encode_aside
@@ -93,6 +94,15 @@ def test_an_item_expires_and_is_counted() -> None:
     assert do(store, "get_many", "one", ["short", "long"]) == {"long": b"2"}
     stats = store.stats()
     assert (stats["items"], stats["expirations"]) == (1, 1)
+
+
+def test_a_value_larger_than_the_whole_cache_is_refused_and_evicts_nothing() -> None:
+    cache = SharedCache("shared.sqlite3")
+    do(cache, "set_many", EVERYBODY, {"a": b"1"})
+    # Of a process with another SHARED_CACHE_MAX_BYTES than the actor has.
+    with pytest.raises(ValueTooLargeError, match="SHARED_CACHE_MAX_BYTES allows 1500"):
+        do(cache, "set_many", EVERYBODY, {"b": bytes(1501)})
+    assert do(cache, "get_many", EVERYBODY, ["a", "b"]) == {"a": b"1"}
 
 
 def test_many_writes_at_once_share_transactions_and_are_all_kept() -> None:

@@ -171,11 +171,6 @@ class ItemStore:
                 self._sweep(connection)
 
     @property
-    def is_bounded(self) -> bool:
-        """Whether the least recently used items are evicted."""
-        return self._bounds is not None
-
-    @property
     def has_unsaved_uses(self) -> bool:
         """Whether so many reads have happened that their recency should be written."""
         return len(self._unsaved_uses) >= MAX_UNSAVED_USES
