@@ -12,7 +12,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh images/*/*.sh scripts/host/*.sh .ci/*.sh
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps shell scale token rotate-token test faults soak bench lint lock help
+.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps shell scale token rotate-token test test-slow faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -68,8 +68,11 @@ token: .venv/installed ## show the token that the dashboard asks for
 rotate-token: .venv/installed ## replace Ray's token, and bring a running stack back with it; the items stay
 	$(STACK) rotate-token
 
-test: .venv/installed ## run all tests; ARGS="tests/unit -k words" only some
+test: .venv/installed ## run the tests; ARGS="tests/unit -k words" only some
 	@$(PYTHON) -m pytest --numprocesses=2 --no-loadscope-reorder $(ARGS)
+
+test-slow: .venv/installed ## run the tests that take minutes each: rebuilt images, alerts, lost nodes
+	@$(PYTHON) -m pytest --numprocesses=2 --no-loadscope-reorder tests/slow $(ARGS)
 
 faults: .venv/installed ## kill, cut and fill the real containers under load; ARGS="-k power_cut" only some
 	@$(PYTHON) -m pytest tests/faults $(ARGS)

@@ -26,6 +26,7 @@ from benchmarks.peers import BARE_RAY
 from benchmarks.works import SEEDCORE
 from scripts.host.ports import LOOPBACK, free_port
 from scripts.host.runtime import API, StackError
+from seedcore import __version__
 from seedcore.settings import PROJECT_ROOT
 from tests.checkout import copy_checkout
 
@@ -218,11 +219,11 @@ def _save(checkout: Checkout) -> float:
     before = file.read_text()
     version = f"{time.time_ns()}"
     began = time.perf_counter()
-    file.write_text(before.replace('version="0.1.0"', f'version="{version}"'))
+    file.write_text(before.replace("version=__version__", f'version="{version}"'))
     _wait_until(lambda: checkout.api_version() == version)
     took = time.perf_counter() - began
     file.write_text(before)
-    _wait_until(lambda: checkout.api_version() == "0.1.0")
+    _wait_until(lambda: checkout.api_version() == __version__)
     checkout.wait_until_ready()
     return took
 

@@ -19,3 +19,26 @@ def copy_checkout(folder: Path) -> None:
     """
     shutil.copytree(PROJECT_ROOT, folder, ignore=NOT_COPIED)
     (folder / ".venv").symlink_to(PROJECT_ROOT / ".venv")  # with its stamp, so that nothing is installed again
+
+
+def restore_checkout(folder: Path) -> bool:
+    """Give a copy the package of the checkout again; whether it had another one.
+
+    Args:
+        folder: the copy.
+    """
+    there = _sources(folder)
+    for path in there - _sources(PROJECT_ROOT):
+        (folder / path).unlink()
+    changed = [path for path in _sources(PROJECT_ROOT) if path not in there or _differs(folder, path)]
+    for path in changed:
+        shutil.copyfile(PROJECT_ROOT / path, folder / path)
+    return bool(changed) or there != _sources(folder)
+
+
+def _sources(root: Path) -> set[Path]:
+    return {path.relative_to(root) for path in (root / "seedcore").rglob("*.py")}
+
+
+def _differs(folder: Path, path: Path) -> bool:
+    return (folder / path).read_bytes() != (PROJECT_ROOT / path).read_bytes()

@@ -1,24 +1,20 @@
-"""Says which tests stay together when `make test` runs two at a time, and which run alone."""
+"""Says which tests stay together when `make test` runs two at a time, which run alone, and where the stack runs."""
 
-import re
+import os
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from scripts.host.docker_engine import connect_to_engine
+from scripts.host.runtime import StackError
 from tests.side_by_side import room_of_this_run
 
 _ROOM = room_of_this_run()
-_WITH_RUNTIME = re.compile(r"\[(docker|local)\b")
-_WITHOUT_DOCKER = "_without_docker"
-# Modules whose tests share the one stack of a runtime: of this one, unless a test's name has another.
-_SHARE_A_STACK = {
-    "test_containers": "docker",
-    "test_status_page": "docker",
-    "test_verbs": "docker",
-    "test_local": "local",
-}
+# Modules whose tests share a stack.
+_SHARE_A_STACK = ("tests/stack/test_containers.py", "tests/stack/test_status_page.py")
+# What takes longest begins first, what takes shortest fills the gaps at the end.
+_ORDER = ("app/", "tests/cluster/", "tests/stack/test_verbs.py", "tests/stack/", "")
 
 
 class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
@@ -28,15 +24,27 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
         module = nodeid.partition("::")[0]
         if module.startswith("tests/cluster/"):
             return "tests/cluster"
-        if module.startswith("tests/stack/"):
-            runtime = _WITH_RUNTIME.search(nodeid)
-            shared = _SHARE_A_STACK.get(Path(module).stem)
-            if shared and nodeid.endswith(_WITHOUT_DOCKER):
-                return "the local stack"
-            if shared:
-                return f"the {runtime[1] if runtime else shared} stack"
-            return f"{module} {runtime[1]}" if runtime else module
-        return nodeid
+        if module in _SHARE_A_STACK:
+            return "tests/stack"
+        return nodeid if module.startswith("tests/unit/") else module  # "app/..." too: they share a cluster
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runtime", choices=["docker", "local"], default=_default_runtime(), help="of the verbs' stack")
+
+
+def _default_runtime() -> str:
+    """The one that `make up` takes."""
+    if os.environ.get("SEEDCORE_REQUIRE_DOCKER") != "1":
+        try:
+            connect_to_engine()
+        except StackError:
+            return "local"
+    return "docker"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next(n for n, prefix in enumerate(_ORDER) if item.nodeid.startswith(prefix)))
 
 
 @pytest.hookimpl(optionalhook=True)

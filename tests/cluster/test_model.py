@@ -20,7 +20,7 @@ STEPS_BETWEEN_RESTARTS: Final = 8  # each takes a second
 organs = st.sampled_from(ORGANS)
 names = st.sampled_from(NAMES)
 FEW_LONG_RUNS: Final = hypothesis_settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=5, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

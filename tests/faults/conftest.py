@@ -10,7 +10,7 @@ import pytest
 from tests.faults.report import Report
 from tests.faults.small_disk import small_state_volume
 from tests.faults.stack import FaultStack
-from tests.stack.conftest import engine, local_stack  # noqa: F401 - fixtures
+from tests.stack.conftest import engine, local_stack, shared_local_stack  # noqa: F401 - fixtures
 from tests.stack.project import Project
 
 REPORT = pytest.StashKey[Report]()

@@ -24,21 +24,33 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def docker_stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The one running stack on Docker that all tests share; each leaves it as it found it."""
+def shared_docker_stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     yield from _running(tmp_path_factory, "docker")
 
 
 @pytest.fixture(scope="session")
-def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """The one without Docker, likewise."""
+def shared_local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     yield from _running(tmp_path_factory, "local")
 
 
-@pytest.fixture(params=["docker", "local"])
+@pytest.fixture
+def docker_stack(shared_docker_stack: Project) -> Iterator[Project]:
+    """The one running stack on Docker that all tests share; each finds it well, with the code of the checkout."""
+    yield shared_docker_stack
+    shared_docker_stack.as_found()
+
+
+@pytest.fixture
+def local_stack(shared_local_stack: Project) -> Iterator[Project]:
+    """The one without Docker, likewise."""
+    yield shared_local_stack
+    shared_local_stack.as_found()
+
+
+@pytest.fixture
 def stack(request: pytest.FixtureRequest) -> Project:
-    """Each of the two."""
-    shared: Project = request.getfixturevalue(f"{request.param}_stack")
+    """The one of `--runtime`."""
+    shared: Project = request.getfixturevalue(f"{request.config.getoption('runtime')}_stack")
     return shared
 
 

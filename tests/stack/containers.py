@@ -8,6 +8,7 @@ from docker.models.containers import Container
 
 from tests.stack.project import Project
 
+LONG_RUNNING: Final = ("ray-head", "ray-worker", "seedcore-api")
 KILL_FOR_GOOD: Final = """
 import ray
 from seedcore.cluster.connection import connect

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 
 from scripts.host.ports import free_port, free_ports
-from tests.checkout import copy_checkout
+from tests.checkout import copy_checkout, restore_checkout
 from tests.waiting import wait_until
 
 AGENTS: Final = 3  # head and workers that a test may start
@@ -109,6 +109,14 @@ class Project:
     def wait_until_ready(self) -> None:
         """Wait until `/readyz` answers 200."""
         wait_until(lambda: self.api.get("/readyz").status_code == 200)
+
+    def as_found(self) -> None:
+        """Give a running stack the code of the checkout again, and wait until everything works on it."""
+        if restore_checkout(self.folder):
+            wait_until(lambda: not self.api.get("/actors").json()["code"]["stale"])
+        self.wait_until_ready()
+        if any(actor["code"]["stale"] for actor in self.api.get("/actors").json()["actors"]):
+            self.make("reload-actors")
 
     def dashboard_status(self, token: str) -> int:
         """What Ray answers to a token."""

@@ -21,18 +21,27 @@ PLUGIN_FOLDERS = tuple(
 )
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path / "seedcore", "local")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """One that is not up, and that no test brings up."""
+    project = Project(tmp_path_factory.mktemp("local") / "seedcore", "local")
     yield project
     project.remove()
 
 
-@pytest.fixture(params=["docker", "local"])
-def any_project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Project]:
-    if request.param == "docker":
-        request.getfixturevalue("engine")
-    project = Project(tmp_path / "seedcore", request.param)
+@pytest.fixture(scope="module", params=["docker", "local"])
+def any_project(request: pytest.FixtureRequest) -> Project:
+    """Likewise, for each runtime."""
+    if request.param == "local":
+        local: Project = request.getfixturevalue("project")
+        return local
+    docker_project: Project = request.getfixturevalue("docker_project")
+    return docker_project
+
+
+@pytest.fixture(scope="module")
+def docker_project(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    project = Project(tmp_path_factory.mktemp("docker") / "seedcore", "docker")
     yield project
     project.remove()
 
@@ -78,10 +87,10 @@ def test_missing_env_file(project: Project) -> None:
 
 
 def test_empty_token_file(project: Project) -> None:
-    token = project.folder / ".secrets/ray_auth_token"
-    token.parent.mkdir(mode=0o700)
+    token = project.folder / ".secrets/empty"
+    token.parent.mkdir(mode=0o700, exist_ok=True)
     token.touch()
-    refused(project, "ray_auth_token", "empty")
+    refused(project, "secrets/empty", "empty", RAY_AUTH_TOKEN_PATH=str(token))
 
 
 def test_token_is_for_nobody_else(project: Project) -> None:

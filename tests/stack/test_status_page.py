@@ -220,8 +220,9 @@ def test_says_all_that_the_api_knows(page: Page, docker_stack: Project) -> None:
             "Bytes": str(actor["stats"].get("bytes", "")),
         }.items():
             expect(cell(page, actor, column)).to_have_text(text)
-    assert len(status["nodes"]) == 3
-    for node in status["nodes"]:
+    alive = [node for node in status["nodes"] if node["alive"]]  # it lists those as well that other tests have ended
+    assert len(alive) == 3
+    for node in alive:
         node_row = row(page, "Ray nodes", node["node_id"][:8])
         expect(node_row).to_contain_text(node["address"])
         expect(node_row).to_contain_text("alive")
@@ -529,11 +530,3 @@ def test_a_screen_reader_finds_its_way(page: Page, docker_stack: Project) -> Non
     # What is said without being asked for: these two and nothing that changes all the time.
     expect(page.get_by_role("status")).to_have_count(2)
     expect(page.locator("[aria-live], [role=alert], [role=log], output")).to_have_count(0)
-
-
-def test_the_same_page_without_docker(browser: Browser, local_stack: Project, tmp_path: Path) -> None:
-    with opened(browser, local_stack, tmp_path) as page:
-        for actor in actors(local_stack).values():
-            expect(cell(page, actor, "PID")).to_have_text(str(actor["pid"]))
-        local_stack.put("local", "item", [1, 2])
-        expect(look_up(page, "local", "item")).to_have_text('"item" is an item of local.')

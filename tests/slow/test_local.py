@@ -5,9 +5,11 @@ from pathlib import Path
 
 import docker
 import psutil
+from playwright.sync_api import Browser, expect
 
 from tests.stack.local_processes import session_of, supervisord
 from tests.stack.project import Project
+from tests.stack.test_status_page import actors, cell, look_up, opened
 
 
 def test_the_other_runtime_is_not_taken_for_this_one(local_stack: Project, engine: docker.DockerClient) -> None:
@@ -47,3 +49,11 @@ def test_a_folder_with_a_space_is_refused(tmp_path: Path) -> None:
     assert "a path with a space in it" in refused.stdout
     assert "Traceback" not in refused.stdout
     project.remove()
+
+
+def test_the_same_page(browser: Browser, local_stack: Project, tmp_path: Path) -> None:
+    with opened(browser, local_stack, tmp_path) as page:
+        for actor in actors(local_stack).values():
+            expect(cell(page, actor, "PID")).to_have_text(str(actor["pid"]))
+        local_stack.put("local", "item", [1, 2])
+        expect(look_up(page, "local", "item")).to_have_text('"item" is an item of local.')

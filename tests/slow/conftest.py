@@ -1,0 +1,11 @@
+from tests.cluster.conftest import another_cluster  # noqa: F401 - fixtures
+from tests.stack.conftest import (  # noqa: F401 - fixtures
+    docker_project,
+    docker_stack,
+    engine,
+    local_stack,
+    shared_docker_stack,
+    shared_local_stack,
+    stack,
+)
+from tests.stack.test_status_page import browser  # noqa: F401 - a fixture

@@ -1,0 +1,119 @@
+"""Verbs that take long, on the real stack of one runtime: see `--runtime`."""
+
+import re
+import threading
+from typing import Self
+
+import httpx
+import pytest
+
+from tests.stack.project import Project
+from tests.stack.test_verbs import MW_STORE, add_to_mw_store, code_of
+from tests.waiting import wait_until
+
+
+class Load:
+    """Writes and reads through the API, one request after the other."""
+
+    def __init__(self, stack: Project) -> None:
+        self._stack = stack
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.failed: list[str] = []
+        self.succeeded = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self._stack.api.base_url, timeout=60) as client:
+            while not self._stop.is_set():
+                try:
+                    path = "/organs/load/items/item"
+                    client.put(path, json={"value": self.succeeded}).raise_for_status()
+                    if (read := client.get(path).raise_for_status().json()["value"]) != self.succeeded:
+                        self.failed.append(f"wrote {self.succeeded}, read {read}")
+                    self.succeeded += 1
+                except httpx.HTTPError as error:
+                    self.failed.append(repr(error))
+
+
+def test_scale(stack: Project) -> None:
+    def nodes() -> int:
+        return sum(node["alive"] for node in stack.api.get("/status").json()["nodes"])
+
+    before = nodes()
+    stack.make("scale", "N=2")
+    assert nodes() == before + 1
+    assert f"on {before + 1} node(s)" in stack.make("verify")
+    stack.make("scale", "N=1")
+    wait_until(lambda: nodes() == before, timeout_s=60)
+    assert f"on {before} node(s)" in stack.make("verify")
+    assert stack.run("make", "scale", "N=0").returncode == 2
+    assert "RAY_WORKER_REPLICAS='0'" in stack.run("make", "scale", "N=0").stdout
+
+
+def test_changed_code_of_an_actor_is_noticed_and_reloaded_without_a_failed_request(stack: Project) -> None:
+    stack.put("reload", "kept", {"from": "before"})
+    before = stack.actors()
+    with (stack.folder / MW_STORE).open("a") as file:
+        file.write("        # changed, and nothing else\n")
+    wait_until(lambda: code_of(stack, "mw").get("stale") and not stack.api.get("/actors").json()["code"]["stale"])
+    assert code_of(stack, "mw")["changed"] == ["seedcore.actors.mw_store"]
+    assert not code_of(stack, "miss_tracker")["stale"]
+    refused = stack.run("make", "verify")
+    assert refused.returncode != 0
+    for said in (refused.stdout, stack.make("monitor")):
+        assert "runs older code than is on the disk (seedcore.actors.mw_store changed)" in said
+        assert "make reload-actors" in said
+
+    after = _reload(stack, "restarted")
+    assert after.pop("mw") != before.pop("mw")
+    assert after == before
+    assert stack.get("reload", "kept") == {"from": "before"}
+    assert "❌" not in stack.make("verify")
+    assert "every singleton runs the code on the disk" in stack.make("reload-actors")
+
+
+def test_new_methods_of_an_actor_are_there_after_a_reload(stack: Project) -> None:
+    stack.put("reload", "kept", {"from": "before"})
+    add_to_mw_store(
+        stack, '    def stats(self) -> dict[str, float]:\n        return {**super().stats(), "reloaded": 1.0}\n'
+    )
+    wait_until(lambda: code_of(stack, "mw").get("stale") and not stack.api.get("/actors").json()["code"]["stale"])
+    _reload(stack, "created anew, for its methods are others")
+    assert next(a for a in stack.api.get("/actors").json()["actors"] if a["name"] == "mw")["stats"]["reloaded"] == 1
+    assert stack.get("reload", "kept") == {"from": "before"}
+    assert "❌" not in stack.make("verify")
+
+
+def test_down_and_up_keep_the_items(stack: Project) -> None:
+    stack.put("down", "item", [1, 2.5, None, "Grüße"])
+    answer = stack.api.put("/shared-items/down", json={"value": "shared"})
+    assert answer.status_code == 200
+    for verb in ("down", "down"):  # the second finds nothing to stop, and says so
+        stack.make(verb)
+    with pytest.raises(httpx.TransportError):
+        stack.api.get("/healthz")
+    refused = stack.run("make", "verify")
+    assert refused.returncode != 0
+    assert "make up" in refused.stdout
+    stack.make("up")
+    assert stack.get("down", "item") == [1, 2.5, None, "Grüße"]
+    assert stack.api.get("/shared-items/down").json()["value"] == "shared"
+    assert "❌" not in stack.make("verify")
+
+
+def _reload(stack: Project, how: str) -> dict[str, tuple[str, int]]:
+    """Reload `mw` under load; the actors after that."""
+    with Load(stack) as load:
+        output = stack.make("reload-actors")
+    assert load.failed == []
+    assert load.succeeded > 20
+    assert re.findall(r"✅ (\w+): (.*?), pid", output) == [("mw", how)]
+    return stack.actors()
