@@ -6,13 +6,14 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 # unbuffered, so that its lines and those of the commands that it runs stay in order
 STACK := @$(PYTHON) -u -m scripts.host.stack
-LOCKS := requirements.lock requirements-dev.lock
+# ours, and what the application needs beside it
+LOCKS := requirements.lock requirements-dev.lock $(wildcard app/requirements.lock)
 SHELL_SCRIPTS := $(wildcard images/*.sh images/*/*.sh scripts/host/*.sh .ci/*.sh .ci/run)
 
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps shell scale token rotate-token test test-slow faults soak bench lint lock help
+.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps run shell scale token rotate-token test test-slow faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -56,6 +57,9 @@ logs: .venv/bin/python ## show and follow the logs; S=SERVICE only of one, FOLLO
 ps: .venv/bin/python ## show the state of each service
 	$(STACK) ps
 
+run: .venv/installed ## run a program in the stack: make run M=app.jobs.primes ARGS=1000000
+	$(STACK) run $(or $(M),$(error say which module: make run M=app.jobs.primes)) $(ARGS)
+
 shell: .venv/installed ## open a shell in the environment of the API
 	$(STACK) shell
 
@@ -86,7 +90,7 @@ bench: .venv/installed ## measure the stack beside Redis, diskcache and a bare a
 lint: .venv/installed ## look for mistakes in format, types and shell scripts
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy $(if $(wildcard app/*.py),,seedcore scripts) # it refuses a folder without Python
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 
 lock: .venv/installed ## write the lock files anew after pyproject.toml changed; UPGRADE=1 takes the newest versions
@@ -102,3 +106,6 @@ help: ## list the verbs
 # For the verbs that must work without a network: whatever there is already.
 .venv/bin/python:
 	@scripts/host/make_venv.sh $(LOCKS)
+
+# Verbs of your own.
+-include Makefile.local

@@ -13,48 +13,17 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
-from unittest.mock import patch
 
 import seedcore
-from seedcore.actors.calls import Call, pack_calls
-from seedcore.cluster import actor_client
-from seedcore.cluster.actor_client import ActorClient
-from seedcore.cluster.singletons import singletons
 from seedcore.settings import load_settings
+from seedcore.testing import singletons_in_process
 
 PACKAGE: Final = str(Path(seedcore.__file__).parent)
 BODY: Final = b'{"value": {"step": 1}}'
 TARGETS: Final = {"PUT": (110, 16), "GET that hits": (30, 12), "GET that misses": (50, 14)}
-
-
-class _Reference:
-    """What a call of an actor gives at once: its answer, later."""
-
-    def __init__(self, answer: Any) -> None:
-        self._answer = answer
-
-    def future(self) -> Future[Any]:
-        """The answer, which is there."""
-        answer: Future[Any] = Future()
-        answer.set_result(self._answer)
-        return answer
-
-
-class _DirectClient(ActorClient):
-    """The way to an actor of this process."""
-
-    actors: Final[dict[str, Any]] = {}
-
-    @property
-    def known_handle(self) -> Any:
-        return self.actors[self.name]
-
-    def _submit(self, handle: Any, calls: list[Call]) -> Any:
-        return _Reference(handle.perform(pack_calls(calls)))
 
 
 class Walk:
@@ -139,16 +108,16 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.walk", description=__doc__.partition("\n")[0])
     parser.add_argument("--list", action="store_true", help="print each function as well")
     arguments = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder, patch.object(actor_client, "ActorClient", _DirectClient):
+    with tempfile.TemporaryDirectory() as folder:
         os.environ.update(STATE_DIR=folder, LOG_LEVEL="ERROR")
         load_settings.cache_clear()
-        for row in singletons(load_settings()):
-            _DirectClient.actors[row.name] = row.actor_class(**row.arguments)
-        for name, walk in asyncio.run(_walks()).items():
-            calls, modules = TARGETS[name]
-            print(f"{name}: {walk.calls.total()} calls (of {calls}) in {len(walk.modules)} modules (of {modules})")
-            if arguments.list:
-                print("".join(f"  {times} {function}\n" for function, times in sorted(walk.calls.items())), end="")
+        with singletons_in_process(load_settings()):
+            walks = asyncio.run(_walks())
+    for name, walk in walks.items():
+        calls, modules = TARGETS[name]
+        print(f"{name}: {walk.calls.total()} calls (of {calls}) in {len(walk.modules)} modules (of {modules})")
+        if arguments.list:
+            print("".join(f"  {times} {function}\n" for function, times in sorted(walk.calls.items())), end="")
     return 0
 
 

@@ -141,7 +141,7 @@ api() {
     # may meet the end of its connection.
     local program=(uvicorn)
     case ${API_RELOAD,,} in # what pydantic takes for true
-        1 | t | true | y | yes | on) program=(python3 -m seedcore.api.reloader --reload-dir seedcore) ;;
+        1 | t | true | y | yes | on) program=(python3 -m seedcore.api.reloader) ;;
     esac
     local server=("${program[@]}" seedcore.api.server:app --host "$listen" --port "$API_PORT"
         --log-level "${LOG_LEVEL,,}" --no-access-log --no-server-header --timeout-graceful-shutdown 5

@@ -67,7 +67,7 @@ def _try(name: str, folder: Path) -> tuple[str, ...]:
     settings = load_settings()
     row = next((row for row in singletons(settings) if row.name == name), None)
     if row is None:
-        raise LookupError("it has no row in singletons.py any more; it lives on until `make down`")
+        raise LookupError("it has no row any more; it lives on until `make down`")
     for argument in row.arguments.values():
         store = settings.state_dir / str(argument)
         has_room = shutil.disk_usage(folder).free > SPACE_FACTOR * store.stat().st_size if store.is_file() else False

@@ -4,6 +4,7 @@ python -m scripts.run_module MODULE [ARGUMENTS]
 """
 
 import importlib
+import importlib.util
 import os
 import runpy
 import sys
@@ -13,26 +14,35 @@ from typing import Final
 
 PROJECT_ROOT: Final = Path(__file__).parent.parent  # settings has it as well, but may be what is broken
 SETTINGS: Final = "seedcore.settings"
-TABLE: Final = "seedcore.cluster.singletons"  # imports every actor's class, so all that a user adds
+TABLE: Final = "seedcore.cluster.singletons"  # imports every actor's class
+ERRORS: Final = "seedcore.errors"
+APPLICATION: Final = "seedcore.application"
+OURS: Final = ("app", "seedcore")  # whose mistakes are told; the user's first
 
 
 def where(error: BaseException) -> str:
     """The error in one line, with the place in our code that it comes from."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_relative(error.filename)}, line {error.lineno}: {error.msg}"
-    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/seedcore/" in frame.filename]
-    place = f" ({_relative(ours[-1].filename)}, line {ours[-1].lineno})" if ours else ""
-    return f"{type(error).__name__}: {error}{place}"
+    frames = traceback.extract_tb(error.__traceback__)
+    is_explained = type(error).__module__ == ERRORS  # by its message; where it was raised tells nothing
+    for folder in OURS[:1] if is_explained else OURS:
+        ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PROJECT_ROOT / folder)]
+        if ours:
+            return f"{type(error).__name__}: {error} ({_relative(ours[-1].filename)}, line {ours[-1].lineno})"
+    return f"{type(error).__name__}: {error}"
 
 
 def _relative(filename: str) -> str:
     return os.path.relpath(filename, PROJECT_ROOT) if Path(filename).is_relative_to(PROJECT_ROOT) else filename
 
 
-def _load_table() -> None:
-    """Import it and make its rows, which is when mistakes in them show."""
+def _load_code() -> None:
+    """Import what the services import of the application, and make the rows: that is when mistakes show."""
     table = importlib.import_module(TABLE)
     settings = importlib.import_module(SETTINGS)
+    application = importlib.import_module(APPLICATION)
+    application.declared("routes", "router", object)
     try:
         known = settings.load_settings()
     except settings.SettingsError:  # the module itself says that, in its own words
@@ -40,17 +50,27 @@ def _load_table() -> None:
     table.singletons(known)
 
 
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
+
+
 def main(argv: list[str]) -> int:
     """Run the module; only its own `sys.exit` ends this otherwise."""
     module, *arguments = argv
     try:
-        _load_table()
+        _load_code()
     except Exception as error:
         print(
             f"the code on the disk cannot be used: {where(error)}. "
             "What runs goes on with the code from before; correct it, then do this again.",
             file=sys.stderr,
         )
+        return 1
+    if not _exists(module):
+        print(f"there is no module {module}. M=app.jobs.primes is the file app/jobs/primes.py.", file=sys.stderr)
         return 1
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-PACKAGE: Final = Path(__file__).parent
+# The folders of a checkout whose saved files are live: mounted, reloaded, in the image, in the version of the code.
+CODE: Final = ("app", "seedcore", "scripts")
+PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 VERSION_LENGTH: Final = 12  # hexadecimal digits that tell versions apart
 
 
@@ -32,23 +34,24 @@ class CodeVersion:
 
 
 class Sources:
-    """The source files of a package.
+    """The source files of packages.
 
     Args:
-        folder: of the package.
+        packages: their folders.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, *packages: Path) -> None:
+        self._packages = packages
         self._known: dict[Path, tuple[tuple[int, int], str]] = {}  # by file: its time and size, and its hash
         self._lock = threading.Lock()
 
     def modules(self) -> dict[str, Path]:
         """Each module's file by its name."""
         found = {}
-        for path in self._folder.rglob("*.py"):
-            parts = path.relative_to(self._folder.parent).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        for package in self._packages:
+            for path in package.rglob("*.py"):
+                parts = path.relative_to(package.parent).with_suffix("").parts
+                found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
         return found
 
     def hash(self, path: Path) -> str:
@@ -66,10 +69,10 @@ class Sources:
 
 
 class ProcessCode:
-    """What this process loads of our own package. Made before anything else of it is imported.
+    """What this process loads of the checkout. Made before anything else of it is imported.
 
     Args:
-        sources: of the package.
+        sources: of its packages.
     """
 
     def __init__(self, sources: Sources) -> None:
@@ -94,4 +97,4 @@ def _short(hashes: list[str]) -> str:
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:VERSION_LENGTH]
 
 
-process_code: Final = ProcessCode(Sources(PACKAGE))
+process_code: Final = ProcessCode(Sources(*(PROJECT_ROOT / folder for folder in CODE)))

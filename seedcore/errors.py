@@ -33,6 +33,10 @@ class BootstrapError(SeedCoreError):
     """Raised when a singleton could not be created or did not answer."""
 
 
+class InvalidAppError(SeedCoreError):
+    """Raised when a file of `app/` does not have what is looked for in it."""
+
+
 class InvalidSingletonError(SeedCoreError):
     """Raised for a row of the table of singletons that no actor can be made from."""
 

@@ -1,8 +1,8 @@
 """Reads the environment once, and names every knob that a process of the stack reads.
 
-A value comes from the process environment first, then from `.env` in the project folder, then from the default
-here. The knobs of the host are in `scripts/host/settings.py`. `.env` has what a person changes; what is marked as
-`SPECIALIST` may be added to it. `tests/unit/test_knobs.py` holds `.env`, compose.yaml and docs/reference.md to it.
+A value comes from the process environment first, then from `.env.local` and `.env` in the project folder, then from the
+default here. The knobs of the host are in `scripts/host/settings.py`. `.env` has what a person changes; what is marked
+as `SPECIALIST` may be added to it. `tests/unit/test_knobs.py` holds compose.yaml to it, `tests/template` the documents.
 """
 
 from enum import StrEnum
@@ -13,8 +13,10 @@ from typing import Annotated, Final, Self, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
+from seedcore.code_version import PROJECT_ROOT as PROJECT_ROOT
 
+# The later one wins. Git ignores the local one: it is for secrets, and for what is of one machine.
+ENV_FILES: Final = (PROJECT_ROOT / ".env", PROJECT_ROOT / ".env.local")
 SPECIALIST: Final = "specialist"  # marks a knob that few ever turn: it is not in .env, but may be added there
 MAX_PORT: Final = 65535
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
@@ -60,7 +62,7 @@ class Synchronous(StrEnum):
 class Settings(BaseSettings):
     """What processes of the stack read. A field `ray_namespace` is the variable `RAY_NAMESPACE`."""
 
-    model_config = SettingsConfigDict(env_file=PROJECT_ROOT / ".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_file=ENV_FILES, extra="ignore", frozen=True)
 
     # Ports on 127.0.0.1
     api_port: Port = Field(8000, description="port of the HTTP API")
@@ -217,7 +219,7 @@ def read_settings(kind: type[S]) -> S:
         raise SettingsError(_explain(kind, error)) from None
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{PROJECT_ROOT / '.env'} is not UTF-8: {error}. `git checkout .env` restores it."
+            f"{' or '.join(map(str, ENV_FILES))} is not UTF-8: {error}. `git checkout .env` restores the first."
         ) from None
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,11 +31,12 @@ from scripts.host.runtime import (
     ServiceFailure,
     StackError,
 )
-from scripts.host.settings import HostSettings
+from scripts.host.settings import HostSettings, knobs_in_local_file
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 LOOK_AGAIN_S: Final = 45.0  # above interval and timeout of the health checks in compose.yaml
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
+KEPT_RUNNING: Final = (HEAD, WORKER, API, PROMETHEUS)
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
 SERVICE_LABEL: Final = "com.docker.compose.service"
@@ -49,6 +51,7 @@ class DockerRuntime:
         self._settings = settings
         self._client = client
         self._environment: dict[str, str] = {
+            **knobs_in_local_file(),
             **os.environ,
             "COMPOSE_PROJECT_NAME": settings.compose_project_name,
             "COMPOSE_PROFILES": settings.compose_profiles,
@@ -81,6 +84,15 @@ class DockerRuntime:
             for container in self._containers()
         )
 
+    def services(self) -> tuple[str, ...]:
+        """What compose.yaml and compose.override.yaml have, and what still runs of an earlier one."""
+        command = ["docker", "compose", "--profile=*", "config", "--services"]
+        done = subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True)
+        if done.returncode:
+            raise StackError(f"`{' '.join(command)}` failed: {done.stderr.decode().strip()}")
+        found = {*done.stdout.decode().split(), *(container.labels[SERVICE_LABEL] for container in self._containers())}
+        return tuple(sorted(sorted(found), key=self._position))
+
     def restart_api(self) -> None:
         """Restart the container; it reads the code on disk."""
         # --no-deps: not the services that it depends on.
@@ -93,8 +105,18 @@ class DockerRuntime:
 
     def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
         """Run it in the running container."""
-        command = ["exec", "-T", service, "python3", "-m", "scripts.run_module", module, *arguments]
-        return self._compose(*command, stdout=stdout)
+        has_terminal = stdout is None and sys.stdin.isatty() and sys.stdout.isatty()  # then Ctrl-C gets there as well
+        command = [
+            "exec",
+            *([] if has_terminal else ["-T"]),
+            service,
+            "python3",
+            "-m",
+            "scripts.run_module",
+            module,
+            *arguments,
+        ]
+        return self._compose(*command, *arguments, stdout=stdout)
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it in a worker container of its own, which has the volume."""
@@ -129,7 +151,7 @@ class DockerRuntime:
             if container.name in anew or self._has_other_token(container)
         }
         # Bootstrap's has the id of the head's container in it, and it has ended anyway.
-        return [service for service in (HEAD, WORKER, API, PROMETHEUS) if service in changed]
+        return sorted(changed - {BOOTSTRAP}, key=self._position)
 
     def shell(self) -> int:
         """Open bash in the API's container."""
@@ -198,14 +220,18 @@ class DockerRuntime:
             failure = _failure(container)
             if failure is not None and counts(container, failure):
                 failures.append(failure)
-        order = {service: position for position, service in enumerate(SERVICES)}
-        return sorted(failures, key=lambda failure: order.get(failure.service, len(order)))
+        return sorted(failures, key=lambda failure: self._position(failure.service))
+
+    @staticmethod
+    def _position(service: str) -> int:
+        """Ours first, in the order of their start."""
+        return SERVICES.index(service) if service in SERVICES else len(SERVICES)
 
     def _containers(self) -> list[Container]:
         label = f"{PROJECT_LABEL}={self._settings.compose_project_name}"
         # ignore_removed: a container may go between the list and the look at it.
         listed: list[Container] = self._client.containers.list(all=True, ignore_removed=True, filters={"label": label})
-        return [container for container in listed if container.labels.get(SERVICE_LABEL) in (*SERVICES, PROMETHEUS)]
+        return [container for container in listed if SERVICE_LABEL in container.labels]
 
     def _restarts(self) -> dict[str, int]:
         """How often Docker has started each container again, by its id."""
@@ -264,14 +290,16 @@ def _failure(container: Container) -> ServiceFailure | None:
     if state["Status"] == "created" or (health.get("Status") == "healthy" and not state.get("Paused")):
         return None
     if state["Status"] == "running" and not health:
+        if service != BOOTSTRAP:  # one of the user's, without a health check
+            return None
         what = "still runs"
     elif state["Status"] == "paused":
         what = "is paused"
     elif state["Status"] == "running":
         probes = [probe["Output"].strip() for probe in health.get("Log") or []]
         what = f"is {health['Status']}, health check: {probes[-1] if probes else 'not run yet'}"
-    elif service == BOOTSTRAP and state["ExitCode"] == 0:
-        return None
+    elif service not in KEPT_RUNNING and state["ExitCode"] == 0:
+        return None  # it is done
     else:
         what = f"{state['Status']} with exit code {state['ExitCode']}"
         what += ", killed for lack of memory (OOM)" if state.get("OOMKilled") else ""

@@ -1,7 +1,7 @@
 """Looks for what keeps the stack from working: one line for each check, with the remedy beside what it finds."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from packaging.utils import canonicalize_name
@@ -14,7 +14,7 @@ from scripts.host.runtime import API, BOOTSTRAP, ServiceFailure, StackError, Sta
 from scripts.host.settings import HostSettings
 from seedcore.settings import PROJECT_ROOT
 
-LOCK: Final = "requirements.lock"
+LOCKS: Final = ("requirements.lock", "app/requirements.lock")  # ours, and what the application needs beside it
 BOOTSTRAPPED: Final = "Bootstrapped actors"
 LIST_PACKAGES: Final = "scripts.list_packages"
 OF_CLUSTER: Final = "scripts.doctor_of_cluster"
@@ -84,21 +84,28 @@ def _packages(runtime: StackRuntime) -> str:
     if code:
         raise CheckError("they cannot be listed, see above. `make logs S=seedcore-api`.")
     installed = {str(canonicalize_name(name)): version for name, version in json.loads(printed).items()}
-    pinned = _pinned((PROJECT_ROOT / LOCK).read_text())
+    pinned = _pinned(line for lock in LOCKS for line in _lines(lock))
     different = [
         f"{name} {installed[name]} instead of {' or '.join(versions)}"
         for name, versions in pinned.items()
         if name in installed and installed[name] not in versions
     ]
+    on_every_platform = _pinned(line for lock in LOCKS for line in _lines(lock) if ";" not in line)
+    different += [f"{name} is missing" for name in sorted(set(on_every_platform) - set(installed))]
     if different:
         raise CheckError(f"{'; '.join(different)}. `make down`, then `make up` builds the image anew.")
     return f"Ray {installed['ray']} and {len(set(pinned) & set(installed)) - 1} others"
 
 
-def _pinned(lock: str) -> dict[str, list[str]]:
+def _lines(lock: str) -> list[str]:
+    path = PROJECT_ROOT / lock
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _pinned(lines: Iterable[str]) -> dict[str, list[str]]:
     """Versions by name; one package may have two, for two platforms."""
     versions: dict[str, list[str]] = {}
-    for line in lock.splitlines():
+    for line in lines:
         name, is_pinned, rest = line.partition("==")
         if is_pinned and not line.startswith(" "):
             versions.setdefault(canonicalize_name(name.partition("[")[0]), []).append(rest.split()[0])

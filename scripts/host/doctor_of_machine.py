@@ -16,7 +16,6 @@ import certifi
 import docker
 import psutil
 from docker.errors import APIError
-from dotenv import dotenv_values
 
 from scripts.checks import Check, CheckError, DoesNotApplyError
 from scripts.host.ca_certificates import read_extra_ca_certificates
@@ -28,8 +27,9 @@ from scripts.host.docker_engine import (
     require_compose,
 )
 from scripts.host.runtime import StackError, StackRuntime, relative
-from scripts.host.settings import HostSettings, Runtime, knobs, knobs_in_env_file
+from scripts.host.settings import HostSettings, Runtime, env_files, knobs, knobs_in_env_file, own_variables
 from scripts.host.token_file import require_token
+from seedcore.code_version import CODE
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 T = TypeVar("T")
@@ -40,7 +40,8 @@ MIN_DISK_BYTES: Final = 3 * 2**30  # the image, its layers and the virtual envir
 PIP_TIMEOUT_S: Final = 15
 PROBE: Final = "certifi"  # small, and without it pip trusts nobody
 MADE_HERE: Final = (".venv", ".secrets", ".local", "backups", "images/ca-certificates")  # what the verbs write
-CODE: Final = ("seedcore", "scripts", "images")
+MOUNTED: Final = (*CODE, "images")
+MISSPELT: Final = 0.85  # from there on alike (difflib)
 SCRIPTS: Final = ("images/**/*.sh", "scripts/**/*.sh", ".ci/*", ".env")
 
 
@@ -61,7 +62,7 @@ class DoctorOfMachine:
     def checks(self) -> list[Check]:
         """In the order in which one failure explains the next."""
         return [
-            Check(".env has every knob, and no other", self.env_file),
+            Check(".env has every knob, and none misspelt", self.env_file),
             Check("scripts have Unix line endings", self.line_endings),
             Check("Docker", self.engine),
             Check("base image", self.base_image),
@@ -77,16 +78,17 @@ class DoctorOfMachine:
         ]
 
     def env_file(self) -> str:
-        """Nothing is missing or misspelt in `.env`."""
-        found = set(dotenv_values(PROJECT_ROOT / ".env"))
-        problems = [f"{name} is missing" for name in sorted(knobs_in_env_file() - found)]
-        for name in sorted(found - knobs()):
-            close = difflib.get_close_matches(name, knobs(), 1)
-            problems.append(f"{name} is no knob" + (f"; is {close[0]} meant?" if close else ""))
+        """No knob is missing or misspelt in `.env` and `.env.local`; other variables are the user's own."""
+        found = env_files()
+        problems = [f"{name} is missing" for name in sorted(knobs_in_env_file() - set(found))]
+        for name in sorted(own_variables()):
+            close = difflib.get_close_matches(name, knobs(), 1, MISSPELT)
+            problems += [f"{name} is no knob; is {one} meant?" for one in close]
         if problems:
             raise CheckError(f"correct .env, or `git checkout .env`: {'; '.join(problems)}")
         over = sorted(name for name in knobs() if name in os.environ)
-        return f"{len(found)} knobs" + (f"; your shell sets {', '.join(over)}" if over else "")
+        own = f", and of your own {', '.join(sorted(own_variables()))}" if own_variables() else ""
+        return f"{len(set(found) & knobs())} knobs{own}" + (f"; your shell sets {', '.join(over)}" if over else "")
 
     def line_endings(self) -> str:
         """Scripts that a container runs have no carriage returns."""
@@ -195,13 +197,15 @@ class DoctorOfMachine:
 
     def readable(self) -> str:
         """The containers' user is somebody else, and must be able to read the mounted code."""
-        paths = [path for folder in CODE for path in (PROJECT_ROOT / folder).rglob("*") if path.name != "__pycache__"]
+        paths = [
+            path for folder in MOUNTED for path in (PROJECT_ROOT / folder).rglob("*") if path.name != "__pycache__"
+        ]
         needed = {True: 0o005, False: 0o004}
         closed = [path for path in paths if path.stat().st_mode & needed[path.is_dir()] != needed[path.is_dir()]]
         if closed:
             raise CheckError(
                 f"{len(closed)} files, such as {relative(closed[0])}, cannot be read by the containers' user (1000). "
-                f"`chmod -R a+rX {' '.join(CODE)}`."
+                f"`chmod -R a+rX {' '.join(MOUNTED)}`."
             )
         return f"{len(paths)} files"
 

@@ -32,10 +32,11 @@ from scripts.host.runtime import (
     StackError,
     relative,
 )
-from scripts.host.settings import HostSettings, process_environment
+from scripts.host.settings import HostSettings, own_variables, process_environment
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
+OVERRIDE: Final = "compose.override.yaml"
 MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
 RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that supervisord has started, and no others
 STOP_DEADLINE_S: Final = 60  # for all programs together; each has stopwaitsecs in supervisord.conf
@@ -88,6 +89,8 @@ class LocalRuntime:
             self._kill_leftovers()
             self.require_free_ports()
             self._start_supervisord()
+        if (PROJECT_ROOT / OVERRIDE).exists():
+            print(f"{OVERRIDE} is for Docker: what it adds is not started")
         deadline = time.monotonic() + self._settings.up_deadline_s
         self._start(HEAD, deadline)
         self._start_workers(self._settings.ray_worker_replicas, deadline)
@@ -122,6 +125,10 @@ class LocalRuntime:
         except OSError:
             return False
         return True
+
+    def services(self) -> tuple[str, ...]:
+        """Ours; the user's are Compose's."""
+        return SERVICES
 
     def restart_api(self) -> None:
         """Stop and start uvicorn; it reads the code on disk."""
@@ -199,6 +206,7 @@ class LocalRuntime:
     def _make_environment(self) -> dict[str, str]:
         return {
             **os.environ,
+            **own_variables(),
             **process_environment(self._settings),
             **ray_environment(self._settings),
             "RUNTIME": self.name,
@@ -213,7 +221,7 @@ class LocalRuntime:
 
     def _fingerprint(self) -> str:
         """Of all that the processes were started with, and would not notice when it changes."""
-        knobs = sorted(process_environment(self._settings).items())
+        knobs = sorted((own_variables() | process_environment(self._settings)).items())
         token = self._settings.ray_auth_token_path.read_text() if self._has_token else ""
         return hashlib.sha256(f"{knobs}\n{token}".encode()).hexdigest()
 

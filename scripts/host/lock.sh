@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Writes requirements.lock and requirements-dev.lock from pyproject.toml: exact versions with hashes for every platform
-# and Python from 3.11 on, and no name of a package index, so that any mirror serves them.
+# Writes requirements.lock and requirements-dev.lock from pyproject.toml, and app/requirements.lock from
+# app/requirements.txt if there is one: exact versions with hashes for every platform and Python from 3.11 on, and no
+# name of a package index, so that any mirror serves them.
 #     scripts/host/lock.sh [--upgrade]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,3 +12,15 @@ lock=(.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hash
 "${lock[@]}" pyproject.toml --output-file requirements.lock
 # The dev file is installed into the same environment, so it may not choose other versions.
 "${lock[@]}" --group dev --constraints requirements.lock --output-file requirements-dev.lock
+# What the application needs is beside them in the same environment.
+if [[ -f app/requirements.txt ]]; then
+    "${lock[@]}" app/requirements.txt --constraints requirements.lock --constraints requirements-dev.lock \
+        --output-file app/requirements.lock || {
+        echo "app/requirements.txt cannot be joined to what SeedCore needs, as it says above. A package that both need" \
+            "must have the version of requirements.lock: ask for a range that has it in app/requirements.txt, or give" \
+            "SeedCore another one in pyproject.toml. Nothing of app/ was changed." >&2
+        exit 1
+    }
+else
+    rm -f app/requirements.lock
+fi

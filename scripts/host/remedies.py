@@ -70,10 +70,10 @@ REMEDIES: Final = (
         "the checkout is not readable for the container's user (1000): `chmod -R a+rX seedcore scripts`",
     ),
     (
-        r"the code on the disk cannot be used|InvalidSingletonError"
+        r"the code on the disk cannot be used|InvalidSingletonError|InvalidAppError"
         r"|ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError",
         "the code does not load: correct the line that the log names, then `make up`. "
-        "A new dependency goes into pyproject.toml, then `make lock` and `make up`",
+        "A new dependency goes into app/requirements.txt, then `make lock` and `make up`",
     ),
     (
         r"no Ray head answers|Failed to connect to GCS|Unable to connect to GCS|GCS server is dead",

@@ -57,6 +57,9 @@ class StackRuntime(Protocol):
     def is_up(self) -> bool:
         """Whether any service of this stack runs."""
 
+    def services(self) -> tuple[str, ...]:
+        """All services, the user's own as well."""
+
     def restart_api(self) -> None:
         """Restart seedcore-api and return when it is ready."""
 
@@ -64,7 +67,9 @@ class StackRuntime(Protocol):
         """Run bootstrap again, show what it says, return its exit code."""
 
     def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
-        """Run `python -m module` in the environment of a service; return its exit code."""
+        """Run `python -m module` in the environment of a service, on this terminal if there is one; return its exit
+        code.
+        """
 
     def require_free_ports(self) -> None:
         """Raise StackError unless all ports can be had."""

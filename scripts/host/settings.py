@@ -3,9 +3,10 @@
 from enum import Enum, StrEnum
 from typing import Annotated, Final
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationInfo, field_validator
 
-from seedcore.settings import SPECIALIST, Port, Settings, read_settings
+from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, read_settings
 
 OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
 DOCKER_SIZE_UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
@@ -94,6 +95,24 @@ def knobs_in_env_file() -> frozenset[str]:
     """Those that a person changes, so that they stand in `.env`."""
     fields = HostSettings.model_fields.items()
     return frozenset(name.upper() for name, field in fields if SPECIALIST not in field.metadata)
+
+
+def env_files() -> dict[str, str]:
+    """What `.env` and `.env.local` set, the knobs and the user's own variables."""
+    found: dict[str, str] = {}
+    for path in ENV_FILES:
+        found |= {name: value or "" for name, value in dotenv_values(path).items()}
+    return found
+
+
+def own_variables() -> dict[str, str]:
+    """Those that are no knobs; every process of the stack gets them."""
+    return {name: value for name, value in env_files().items() if name not in knobs()}
+
+
+def knobs_in_local_file() -> dict[str, str]:
+    """Those of `.env.local`, which Compose does not read by itself."""
+    return {name: value or "" for name, value in dotenv_values(ENV_FILES[1]).items() if name in knobs()}
 
 
 def process_environment(settings: Settings) -> dict[str, str]:

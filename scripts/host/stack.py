@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import REMAINDER, ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from scripts.host.alone import alone
 from scripts.host.dialogue import NotConfirmedError
-from scripts.host.runtime import PROMETHEUS, SERVICES, StackError, relative
+from scripts.host.runtime import StackError, relative
 from scripts.host.settings import HostSettings, load_host_settings
-from scripts.host.verbs import backups, inspection, lifecycle, new_code, tokens
+from scripts.host.verbs import backups, inspection, lifecycle, new_code, programs, tokens
 from seedcore.settings import PROJECT_ROOT, SettingsError
 
 EXIT_FAILED: Final = 1
@@ -42,8 +42,12 @@ class Verb:
 _YES: Final[Options] = {"--yes": {"action": "store_true", "help": "do not ask"}}
 _FILE: Final[Options] = {"file": {"nargs": "?", "help": f"the tar file; by default below {relative(backups.BACKUPS)}"}}
 _LOGS: Final[Options] = {
-    "service": {"nargs": "?", "choices": (*SERVICES, PROMETHEUS), "metavar": "SERVICE", "help": "only of this one"},
+    "service": {"nargs": "?", "metavar": "SERVICE", "help": "only of this one"},
     "--follow": {"choices": ("0", "1"), "help": "1 goes on showing what comes, 0 does not"},
+}
+_MODULE: Final[Options] = {
+    "module": {"help": "as for `python -m`, such as app.jobs.primes"},
+    "arguments": {"nargs": REMAINDER, "help": "its arguments"},
 }
 
 VERBS: Final = {
@@ -62,7 +66,8 @@ VERBS: Final = {
     "support-bundle": Verb(inspection.support_bundle),
     "logs": Verb(inspection.logs, options=_LOGS),
     "ps": Verb(inspection.ps),
-    "shell": Verb(inspection.shell),
+    "run": Verb(programs.run, options=_MODULE),
+    "shell": Verb(programs.shell),
     "backup": Verb(backups.backup, options=_FILE),
     "restore": Verb(backups.restore, alone=True, options=_FILE | _YES),
     "token": Verb(tokens.token),

@@ -16,11 +16,12 @@ from typing import IO, Final
 
 from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.doctor import diagnose
-from scripts.host.runtime import API, HEAD, LOCAL_DIR, PROMETHEUS, SERVICES, WORKER, StackError, StackRuntime, captured
-from scripts.host.settings import HostSettings
+from scripts.host.runtime import API, HEAD, LOCAL_DIR, WORKER, StackError, StackRuntime, captured
+from scripts.host.settings import HostSettings, own_variables
 from seedcore.settings import PROJECT_ROOT
 
 REMOVED: Final = b"[removed]"
+MIN_SECRET: Final = 4  # characters of a variable of the user's; a shorter one would take `1` out of everything
 CREDENTIALS: Final = re.compile(rb"(://)[^/@\s\"']+@")  # of a proxy or a mirror
 
 
@@ -28,19 +29,19 @@ class Secrets:
     """Takes out what must not leave this machine.
 
     Args:
-        settings: name the file of Ray's token.
+        settings: name the file of Ray's token. The values of the user's own variables go as well.
     """
 
     def __init__(self, settings: HostSettings) -> None:
-        try:
-            self._token = settings.ray_auth_token_path.read_bytes().strip()
-        except OSError:
-            self._token = b""
+        self._values = [value.encode() for value in own_variables().values() if len(value) >= MIN_SECRET]
+        with contextlib.suppress(OSError):
+            self._values.append(settings.ray_auth_token_path.read_bytes().strip())
+        self._values.sort(key=len, reverse=True)  # one may be a part of another
 
     def removed(self, content: bytes) -> bytes:
         """The content without them."""
-        if self._token:
-            content = content.replace(self._token, REMOVED)
+        for value in filter(None, self._values):
+            content = content.replace(value, REMOVED)
         return CREDENTIALS.sub(rb"\1" + REMOVED + b"@", content)
 
 
@@ -77,7 +78,7 @@ def _parts(settings: HostSettings) -> Iterator[tuple[str, bytes]]:
         yield "stack.txt", str(error).encode()
         return
     yield "ps.txt", _written(lambda output: runtime.ps(stdout=output))
-    for service in (*SERVICES, PROMETHEUS):
+    for service in runtime.services():
         yield f"logs/{service}.log", _written(partial(runtime.save_logs, service))
     if runtime.is_up():
         yield from _ray_logs(runtime)

@@ -2,22 +2,25 @@
 
 import asyncio
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from seedcore import __version__
 from seedcore.api import health, items, metrics, problems, status_page
 from seedcore.api.middleware import BodyLimit, HostGuard, Idempotency
 from seedcore.api.request_records import RequestRecords
+from seedcore.application import declared
 from seedcore.cluster.actor_client import actor_client
 from seedcore.cluster.bootstrap import bootstrap_actors
 from seedcore.cluster.singletons import singletons
-from seedcore.errors import SeedCoreError
+from seedcore.errors import InvalidAppError, SeedCoreError
 from seedcore.event_loop import in_thread
 from seedcore.logs import configure_logging
 from seedcore.settings import load_settings
@@ -35,6 +38,8 @@ def create_app() -> FastAPI:
     Raises:
         SettingsError: a knob has a value that is not allowed.
         InvalidSingletonError: so has a row of the table.
+        InvalidAppError: app/routes.py has no router, or one with a path that is taken.
+        Exception: what app/routes.py itself raises when it is imported.
     """
     settings = load_settings()
     singletons(settings)  # a broken one is noticed here, where an API from before goes on serving
@@ -49,11 +54,28 @@ def create_app() -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/page", status_page.parts)
+    _include_application(app)
     app.add_middleware(Idempotency)
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
     app.add_middleware(HostGuard, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestRecords)  # around the others, so that what they refuse counts as well
     return app
+
+
+def _include_application(app: FastAPI) -> None:
+    router = declared("routes", "router", APIRouter)
+    if router is None:
+        return
+    ours = {_shape(path) for path in get_openapi(title="", version="", routes=app.routes)["paths"]}
+    taken = [path for path in get_openapi(title="", version="", routes=router.routes)["paths"] if _shape(path) in ours]
+    if taken:
+        raise InvalidAppError(f"app/routes.py declares paths that the API has: {', '.join(taken)}. Choose others.")
+    app.include_router(router)
+
+
+def _shape(path: str) -> str:
+    """Without the names of its parameters."""
+    return re.sub(r"{[^}]*}", "{}", path)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import dataclasses
 import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +15,8 @@ import numpy as np
 def to_json_value(value: Any) -> Any:
     """What JSON shows of a value that may have come from Python.
 
-    bytes become base64, arrays nested lists, dataclasses objects, sets and tuples lists, times ISO 8601, a timedelta
-    seconds; NaN and the infinities, which JSON cannot write, become null.
+    bytes become base64, arrays nested lists, dataclasses objects, enums their values, sets and tuples lists, times ISO
+    8601, a timedelta seconds; NaN and the infinities, which JSON cannot write, become null.
     """
     match value:
         case None | bool() | int() | str():
@@ -39,6 +40,8 @@ def to_json_value(value: Any) -> Any:
             return value.total_seconds()
         case Decimal() | UUID() | complex():
             return str(value)
+        case Enum():
+            return to_json_value(value.value)
         case _ if dataclasses.is_dataclass(value):
             fields = dataclasses.fields(value)
             return {field.name: to_json_value(getattr(value, field.name)) for field in fields}

@@ -18,6 +18,8 @@ import uvicorn
 import uvicorn._subprocess
 from uvicorn.supervisors.watchfilesreload import WatchFilesReload
 
+from seedcore.code_version import CODE, PROJECT_ROOT
+
 logger = logging.getLogger("uvicorn.error")
 
 # What takes long to import, and starts nothing by that.
@@ -78,4 +80,5 @@ if __name__ == "__main__":
     uvicorn._subprocess.spawn = processes
     command_line: Any = importlib.import_module("uvicorn.main")  # `uvicorn.main` is the command in it
     command_line.ChangeReload = GaplessReload
-    command_line.main(["--reload", *sys.argv[1:]])
+    folders = [f"--reload-dir={PROJECT_ROOT / folder}" for folder in CODE if (PROJECT_ROOT / folder).is_dir()]
+    command_line.main(["--reload", *folders, *sys.argv[1:]])

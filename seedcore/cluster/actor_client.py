@@ -101,7 +101,7 @@ class ActorClient:
         while True:
             handle = self.find()
             try:
-                return _result(unpack_answers(ray.get(self._submit(handle, calls), timeout=_left(deadline)))[-1])
+                return _result(unpack_answers(self._wait(self._submit(handle, calls), deadline))[-1])
             except ActorDiedError:
                 self.forget(handle)
                 self._require_time(deadline)
@@ -158,6 +158,9 @@ class ActorClient:
                 "which cannot talk to it. `make reload-actors` gives it the code on the disk"
             ) from None
         return perform.remote(pack_calls(calls))
+
+    def _wait(self, reference: Any, deadline: float) -> Any:
+        return ray.get(reference, timeout=_left(deadline))
 
     def forget(self, handle: ActorHandle[Any]) -> None:
         """Look the actor up again next time, since this handle's actor was killed for good."""

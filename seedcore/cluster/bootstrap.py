@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -18,7 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from seedcore.cluster.connection import connect
 from seedcore.cluster.explain import explain_silence, first_reason
 from seedcore.cluster.lookup import find_actor, ping
-from seedcore.cluster.singletons import Singleton, actor_options, singletons
+from seedcore.cluster.singletons import Singleton, actor_options, require_different_names, singletons
 from seedcore.errors import BootstrapError, SeedCoreError
 from seedcore.event_loop import in_thread
 from seedcore.logs import configure_logging
@@ -55,11 +54,12 @@ def bootstrap_actors(
 
     Raises:
         BootstrapError: names each singleton that is not alive within `BOOTSTRAP_DEADLINE_S`, and why.
+        InvalidAppError, InvalidSingletonError: the table cannot be used.
         ClusterUnreachableError, AuthenticationFailedError, VersionMismatchError: as `seedcore.cluster.connect`.
     """
     settings = settings or load_settings()
     rows = singletons(settings) if rows is None else rows
-    _require_different_names(rows)
+    require_different_names(rows)
     connect(settings)
     deadline = time.monotonic() + settings.bootstrap_deadline_s
     existing = _existing_names(settings)
@@ -76,12 +76,6 @@ def bootstrap_actors(
         extra={"namespace": settings.ray_namespace},
     )
     return {outcome.row.name: outcome.handle for outcome in outcomes if outcome.handle is not None}
-
-
-def _require_different_names(rows: Sequence[Singleton]) -> None:
-    twice = sorted(name for name, times in Counter(row.name for row in rows).items() if times > 1)
-    if twice:
-        raise BootstrapError(f"two rows of singletons.py have the same name: {', '.join(twice)}. Rename one.")
 
 
 def _existing_names(settings: Settings) -> frozenset[str]:
@@ -150,8 +144,11 @@ def _is_from_this_job(handle: ActorHandle[Any]) -> bool:
     return bool(handle._actor_id.hex().endswith(ray.get_runtime_context().get_job_id()))
 
 
-def get_singleton(name: str, settings: Settings | None = None) -> ActorHandle[Any]:
+def get_singleton(name: str, settings: Settings | None = None) -> Any:
     """The living singleton actor of this name; creates it if `AUTO_CREATE` is on and it is missing.
+
+    Returns:
+        its `ray.actor.ActorHandle`. It is of type Any since a type checker cannot know the methods of the actor.
 
     Raises:
         ActorNotFoundError, ActorUnavailableError: as `seedcore.cluster.connection.find_actor`.
@@ -163,17 +160,17 @@ def get_singleton(name: str, settings: Settings | None = None) -> ActorHandle[An
     return find_actor(name, settings, create)
 
 
-def get_mw_store() -> ActorHandle[Any]:
+def get_mw_store() -> Any:
     """The actor that keeps what each organ remembers."""
     return get_singleton(load_settings().mw_actor_name)
 
 
-def get_miss_tracker() -> ActorHandle[Any]:
+def get_miss_tracker() -> Any:
     """The actor that counts misses."""
     return get_singleton(load_settings().miss_tracker_actor_name)
 
 
-def get_shared_cache() -> ActorHandle[Any]:
+def get_shared_cache() -> Any:
     """The actor that keeps the items that every organ sees."""
     return get_singleton(load_settings().shared_cache_actor_name)
 

@@ -1,16 +1,18 @@
-"""THE table of singleton actors.
+"""THE table of singleton actors: our own rows, and those of `SINGLETONS` in app/actors.py.
 
-Add a row here, and bootstrap, monitor, verify, the API's `/readyz` and `/actors` all know the new actor.
+Bootstrap, monitor, verify, the API's `/readyz` and `/actors` all know the actors that are in it.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from seedcore.actors.miss_tracker import MissTracker
 from seedcore.actors.mw_store import MwStore
 from seedcore.actors.shared_cache import SharedCache
+from seedcore.application import declared
 from seedcore.errors import InvalidSingletonError
 from seedcore.settings import Settings
 
@@ -48,11 +50,13 @@ class Singleton:
             raise self._refused(f"the class {self.class_name} is inside of a function; move it to the top of a module")
         try:
             inspect.signature(self.actor_class).bind(**self.arguments)
+        except ValueError:  # of a class in C, which has no signature to look at
+            pass
         except TypeError as error:
             raise self._refused(f"{self.class_name} does not take {dict(self.arguments)}: {error}") from error
 
     def _refused(self, reason: str) -> InvalidSingletonError:
-        return InvalidSingletonError(f"the row {self.name!r} of seedcore/cluster/singletons.py is refused: {reason}")
+        return InvalidSingletonError(f"the singleton {self.name!r} is refused: {reason}")
 
     @property
     def class_name(self) -> str:
@@ -61,12 +65,39 @@ class Singleton:
 
 
 def singletons(settings: Settings) -> tuple[Singleton, ...]:
-    """The rows, in the order in which they are listed everywhere."""
-    return (
+    """The rows, in the order in which they are listed everywhere.
+
+    Raises:
+        InvalidAppError, InvalidSingletonError: app/actors.py has something else than rows, or two of one name.
+        Exception: what app/actors.py itself raises when it is imported.
+    """
+    rows = (
         _with_store(settings.miss_tracker_actor_name, MissTracker, settings),
         _with_store(settings.shared_cache_actor_name, SharedCache, settings),
         _with_store(settings.mw_actor_name, MwStore, settings),
+        *_of_application(),
     )
+    require_different_names(rows)
+    return rows
+
+
+def _of_application() -> Sequence[Singleton]:
+    rows: Sequence[Any] = declared("actors", "SINGLETONS", Sequence) or ()  # type: ignore[type-abstract]
+    for row in rows:
+        if not isinstance(row, Singleton):
+            raise InvalidSingletonError(f"SINGLETONS in app/actors.py must have Singleton(...) in it, not {row!r}")
+    return rows
+
+
+def require_different_names(rows: Sequence[Singleton]) -> None:
+    """Refuse two singletons of one name.
+
+    Raises:
+        InvalidSingletonError: names them.
+    """
+    twice = sorted(name for name, times in Counter(row.name for row in rows).items() if times > 1)
+    if twice:
+        raise InvalidSingletonError(f"two singletons have the same name: {', '.join(twice)}. Rename one.")
 
 
 def _with_store(name: str, actor_class: type, settings: Settings) -> Singleton:

@@ -10,9 +10,10 @@ import io
 import sys
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from enum import IntEnum
-from functools import partial
+from enum import Enum, Flag, IntEnum
+from functools import cache, partial
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -21,11 +22,12 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from seedcore.application import declared
 from seedcore.errors import InvalidValueError
 
 SUPPORTED: Final = (
     "None, bool, int, float, str, bytes, list, tuple, set, frozenset, dict, datetime, date, time, timedelta, Decimal, "
-    "UUID, complex, numpy arrays and scalars without objects, and dataclasses"
+    "UUID, complex, numpy arrays and scalars without objects, enums and dataclasses"
 )
 
 MAX_DEPTH: Final = (
@@ -92,6 +94,7 @@ class _Ext(IntEnum):
     NUMPY_BYTES = 15
     NUMPY_STR = 16
     ARRAY_ASIDE = 17
+    ENUM = 18
 
 
 def encode(value: Any) -> bytes:
@@ -273,24 +276,30 @@ def _unpack_place(data: bytes, unpack: Unpack, arrays: Arrays | None) -> Any:
 
 
 def _pack_dataclass(value: Any, pack: Pack) -> bytes:
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return pack([*_name_of_class(value, "a dataclass"), fields])
+
+
+def _pack_enum(value: Enum, pack: Pack) -> bytes:
+    # By the name, as Python's own pickle does: what a member stands for may change. Several flags have no name.
+    return pack([*_name_of_class(value, "an enum"), value.value if isinstance(value, Flag) else value.name])
+
+
+def _name_of_class(value: Any, kind: str) -> tuple[str, str]:
     cls = type(value)
     if _find_class(cls.__module__, cls.__qualname__) is not cls:
         raise InvalidValueError(
-            f"cannot keep a {cls.__qualname__}: a dataclass must stand at the top level of a module, "
+            f"cannot keep a {cls.__qualname__}: {kind} must stand at the top level of a module, "
             f"and {cls.__module__} has none of this name"
         )
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return pack([cls.__module__, cls.__qualname__, fields])
+    return cls.__module__, cls.__qualname__
 
 
 def _unpack_dataclass(data: bytes, unpack: Unpack) -> Any:
     module, qualname, values = unpack(data)
     cls = _find_class(module, qualname)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise InvalidValueError(
-            f"the stored value is a dataclass {module}.{qualname}, which this process cannot import; "
-            "put its module on the PYTHONPATH"
-        )
+        raise _no_class("a dataclass", module, qualname)
     init = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.init and field.name in values}
     value = cls(**init)
     for field in dataclasses.fields(cls):
@@ -299,14 +308,38 @@ def _unpack_dataclass(data: bytes, unpack: Unpack) -> Any:
     return value
 
 
+def _unpack_enum(data: bytes, unpack: Unpack) -> Any:
+    module, qualname, member = unpack(data)
+    cls = _find_class(module, qualname)
+    if not (isinstance(cls, type) and issubclass(cls, Enum)):
+        raise _no_class("an enum", module, qualname)
+    return cls(member) if issubclass(cls, Flag) else cls[member]
+
+
+def _no_class(kind: str, module: str, qualname: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"the stored value is {kind} {module}.{qualname}, which this process cannot import; put its module on the "
+        "PYTHONPATH, or its new name into MOVED in app/moved.py"
+    )
+
+
 def _find_class(module: str, qualname: str) -> Any:
+    moved = _moved().get(f"{module}.{qualname}")
     try:
+        if moved is not None:
+            return resolve_name(moved)
         found: Any = sys.modules.get(module) or import_module(module)
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError):
         return None
     return found
+
+
+@cache
+def _moved() -> dict[str, str]:
+    """The new name of each class that the application has moved since values of it were stored."""
+    return declared("moved", "MOVED", dict) or {}
 
 
 # Exact type -> its extension type, and how it is packed; what is in it is packed by the second argument.
@@ -344,6 +377,7 @@ _UNPACKERS: Final[dict[int, Callable[[bytes, Unpack], Any]]] = {
     _Ext.NDARRAY: lambda data, unpack: _unpack_array(data),
     _Ext.NUMPY_SCALAR: lambda data, unpack: _unpack_array(data)[()],
     _Ext.DATACLASS: _unpack_dataclass,
+    _Ext.ENUM: _unpack_enum,
     _Ext.NUMPY_BYTES: lambda data, unpack: np.bytes_(data),
     _Ext.NUMPY_STR: lambda data, unpack: np.str_(data.decode()),
 }
@@ -359,6 +393,8 @@ def _pack_other(value: Any, aside: _Aside | None = None) -> Any:
         return msgpack.ExtType(code, pack_value(value, pack))
     if isinstance(value, np.generic):
         return msgpack.ExtType(_Ext.NUMPY_SCALAR, _pack_array(value))
+    if isinstance(value, Enum):
+        return msgpack.ExtType(_Ext.ENUM, _pack_enum(value, pack))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return msgpack.ExtType(_Ext.DATACLASS, _pack_dataclass(value, pack))
     raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}; values are data: {SUPPORTED}")

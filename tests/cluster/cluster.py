@@ -21,6 +21,7 @@ from tests.waiting import wait_until
 START_DEADLINE_S: Final = 60.0
 STOP_DEADLINE_S: Final = 30.0
 PROGRAM_DEADLINE_S: Final = 120.0  # of one driver program
+WITHOUT_APP: Final = PROJECT_ROOT / "tests" / "cluster" / "without_app"
 AGENTS: Final = 3  # head and workers that a test may start
 
 
@@ -43,7 +44,9 @@ class Cluster:
             **ray_environment(settings),
             "RUNTIME": "local",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
+            # Whatever stands in `app/`, these tests are of ours: a module of that name hides it.
+            "PYTHONPATH": f"{WITHOUT_APP}:{PROJECT_ROOT}:{STARTUP}",
+            "PYTHONSAFEPATH": "1",
             "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
             "RAY_CLIENT_PORT": str(free_port()),
             "DASHBOARD_PORT": str(free_port()),

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 import ray
 
+from seedcore import application
 from seedcore.cluster.bootstrap import bootstrap_actors
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, load_settings
@@ -15,6 +16,13 @@ from tests.cluster.cluster import Cluster
 
 SMALL_BOUNDS = {"SHARED_CACHE_MAX_ITEMS": "50", "SHARED_CACHE_MAX_BYTES": "400000000", "MISS_TRACKER_MAX_ITEMS": "40"}
 SHORT_WAITS = {"LOOKUP_RETRIES": "4", "LOOKUP_BACKOFF_S": "0.1", "LOOKUP_DEADLINE_S": "10"}
+
+
+@pytest.fixture(autouse=True)
+def no_application() -> Iterator[None]:
+    """As in the processes of the cluster."""
+    with patch.object(application, "PACKAGE", "no_application"):
+        yield
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ AGENTS: Final = 3  # head and workers that a test may start
 MAKE_TIMEOUT_S: Final = 280.0
 HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
 DOCTORS_CHECKS: Final = 10  # at least
+IMAGE: Final = "seedcore-test:dev"  # not that of the user's own stack, whose application is in it
 OF_MAKE_TEST: Final = frozenset({"MAKELEVEL", "ARGS"})  # else a make in a test takes itself for a part of it
 
 
@@ -42,6 +43,7 @@ class Project:
             **{name: value for name, value in os.environ.items() if name not in OF_MAKE_TEST},
             "RUNTIME": runtime,
             "COMPOSE_PROJECT_NAME": self.name,
+            "SEEDCORE_IMAGE": IMAGE,
             "API_PORT": str(self.api_port),
             "DASHBOARD_PORT": str(self.dashboard_port),
             "PROMETHEUS_PORT": str(self.prometheus_port),

@@ -27,7 +27,7 @@ def config() -> Any:
             pytest.fail("SEEDCORE_REQUIRE_DOCKER=1, but there is no `docker compose`")
         pytest.skip("there is no `docker compose` here")
     done = subprocess.run(
-        ["docker", "compose", "--profile=*", "config", "--format", "json"],
+        ["docker", "compose", "--file=compose.yaml", "--profile=*", "config", "--format", "json"],
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,

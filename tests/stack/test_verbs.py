@@ -158,28 +158,78 @@ def test_the_dashboard_asks_for_the_token(stack: Project) -> None:
     assert httpx.get(url, headers={"Authorization": f"Bearer {token}"}).json()["ray_version"]
 
 
-def test_the_readmes_own_actor(stack: Project) -> None:
-    readme = (stack.folder / "README.md").read_text()
-    (code,) = re.findall(r'^```python\n("""A singleton actor.*?)^```', readme, re.DOTALL | re.MULTILINE)
-    (above, row) = re.findall(r"^```diff\n (.*?\n)\+(.*?\n)```", readme, re.DOTALL | re.MULTILINE)[0]
-    (stack.folder / "seedcore/counter.py").write_text(code)
-    table = stack.folder / "seedcore/cluster/singletons.py"
-    without = table.read_text()
-    assert above in without
-    with_row = without.replace(above, above + row)
-    with_import = with_row.replace("\nfrom seedcore.", "\nfrom seedcore.counter import Counter\nfrom seedcore.", 1)
+ACTORS = '''"""Mine."""
 
+import os
+
+from seedcore import Singleton
+
+
+class Counter:
+    def __init__(self, step: int) -> None:
+        self._step, self._count = step, 0
+
+    def add(self) -> int:
+        self._count += self._step
+        return self._count
+
+    def stats(self) -> dict[str, int]:
+        return {"count": self._count}
+
+
+SINGLETONS = [Singleton("counter", Counter, {"step": 2})]
+'''
+ROUTES = '''"""Mine."""
+
+import os
+
+import ray
+from fastapi import APIRouter, Depends, HTTPException
+
+from seedcore import get_singleton
+
+
+def login(token: str = "") -> None:
+    if token != os.environ["MY_TOKEN"]:
+        raise HTTPException(403)
+
+
+router = APIRouter(prefix="/mine", dependencies=[Depends(login)])
+
+
+@router.post("/count")
+def count() -> int:
+    return int(ray.get(get_singleton("counter").add.remote()))
+'''
+JOB = '''"""Mine."""
+
+import os
+import sys
+
+import ray
+
+ray.init()
+print(os.environ["MY_TOKEN"], ray.get(ray.get_actor("counter").add.remote()), *sys.argv[1:])
+sys.exit(7)
+'''
+
+
+def test_an_application_of_ones_own(stack: Project) -> None:
+    application = stack.folder / "app"
+    (stack.folder / ".env.local").write_text("MY_TOKEN=secret of mine\n")
+    stack.make("up")
     before = stack.actors()
-    table.write_text(with_import.replace("Counter)", "Counter, {'step': 2})"))
-    refused = stack.run("make", "reload-actors")
-    assert refused.returncode != 0
-    assert "Counter does not take {'step': 2}: got an unexpected keyword argument 'step'" in refused.stdout
-    assert "(seedcore/cluster/singletons.py, line " in refused.stdout
-    assert "Traceback" not in refused.stdout
+    (application / "actors.py").write_text(ACTORS.replace('{"step": 2}', '{"stop": 2}'))
+    for verb in ("reload-actors", "monitor", "verify"):
+        refused = stack.run("make", verb)
+        assert refused.returncode != 0
+        assert "Counter does not take {'stop': 2}: missing a required argument: 'step'" in refused.stdout
+        assert "(app/actors.py, line " in refused.stdout
+        assert "Traceback" not in refused.stdout
     assert stack.actors() == before
     stack.put("own", "item", "the API goes on")
 
-    table.write_text(with_import)
+    (application / "actors.py").write_text(ACTORS)
     stack.make("reload-actors")
     wait_until(lambda: "counter" in stack.api.get("/readyz").json()["actors"])
     stack.wait_until_ready()
@@ -189,7 +239,36 @@ def test_the_readmes_own_actor(stack: Project) -> None:
     assert "counter" in {actor["name"] for actor in stack.api.get("/status").json()["actors"]}
     assert "🎭 Counter: ✅ Running" in stack.make("monitor")
     assert "counter=reused" in stack.make("bootstrap")
+
+    (application / "routes.py").write_text(ROUTES)
+    wait_until(lambda: "/mine/count" in stack.api.get("/openapi.json").json()["paths"])
+    stack.wait_until_ready()
+    assert stack.api.post("/mine/count").status_code == 403
+    assert stack.api.post("/mine/count", params={"token": "secret of mine"}).json() == 2
+
+    (application / "jobs").mkdir()
+    (application / "jobs/mine.py").write_text(JOB)
+    done = stack.run("make", "run", "M=app.jobs.mine", 'ARGS=--flag "two words"')
+    assert "secret of mine 4 --flag two words" in done.stdout
+    assert "Error 7" in done.stdout
     assert "❌" not in stack.make("verify")
+    assert "and of your own MY_TOKEN" in stack.make("doctor")
+
+
+def test_a_broken_application_takes_nothing_down(stack: Project) -> None:
+    stack.put("broken", "item", "kept")
+    routes = stack.folder / "app/routes.py"
+    routes.write_text(ROUTES.replace("/mine", "/organs/{organ_id}/items/{id}").replace("/count", ""))
+    refused = stack.run("make", "restart")
+    assert refused.returncode != 0
+    assert "app/routes.py declares paths that the API has: /organs/{organ_id}/items/{id}" in refused.stdout
+    routes.write_text("import nothing\n")
+    for verb in ("verify", "restart", "reload-actors", "bootstrap"):
+        refused = stack.run("make", verb)
+        assert refused.returncode != 0
+        assert "No module named 'nothing' (app/routes.py, line 1)" in refused.stdout
+        assert "Traceback" not in refused.stdout
+    assert stack.get("broken", "item") == "kept"
 
 
 def test_broken_code_takes_nothing_down(stack: Project) -> None:

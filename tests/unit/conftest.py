@@ -8,6 +8,7 @@ import pytest
 
 from scripts.host.ports import free_port
 from scripts.host.settings import HostSettings
+from seedcore import application
 from seedcore.api import items
 from seedcore.settings import load_settings
 
@@ -18,6 +19,13 @@ hypothesis.settings.register_profile(
     "unit", deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def no_application() -> Iterator[None]:
+    """Whatever stands in `app/`, these tests are of ours."""
+    with patch.object(application, "PACKAGE", "no_application"):
+        yield
 
 
 @pytest.fixture

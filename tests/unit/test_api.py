@@ -2,16 +2,20 @@ import asyncio
 import json
 import logging
 import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from starlette.routing import Route
 
+from seedcore import application as seedcore_application
 from seedcore import errors
 from seedcore.api import middleware, problems
 from seedcore.api.app import ROUTERS, create_app
@@ -420,6 +424,45 @@ async def test_what_a_router_depends_on_is_asked_at_each_route(
     assert_problem(answer, 403, f"not for {method.upper()}")
 
 
+# The application's own router
+
+
+@pytest.fixture
+def application(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module as app/routes.py may be."""
+    routes = ModuleType("own_application.routes")
+    monkeypatch.setitem(sys.modules, "own_application", ModuleType("own_application"))
+    monkeypatch.setitem(sys.modules, routes.__name__, routes)
+    with patch.object(seedcore_application, "PACKAGE", "own_application"):
+        yield routes
+
+
+async def test_a_router_of_ones_own_keeps_its_prefix_and_its_dependencies(application: Any, knobs: SetKnobs) -> None:
+    knobs()
+
+    async def refuse() -> None:
+        raise HTTPException(HTTPStatus.FORBIDDEN, "not for you")
+
+    inner = APIRouter(prefix="/inner")
+    inner.get("/guarded", dependencies=[Depends(refuse)])(lambda: 1)
+    application.router = APIRouter(prefix="/own")
+    application.router.include_router(inner)
+    application.router.get("/open")(lambda: {"answer": 42})
+    async with client_of(create_app()) as client:
+        assert (await client.get("/own/open")).json() == {"answer": 42}
+        assert_problem(await client.get("/own/inner/guarded"), 403, "not for you")
+        assert {"/own/open", "/own/inner/guarded"} <= set((await client.get("/openapi.json")).json()["paths"])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/organs/{organ}/items/{id}"])
+def test_a_router_with_a_path_of_ours_is_refused_by_its_path(application: Any, path: str, knobs: SetKnobs) -> None:
+    knobs()
+    application.router = APIRouter()
+    application.router.get(path)(lambda: 1)
+    with pytest.raises(errors.InvalidAppError, match=f"app/routes.py declares paths that the API has: {path}"):
+        create_app()
+
+
 async def test_too_large_a_value_is_refused_by_its_knob(api: httpx.AsyncClient, knobs: SetKnobs) -> None:
     knobs(VALUE_MAX_BYTES="1024")
     answer = await api.put("/organs/agent-with-small-values/items/plan", json={"value": "x" * 1024})
@@ -455,6 +498,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
     errors.ActorNotFoundError: 503,
     errors.ActorUnavailableError: 503,
     errors.BootstrapError: 503,
+    errors.InvalidAppError: 500,
     errors.InvalidSingletonError: 500,
     errors.ActorFailedError: 500,
     errors.BlockingCallError: 500,

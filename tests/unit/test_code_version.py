@@ -1,10 +1,12 @@
 import os
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from seedcore.code_version import ProcessCode, Sources, process_code
+from seedcore.code_version import CODE, PROJECT_ROOT, ProcessCode, Sources, process_code
 
 PACKAGE = "package_of_the_test"
 
@@ -72,3 +74,14 @@ def test_this_process_knows_its_own_code() -> None:
     version = process_code.version()
     assert not version.is_stale
     assert version.running
+
+
+@pytest.mark.parametrize("folder", CODE)
+def test_a_folder_of_code_is_mounted_and_in_the_image_and_checked(folder: str) -> None:
+    compose = (PROJECT_ROOT / "compose.yaml").read_text()
+    assert f"  - &{folder} ./{folder}:/app/{folder}:ro\n" in compose
+    mounts = re.findall(r"(?m)^    volumes: (\[\*.*\])", compose)
+    assert len(mounts) == 4
+    assert all(f"*{folder}," in mount for mount in mounts)
+    assert f"\nCOPY {folder}/ {folder}/\n" in (PROJECT_ROOT / "images/Dockerfile").read_text()
+    assert folder in tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["files"]

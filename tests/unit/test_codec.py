@@ -10,6 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -21,12 +22,14 @@ from hypothesis import strategies as st
 
 from seedcore.errors import InvalidValueError
 from seedcore.settings import PROJECT_ROOT
+from seedcore.store import codec
 from seedcore.store.codec import WithArrays, aligned, decode, encode, encode_aside
 from tests.unit.deep_values import WRAPPERS, nested
 from tests.unit.values import Color, FrozenPoint, Point, Square, same, values
 
 # Extension types as they are on disk: if one of these numbers changes, items of older versions cannot be read.
 BIG_INT, DATETIME, TIME, TIMEDELTA, DECIMAL, UUID_, COMPLEX, NDARRAY, DATACLASS = 1, 5, 7, 8, 9, 10, 11, 12, 14
+ENUM = 18
 UNKNOWN = 99
 MODEST_DEPTH = 20  # of nesting, that everybody expects to work
 
@@ -98,6 +101,22 @@ def npy(header: str, body: bytes = b"") -> bytes:
 
 def dataclass_bytes(name: str, fields: object, module: str = MODULE) -> bytes:
     return ext(DATACLASS, packed([module, name, fields]))
+
+
+class Size(enum.StrEnum):
+    LARGE = "large"
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+def an_enum_of_a_function() -> enum.Enum:
+    class Local(enum.Enum):
+        ONE = 1
+
+    return Local.ONE
 
 
 def a_dataclass_of_a_function() -> object:
@@ -270,6 +289,33 @@ def test_a_dataclass_that_cannot_be_imported_is_named(module: str, name: str) ->
         decode(dataclass_bytes(name, {}, module))
 
 
+def test_a_class_that_was_moved_is_found_under_its_new_name() -> None:
+    here = f"{MODULE}.Even"
+    moved = {"old.plans.Even": here, "old.plans.Shade": f"{Color.__module__}.Color"}
+    data = dataclass_bytes("Even", {"number": 2}, "old.plans")
+    with pytest.raises(InvalidValueError, match=r"old\.plans\.Even.*app/moved\.py"):
+        decode(data)
+    with patch.object(codec, "_moved", lambda: moved):
+        assert decode(data) == Even(2)
+        assert decode(ext(ENUM, packed(["old.plans", "Shade", "RED"]))) is Color.RED
+
+
+# Enums
+
+
+@pytest.mark.parametrize("value", [Color.RED, Size.LARGE, Level.LOW, Access.READ, Access.READ | Access.WRITE])
+def test_an_enum_comes_back_as_its_member(value: enum.Enum) -> None:
+    assert decode(encode(value)) is value
+    assert decode(encode([{value: value}])) == [{value: value}]
+
+
+def test_an_enum_without_the_member_any_more_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="GONE"):
+        decode(ext(ENUM, packed([Color.__module__, "Color", "GONE"])))
+    with pytest.raises(InvalidValueError, match="PYTHONPATH"):
+        decode(ext(ENUM, packed([Color.__module__, "Point", "RED"])))
+
+
 # What is refused
 
 
@@ -286,8 +332,7 @@ def test_a_dataclass_that_cannot_be_imported_is_named(module: str, name: str) ->
         ...,
         Number(1),
         Items(),
-        Level.LOW,
-        Color.RED,
+        an_enum_of_a_function(),
         Pair(1, 2),
         OrderedDict(),
         np.array([object()]),

@@ -143,7 +143,7 @@ def damage(data: bytearray, dice: random.Random) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_random_damage_of_the_file_never_gives_a_wrong_value(good: Path, tmp_path: Path, seed: int) -> None:
     outcomes = set()
-    for number in range(30):
+    for number in range(15):
         dice = random.Random(1000 * seed + number)
         path = tmp_path / f"{number}.sqlite3"
         data = bytearray(good.read_bytes())
@@ -169,7 +169,7 @@ def test_random_damage_of_the_file_never_gives_a_wrong_value(good: Path, tmp_pat
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("seed", range(2))
 def test_random_damage_of_the_log_never_gives_what_was_not_written(good_log: Path, tmp_path: Path, seed: int) -> None:
-    for number in range(30):
+    for number in range(15):
         dice = random.Random(1000 * seed + number)
         path = tmp_path / f"{number}.sqlite3"
         copy(good_log, path)

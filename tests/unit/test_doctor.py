@@ -67,7 +67,7 @@ def found(checkout: Path, **environment: str) -> dict[str, str]:
 def test_a_good_checkout_has_nothing_wrong(checkout: Path) -> None:
     code, output = doctor(checkout)
     assert code == 0, output
-    assert "✅ .env has every knob, and no other: " in output
+    assert "✅ .env has every knob, and none misspelt: " in output
     assert "➖ Docker: RUNTIME=local" in output
     assert "❌" not in output
 
@@ -76,7 +76,7 @@ def test_a_misspelt_knob(checkout: Path) -> None:
     text = (checkout / ".env").read_text()
     (checkout / ".env").write_text(text.replace("\nRAY_NAMESPACE=", "\nRAY_NAMESAPCE="))
     (title, said), *others = found(checkout).items()
-    assert (title, others) == (".env has every knob, and no other", [])
+    assert (title, others) == (".env has every knob, and none misspelt", [])
     assert "RAY_NAMESPACE is missing; RAY_NAMESAPCE is no knob; is RAY_NAMESPACE meant?" in said
 
 
@@ -100,7 +100,7 @@ def test_files_that_the_containers_cannot_read(checkout: Path) -> None:
     ((title, said),) = found(checkout).items()
     assert title == "files are readable for the containers"
     assert "seedcore/errors.py" in said
-    assert "`chmod -R a+rX seedcore scripts images`" in said
+    assert "`chmod -R a+rX app seedcore scripts images`" in said
 
 
 @pytest.mark.parametrize(("content", "mode", "words"), [("", 0o700, "is empty"), ("token", 0o755, "chmod 700")])

@@ -25,7 +25,7 @@ CONSTRUCTOR = "        super().__init__(settings, ItemStore(settings.state_dir /
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     for name in ("seedcore", "scripts"):
-        shutil.copytree(PROJECT_ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "bench"))
+        shutil.copytree(PROJECT_ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT_ROOT / ".env", tmp_path)
     return tmp_path
 
@@ -59,24 +59,39 @@ def test_code_that_cannot_be_imported_is_named_in_one_line(checkout: Path) -> No
     assert "Traceback" not in done.stdout
 
 
+IMPORT = "from seedcore import Singleton\n"
+OWN = f"{IMPORT}\nclass Own:\n    pass\n\n"
+
+
 @pytest.mark.parametrize(
-    ("row", "why"),
+    ("file", "content", "said"),
     [
-        ("Singleton('counter')", "TypeError: Singleton.__init__() missing 1 required positional argument"),
-        ("Singleton('counter', Counter)", "NameError: name 'Counter' is not defined"),
+        ("actors", f"{IMPORT}SINGLETONS = [\n", "app/actors.py, line 2: '[' was never closed"),
+        ("actors", "import nothing\n", "ModuleNotFoundError: No module named 'nothing' (app/actors.py, line 1)"),
+        ("actors", "from app.nothing import x\n", "No module named 'app.nothing' (app/actors.py, line 1)"),
+        ("actors", "", "InvalidAppError: SINGLETONS is missing in app/actors.py: it must be a Sequence. To have none,"),
+        ("actors", "SINGLETONS = 1\n", "InvalidAppError: SINGLETONS is a int in app/actors.py: it must be a Sequence"),
+        ("actors", "SINGLETONS = [1]\n", "SINGLETONS in app/actors.py must have Singleton(...) in it, not 1. What"),
         (
-            "Singleton('counter', MwStore)",
-            "InvalidSingletonError: the row 'counter' of seedcore/cluster/singletons.py is",
+            "actors",
+            f"{OWN}SINGLETONS = [Singleton('own', Own, {{'size': 1}})]\n",
+            "InvalidSingletonError: the singleton 'own' is refused: Own does not take {'size': 1}: ",
         ),
+        ("actors", f"{IMPORT}SINGLETONS = [Singleton('own')]\n", "'actor_class' (app/actors.py, line 2). What runs"),
+        ("actors", f"{OWN}SINGLETONS = [Singleton('mw', Own)]\n", "two singletons have the same name: mw"),
+        ("routes", "router = no_router\n", "NameError: name 'no_router' is not defined (app/routes.py, line 1)"),
+        ("routes", "", "InvalidAppError: router is missing in app/routes.py"),
     ],
 )
-@pytest.mark.parametrize("module", ["seedcore.bootstrap", "scripts.verify", "scripts.monitor_actors"])
-def test_a_broken_row_is_named_in_one_line(checkout: Path, module: str, row: str, why: str) -> None:
-    change(checkout, "    return (\n", f"    return (\n        {row},\n", file="seedcore/cluster/singletons.py")
-    done = python(checkout, "scripts.run_module", module)
+def test_what_is_wrong_in_the_application_is_named_in_one_line(
+    checkout: Path, file: str, content: str, said: str
+) -> None:
+    (checkout / "app").mkdir()
+    (checkout / f"app/{file}.py").write_text(content)
+    done = python(checkout, "scripts.run_module", "scripts.monitor_actors")
     assert done.returncode == 1
-    assert f"the code on the disk cannot be used: {why}" in done.stdout
-    assert "(seedcore/cluster/singletons.py, line " in done.stdout
+    assert done.stdout.startswith("the code on the disk cannot be used: ")
+    assert said in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -85,6 +100,12 @@ def test_a_module_gets_its_arguments_and_its_exit_code_counts(checkout: Path) ->
     assert done.returncode == 0
     assert "usage: python -m scripts.monitor_actors" in done.stdout
     assert python(checkout, "scripts.run_module", "scripts.monitor_actors", "--wrong").returncode == 2
+
+
+@pytest.mark.parametrize("module", ["app.jobs.nothing", "scripts.nothing"])
+def test_a_module_that_is_not_there_is_named(checkout: Path, module: str) -> None:
+    done = python(checkout, "scripts.run_module", module)
+    assert (done.returncode, done.stdout.partition(". ")[0]) == (1, f"there is no module {module}")
 
 
 def trial(checkout: Path, name: str = "mw") -> tuple[int, str]:
@@ -128,7 +149,7 @@ def test_an_actor_whose_constructor_takes_other_arguments_than_its_row_gives_is_
 def test_an_actor_without_a_row_is_not_tried(checkout: Path) -> None:
     assert trial(checkout, "nobody") == (
         1,
-        "LookupError: it has no row in singletons.py any more; it lives on until `make down`",
+        "LookupError: it has no row any more; it lives on until `make down`",
     )
 
 

@@ -7,7 +7,7 @@ from scripts.host.choose_runtime import running, runtime_in_use
 from scripts.host.dialogue import next_step
 from scripts.host.doctor import diagnose
 from scripts.host.remedies import explain_failures
-from scripts.host.runtime import API, HEAD, SERVICES, StackError, relative
+from scripts.host.runtime import API, HEAD, StackError, relative
 from scripts.host.settings import HostSettings
 from scripts.host.support_bundle import new_name, write_bundle
 
@@ -58,9 +58,13 @@ def logs(settings: HostSettings, arguments: Namespace) -> int:
     """Show the logs, of one service with S=NAME."""
     follow = sys.stdout.isatty() if arguments.follow is None else arguments.follow == "1"
     # Of a stack that is down there may be logs as well.
-    code = runtime_in_use(settings).logs(arguments.service, follow=follow)
+    runtime = runtime_in_use(settings)
+    services = ", ".join(runtime.services())
+    if arguments.service and arguments.service not in runtime.services():
+        raise StackError(f"there is no service '{arguments.service}'. `make logs S=SERVICE` shows one of {services}.")
+    code = runtime.logs(arguments.service, follow=follow)
     if not follow:
-        print("\nNext: `make logs S=SERVICE` shows one of " + ", ".join(SERVICES), file=sys.stderr)
+        print(f"\nNext: `make logs S=SERVICE` shows one of {services}", file=sys.stderr)
     return code
 
 
@@ -74,10 +78,3 @@ def ps(settings: HostSettings, arguments: Namespace) -> int:
         print(f"\n{explain_failures(failures)}")
         return code
     return code or next_step("`make logs S=SERVICE` shows what a service says")
-
-
-def shell(settings: HostSettings, arguments: Namespace) -> int:
-    """Open a shell in the environment of seedcore-api."""
-    runtime = running(settings)
-    print("Next: try `python -m scripts.monitor_actors`; leave with `exit`")
-    return runtime.shell()

@@ -12,6 +12,9 @@ from scripts.host.settings import HostSettings
 def restart(settings: HostSettings, arguments: Namespace) -> int:
     """Restart seedcore-api with the code on disk, wait until it is ready."""
     runtime = running(settings)
+    # On the head, since the API may be what does not run.
+    if runtime.run_module(HEAD, "scripts.try_api", []):
+        raise StackError("nothing was restarted, the old code goes on serving. Correct what it says above.")
     began = time.monotonic()
     runtime.restart_api()
     print(f"{API} is ready after {time.monotonic() - began:.1f} s")

@@ -1,4 +1,4 @@
-"""What holds for files that are no Python."""
+"""What holds for files of the template that are no Python; a project made from it may have others."""
 
 import re
 import stat
@@ -107,6 +107,7 @@ def test_the_image_is_built_from_the_checkout_and_the_lock_file_only() -> None:
     for install in re.findall(r"pip install[^&\n]*", instructions):
         assert "--require-hashes" in install
         assert "--requirement /tmp/requirements.lock" in install
+        assert "--requirement /tmp/app/requirements.lock" in install
 
 
 def test_the_image_runs_as_somebody_else_than_root() -> None:
@@ -195,14 +196,14 @@ def test_the_reference_tells_of_every_verb_and_of_no_other() -> None:
     assert told == explained - {"help"}
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/reference.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/reference.md", "docs/start.md"])
 def test_every_command_of_the_documentation_is_a_verb_or_a_program_and_runs_in_ci(document: str) -> None:
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", read(document))
-    assert document in read(".ci/readme_commands.sh")
+    assert document in read(".ci/readme_commands.sh") or document in read("tests/template/test_start.py")
     commands = [line for block in blocks for line in block.splitlines() if line]
     assert commands
     explained = set(re.findall(r"(?m)^([a-z-]+):.* ## \S", read("Makefile")))
     for command in commands:
         program, argument = command.split()[:2]
-        assert program in ("make", "docker", "curl"), command
+        assert program in ("make", "docker", "curl", "rm"), command
         assert program != "make" or argument in explained, command

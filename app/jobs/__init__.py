@@ -1,0 +1,1 @@
+"""Your programs: `make run M=app.jobs.NAME` runs one in the stack."""

@@ -1,0 +1,20 @@
+"""Tries whether the API can be made from the code on the disk; nothing is served. Exit code 0 if it can."""
+
+import importlib
+import sys
+
+from scripts.run_module import where
+
+
+def main() -> int:
+    """Import it, and say in one line why that fails."""
+    try:
+        importlib.import_module("seedcore.api.app")
+    except Exception as error:
+        print(where(error), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
