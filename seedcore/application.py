@@ -1,6 +1,8 @@
 """Finds what the user's application declares in `app/`."""
 
+from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from seedcore.errors import InvalidAppError
@@ -23,13 +25,9 @@ def declared(module: str, name: str, kind: type[T]) -> T | None:
         InvalidAppError: the file has no such variable, or one of another type.
         Exception: what the file itself raises when it is imported.
     """
-    whole = f"{PACKAGE}.{module}"
-    try:
-        loaded = import_module(whole)
-    except ModuleNotFoundError as error:
-        if error.name in (PACKAGE, whole):
-            return None
-        raise
+    loaded = _load(PACKAGE, module)
+    if loaded is None:
+        return None
     value: Any = getattr(loaded, name, MISSING)
     if value is MISSING or not isinstance(value, kind):
         found = "is missing" if value is MISSING else f"is a {type(value).__name__}"
@@ -37,3 +35,14 @@ def declared(module: str, name: str, kind: type[T]) -> T | None:
             f"{name} {found} in {PACKAGE}/{module}.py: it must be a {kind.__name__}. To have none, delete the file."
         )
     return value
+
+
+@cache  # a file that comes later is for the processes that begin later, as it is with all code
+def _load(package: str, module: str) -> ModuleType | None:
+    whole = f"{package}.{module}"
+    try:
+        return import_module(whole)
+    except ModuleNotFoundError as error:
+        if error.name in (package, whole):
+            return None
+        raise

@@ -8,8 +8,41 @@ import httpx
 import pytest
 
 from tests.stack.project import Project
-from tests.stack.test_verbs import MW_STORE, add_to_mw_store, code_of
+from tests.stack.test_verbs import MW_STORE, ROUTES, add_to_mw_store, code_of
 from tests.waiting import wait_until
+
+ACTORS = '''"""Mine."""
+
+import os
+
+from seedcore import Singleton
+
+
+class Counter:
+    def __init__(self, step: int) -> None:
+        self._step, self._count = step, 0
+
+    def add(self) -> int:
+        self._count += self._step
+        return self._count
+
+    def stats(self) -> dict[str, int]:
+        return {"count": self._count}
+
+
+SINGLETONS = [Singleton("counter", Counter, {"step": 2})]
+'''
+JOB = '''"""Mine."""
+
+import os
+import sys
+
+import ray
+
+ray.init()
+print(os.environ["MY_TOKEN"], ray.get(ray.get_actor("counter").add.remote()), *sys.argv[1:])
+sys.exit(7)
+'''
 
 
 class Load:
@@ -107,6 +140,47 @@ def test_down_and_up_keep_the_items(stack: Project) -> None:
     assert stack.get("down", "item") == [1, 2.5, None, "Grüße"]
     assert stack.api.get("/shared-items/down").json()["value"] == "shared"
     assert "❌" not in stack.make("verify")
+
+
+def test_an_application_of_ones_own(stack: Project) -> None:
+    application = stack.folder / "app"
+    (stack.folder / ".env.local").write_text("MY_TOKEN=secret of mine\n")
+    stack.make("up")
+    before = stack.actors()
+    (application / "actors.py").write_text(ACTORS.replace('{"step": 2}', '{"stop": 2}'))
+    for verb in ("reload-actors", "monitor", "verify"):
+        refused = stack.run("make", verb)
+        assert refused.returncode != 0
+        assert "Counter does not take {'stop': 2}: missing a required argument: 'step'" in refused.stdout
+        assert "(app/actors.py, line " in refused.stdout
+        assert "Traceback" not in refused.stdout
+    assert stack.actors() == before
+    stack.put("own", "item", "the API goes on")
+
+    (application / "actors.py").write_text(ACTORS)
+    stack.make("reload-actors")
+    wait_until(lambda: "counter" in stack.api.get("/readyz").json()["actors"])
+    stack.wait_until_ready()
+    counter = next(actor for actor in stack.api.get("/actors").json()["actors"] if actor["name"] == "counter")
+    assert counter["stats"] == {"count": 0}
+    assert 'seedcore_actor_count{actor="counter"} 0.0' in stack.api.get("/metrics").text
+    assert "counter" in {actor["name"] for actor in stack.api.get("/status").json()["actors"]}
+    assert "🎭 Counter: ✅ Running" in stack.make("monitor")
+    assert "counter=reused" in stack.make("bootstrap")
+
+    (application / "routes.py").write_text(ROUTES)
+    wait_until(lambda: "/mine/count" in stack.api.get("/openapi.json").json()["paths"])
+    stack.wait_until_ready()
+    assert stack.api.post("/mine/count").status_code == 403
+    assert stack.api.post("/mine/count", params={"token": "secret of mine"}).json() == 2
+
+    (application / "jobs").mkdir()
+    (application / "jobs/mine.py").write_text(JOB)
+    done = stack.run("make", "run", "M=app.jobs.mine", 'ARGS=--flag "two words"')
+    assert "secret of mine 4 --flag two words" in done.stdout
+    assert "Error 7" in done.stdout
+    assert "❌" not in stack.make("verify")
+    assert "and of your own MY_TOKEN" in stack.make("doctor")
 
 
 def _reload(stack: Project, how: str) -> dict[str, tuple[str, int]]:

@@ -435,6 +435,7 @@ def application(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.setitem(sys.modules, routes.__name__, routes)
     with patch.object(seedcore_application, "PACKAGE", "own_application"):
         yield routes
+    seedcore_application._load.cache_clear()
 
 
 async def test_a_router_of_ones_own_keeps_its_prefix_and_its_dependencies(application: Any, knobs: SetKnobs) -> None:
