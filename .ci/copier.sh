@@ -114,7 +114,7 @@ say "what came of it"
 make up
 make verify
 make test ARGS=app
-curl -sS --fail "http://127.0.0.1:$port/organs/mine/items/kept" | grep -q '"value":1'
-curl -sS --fail "http://127.0.0.1:$port/mine" | grep -q "hello from .env"
-make ps | grep -q mine
+curl -sS --fail "http://127.0.0.1:$port/organs/mine/items/kept" | grep '"value":1'
+curl -sS --fail "http://127.0.0.1:$port/mine" | grep "hello from .env"
+make ps | grep mine
 make logs S=mine FOLLOW=0

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import shutil
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import PROJECT_ROOT, Settings, load_settings
 
 if TYPE_CHECKING:
-    from fastapi.testclient import TestClient
+    import httpx
 
 # What imports Ray is imported by the fixtures: it takes a second, which only those pay who need it.
 CPUS: Final = 2  # of the cluster; tasks wait for one, singletons take none
@@ -53,6 +54,7 @@ def singletons(ray_cluster: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
     import ray
 
     from seedcore.cluster.bootstrap import bootstrap_actors
+    from seedcore.memory.working_memory import end_memory
 
     knobs = {
         "RAY_ADDRESS": ray_cluster,
@@ -72,6 +74,7 @@ def singletons(ray_cluster: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
         try:
             yield dict(bootstrap_actors(settings))
         finally:
+            end_memory(settings)
             for actor in ray.util.list_named_actors(all_namespaces=True):
                 if actor["namespace"] == settings.ray_namespace:
                     ray.kill(ray.get_actor(actor["name"], namespace=settings.ray_namespace))
@@ -80,9 +83,10 @@ def singletons(ray_cluster: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def api(singletons: dict[str, Any]) -> "Iterator[TestClient]":
+def api(singletons: dict[str, Any]) -> "Iterator[httpx.Client]":
     """A client of the HTTP API in this process, with your routes, beside the singletons of the test."""
-    from fastapi.testclient import TestClient
+    with warnings.catch_warnings(action="ignore"):  # that there will be another httpx
+        from fastapi.testclient import TestClient
 
     from seedcore.api.app import create_app
 
@@ -106,9 +110,14 @@ def singletons_in_process(settings: Settings) -> Iterator[None]:
     """
     from seedcore.cluster import actor_client
     from seedcore.cluster.singletons import singletons as rows
+    from seedcore.memory.working_memory import end_memory
 
+    root = logging.getLogger()  # which an actor sets up for its process
+    handlers, level = list(root.handlers), root.level
     names = {settings.mw_actor_name, settings.miss_tracker_actor_name, settings.shared_cache_actor_name}
     actors = {row.name: row.actor_class(**row.arguments) for row in rows(settings) if row.name in names}
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
     class InProcessClient(actor_client.ActorClient):
         @property
@@ -122,7 +131,12 @@ def singletons_in_process(settings: Settings) -> Iterator[None]:
             return reference.answers
 
     with patch.object(actor_client, "ActorClient", InProcessClient):
-        yield
+        try:
+            yield
+        finally:
+            end_memory(settings)
+            for actor in actors.values():
+                actor._store.database.close()
 
 
 class _Answered:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+import httpx
 import pytest
 import ray
-from fastapi.testclient import TestClient
 
 from app.actors import Visits
 from app.jobs import primes
@@ -25,7 +25,7 @@ def test_a_killed_actor_goes_on_counting(singletons: dict[str, Any]) -> None:
     assert ray.get(visits.add.remote("start")) == 2
 
 
-def test_the_routes(api: TestClient) -> None:
+def test_the_routes(api: httpx.Client) -> None:
     assert api.post("/visits/start").json() == 1
     assert api.post("/visits/start").json() == 2
     assert api.get("/visits").json() == {"start": 2}

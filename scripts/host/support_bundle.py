@@ -17,11 +17,10 @@ from typing import IO, Final
 from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.doctor import diagnose
 from scripts.host.runtime import API, HEAD, LOCAL_DIR, WORKER, StackError, StackRuntime, captured
-from scripts.host.settings import HostSettings, own_variables
-from seedcore.settings import PROJECT_ROOT
+from scripts.host.settings import HostSettings, env_files, knobs, own_variables
 
 REMOVED: Final = b"[removed]"
-MIN_SECRET: Final = 4  # characters of a variable of the user's; a shorter one would take `1` out of everything
+MIN_SECRET: Final = 8  # characters of a variable of the user's; shorter ones, such as `true`, stand everywhere
 CREDENTIALS: Final = re.compile(rb"(://)[^/@\s\"']+@")  # of a proxy or a mirror
 
 
@@ -70,7 +69,7 @@ def write_bundle(settings: HostSettings, file: Path) -> list[str]:
 def _parts(settings: HostSettings) -> Iterator[tuple[str, bytes]]:
     yield "versions.txt", _versions().encode()
     yield "settings.txt", "\n".join(f"{name.upper()}={value}" for name, value in settings).encode()
-    yield ".env", (PROJECT_ROOT / ".env").read_bytes()
+    yield ".env", "".join(f"{name}={_shown(name, value)}\n" for name, value in env_files().items()).encode()
     yield "doctor.jsonl", _printed(lambda: diagnose(settings, as_json=True))
     try:
         runtime = runtime_in_use(settings)
@@ -82,6 +81,10 @@ def _parts(settings: HostSettings) -> Iterator[tuple[str, bytes]]:
         yield f"logs/{service}.log", _written(partial(runtime.save_logs, service))
     if runtime.is_up():
         yield from _ray_logs(runtime)
+
+
+def _shown(name: str, value: str) -> str:
+    return value if name in knobs() else REMOVED.decode()
 
 
 def _ray_logs(runtime: StackRuntime) -> Iterator[tuple[str, bytes]]:

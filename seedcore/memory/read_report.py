@@ -126,13 +126,15 @@ class ReadReport:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_for_ever, daemon=True, name="read-report")
                 self._thread.start()
-                atexit.register(self._stop, self._thread)  # before Ray's, which takes the connection away
+                atexit.register(self.close)  # before Ray's, which takes the connection away
         self._is_due.set()
 
-    def _stop(self, thread: threading.Thread) -> None:
+    def close(self) -> None:
+        """Tell the actors what they do not know yet, for at most a second, and nothing after that."""
         self._is_stopping.set()
         self._is_due.set()
-        thread.join(STOP_DEADLINE_S)
+        if self._thread is not None:
+            self._thread.join(STOP_DEADLINE_S)
 
     def _send_for_ever(self) -> None:
         while True:

@@ -1,7 +1,9 @@
 import io
 import tarfile
 from pathlib import Path
+from unittest.mock import patch
 
+from scripts.host import support_bundle
 from scripts.host.settings import load_host_settings
 from scripts.host.support_bundle import Secrets
 from scripts.ray_logs import MAX_BYTES, write_logs
@@ -14,6 +16,15 @@ def test_the_token_and_credentials_in_addresses_are_removed(tmp_path: Path) -> N
     text = b"Bearer abc123, http://user:word@proxy:3128/x and http://127.0.0.1:8000/a@b"
     clean = secrets.removed(text)
     assert clean == b"Bearer [removed], http://[removed]@proxy:3128/x and http://127.0.0.1:8000/a@b"
+
+
+def test_what_the_user_has_set_beside_the_knobs_is_removed(tmp_path: Path) -> None:
+    own = {"OPENAI_API_KEY": "sk-very-secret", "DEBUG": "true"}
+    with patch.object(support_bundle, "own_variables", lambda: own):
+        secrets = Secrets(load_host_settings().model_copy(update={"ray_auth_token_path": tmp_path / "none"}))
+    assert secrets.removed(b'key=sk-very-secret {"holds": true}') == b'key=[removed] {"holds": true}'
+    assert [support_bundle._shown(name, own[name]) for name in own] == ["[removed]", "[removed]"]
+    assert support_bundle._shown("API_PORT", "8000") == "8000"
 
 
 def test_without_a_token_nothing_else_changes(tmp_path: Path) -> None:

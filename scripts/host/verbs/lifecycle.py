@@ -3,19 +3,23 @@
 import os
 import time
 from argparse import Namespace
+from typing import Final
 
 from scripts.host.choose_runtime import running, runtime_in_use, runtime_to_start
 from scripts.host.dialogue import confirm, next_step
 from scripts.host.runtime import relative
 from scripts.host.settings import HostSettings, Runtime, load_host_settings
 from scripts.host.token_file import ensure_token
-from seedcore.settings import AuthMode
+from seedcore.settings import PROJECT_ROOT, AuthMode
+
+APPLICATION: Final = PROJECT_ROOT / "app"
 
 
 def up(settings: HostSettings, arguments: Namespace) -> int:
     """Build and start the stack, wait until it is healthy."""
     began = time.monotonic()
     ensure_token(settings.ray_auth_token_path)
+    APPLICATION.mkdir(exist_ok=True)  # else Docker makes it, as root
     choice = runtime_to_start(settings)
     print(f"runtime: {choice.runtime.name} ({choice.reason})")
     choice.runtime.up()
