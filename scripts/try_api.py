@@ -7,9 +7,9 @@ from scripts.run_module import where
 
 
 def main() -> int:
-    """Import it, and say in one line why that fails."""
+    """Make it, and say in one line why that fails."""
     try:
-        importlib.import_module("seedcore.api.app")
+        importlib.import_module("seedcore.api.app").create_app()
     except Exception as error:
         print(where(error), file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ NOT_COPIED: Final = shutil.ignore_patterns(
 )
 
 
+WITHOUT_APP: Final = PROJECT_ROOT / "tests" / "without_app"  # on the path of a process, it hides `app/`
 APP_LOCK: Final = "app/requirements.lock"
 
 

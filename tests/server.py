@@ -20,6 +20,7 @@ from scripts.host.ports import free_port
 from scripts.host.settings import process_environment
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, Settings
+from tests.checkout import WITHOUT_APP
 from tests.waiting import wait_until
 
 STOP_DEADLINE_S: Final = 30
@@ -49,7 +50,8 @@ def api_process(**knobs: str) -> Iterator[Served]:
         **ray_environment(settings),
         "RUNTIME": "local",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
+        "PYTHONPATH": f"{WITHOUT_APP}:{PROJECT_ROOT}:{STARTUP}",
+        "PYTHONSAFEPATH": "1",
         "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
         "RAY_AUTH_MODE": "disabled",
         "API_PORT": str(port),

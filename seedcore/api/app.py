@@ -104,6 +104,3 @@ async def _bootstrap_until_done() -> None:
             handles = await asyncio.wrap_future(in_thread(bootstrap_actors))
             # Known handles work while the head restarts.
             await asyncio.gather(*(actor_client(name, load_settings()).find_async() for name in handles))
-
-
-app = create_app()

@@ -16,12 +16,12 @@ from scripts.host.settings import process_environment
 from scripts.host.token_file import ensure_token
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, Settings
+from tests.checkout import WITHOUT_APP
 from tests.waiting import wait_until
 
 START_DEADLINE_S: Final = 60.0
 STOP_DEADLINE_S: Final = 30.0
 PROGRAM_DEADLINE_S: Final = 120.0  # of one driver program
-WITHOUT_APP: Final = PROJECT_ROOT / "tests" / "cluster" / "without_app"
 AGENTS: Final = 3  # head and workers that a test may start
 
 

@@ -40,7 +40,7 @@ def python(checkout: Path, module: str, *arguments: str) -> subprocess.Completed
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=checkout,
-        env={**os.environ, "STATE_DIR": str(checkout / "state")},
+        env={**os.environ, "STATE_DIR": str(checkout / "state"), "RAY_NAMESPACE": NAMESPACE},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

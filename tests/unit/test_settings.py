@@ -128,7 +128,7 @@ def test_shared_memory_must_be_above_the_object_store(knobs: SetKnobs, shm_size:
 
 def test_a_process_does_not_mind_what_the_host_alone_reads(knobs: SetKnobs) -> None:
     knobs(SHM_SIZE="none", RUNTIME="podman")
-    assert load_settings() == Settings(_env_file=None)
+    assert load_settings() == Settings()
     with pytest.raises(SettingsError, match="RUNTIME"):
         load_host_settings()
 
