@@ -93,7 +93,7 @@ lint: .venv/installed ## look for mistakes in format, types and shell scripts
 	$(PYTHON) -m mypy $(if $(wildcard app/*.py),,seedcore scripts) # it refuses a folder without Python
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 
-lock: .venv/installed ## write the lock files anew after pyproject.toml changed; UPGRADE=1 takes the newest versions
+lock: .venv/installed ## write the lock files anew after app/requirements.txt or pyproject.toml changed; UPGRADE=1 takes the newest versions
 	@scripts/host/lock.sh $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 help: ## list the verbs

@@ -17,6 +17,7 @@ SETTINGS: Final = "seedcore.settings"
 TABLE: Final = "seedcore.cluster.singletons"  # imports every actor's class
 ERRORS: Final = "seedcore.errors"
 APPLICATION: Final = "seedcore.application"
+EXIT_BROKEN: Final = 65  # sysexits.h: the input, which is the code, was wrong
 OURS: Final = ("app", "seedcore")  # whose mistakes are told; the user's first
 
 
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> int:
             "What runs goes on with the code from before; correct it, then do this again.",
             file=sys.stderr,
         )
-        return 1
+        return EXIT_BROKEN
     if not _exists(module):
         print(f"there is no module {module}. M=app.jobs.primes is the file app/jobs/primes.py.", file=sys.stderr)
         return 1

@@ -1,9 +1,12 @@
-"""Tries whether the API can be made from the code on the disk; nothing is served. Exit code 0 if it can."""
+"""Tries whether the API can be made from the code on the disk; nothing is served.
+
+Exit code 0 if it can, 65 if the code is broken.
+"""
 
 import importlib
 import sys
 
-from scripts.run_module import where
+from scripts.run_module import EXIT_BROKEN, where
 
 
 def main() -> int:
@@ -12,7 +15,7 @@ def main() -> int:
         importlib.import_module("seedcore.api.app").create_app()
     except Exception as error:
         print(where(error), file=sys.stderr)
-        return 1
+        return EXIT_BROKEN
     return 0
 
 

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     )
 
     # HTTP API
-    api_reload: bool = Field(True, description="1: a saved file under seedcore/ restarts the API process")
+    api_reload: bool = Field(True, description="1: a saved file of the code restarts the API process")
     api_max_body_bytes: int = Field(10485760, ge=1024, description="bytes of a request body; more is answered with 413")
     api_allowed_hosts: str = Field(
         "localhost,127.0.0.1,seedcore-api",

@@ -90,8 +90,10 @@ def api(singletons: dict[str, Any]) -> "Iterator[httpx.Client]":
 
     from seedcore.api.app import create_app
 
-    with TestClient(create_app(), base_url="http://localhost") as client:
-        yield client
+    # Not as a context manager, which would run the start of the API: it creates the singletons, and they are there.
+    client = TestClient(create_app(), base_url="http://localhost")
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from scripts.host.runtime import (
     WORKER,
     ServiceFailure,
     StackError,
+    require_good_code,
 )
 from scripts.host.settings import HostSettings, knobs_in_local_file
 from seedcore.settings import PROJECT_ROOT, AuthMode
@@ -70,6 +71,8 @@ class DockerRuntime:
                 "building the image failed; the lines above say at which step. When pip cannot check a certificate, "
                 "set EXTRA_CA_CERTS to the PEM file of your network's certificate authority."
             )
+        if self.is_up():
+            require_good_code(self)
         self._up()
 
     def down(self, *, remove_state: bool) -> None:

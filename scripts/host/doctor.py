@@ -12,6 +12,7 @@ from scripts.host.doctor_of_machine import DoctorOfMachine
 from scripts.host.remedies import remedy_for
 from scripts.host.runtime import API, BOOTSTRAP, ServiceFailure, StackError, StackRuntime, captured
 from scripts.host.settings import HostSettings
+from scripts.run_module import EXIT_BROKEN
 from seedcore.settings import PROJECT_ROOT
 
 LOCKS: Final = ("requirements.lock", "app/requirements.lock")  # ours, and what the application needs beside it
@@ -118,8 +119,11 @@ def _of_cluster(runtime: StackRuntime) -> Iterator[Result]:
     lines = printed.decode(errors="replace").splitlines()
     found = [Result(**json.loads(line)) for line in lines if line.startswith("{")]
     if code and not any(result.holds is False for result in found):
-        said = " ".join(line for line in lines if not line.startswith("{"))
-        yield Result("the cluster", False, f"it cannot be looked into: {said or 'see above'}. `make logs`.", 0.0)
+        if code == EXIT_BROKEN:
+            said = "the code on the disk cannot be used, as it says above"
+        else:
+            said = " ".join(line for line in lines if not line.startswith("{")) or "see above"
+        yield Result("the cluster", False, f"it cannot be looked into: {said}. `make logs`.", 0.0)
     yield from found
 
 

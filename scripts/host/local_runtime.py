@@ -31,6 +31,7 @@ from scripts.host.runtime import (
     ServiceFailure,
     StackError,
     relative,
+    require_good_code,
 )
 from scripts.host.settings import HostSettings, own_variables, process_environment
 from seedcore.ray_environment import STARTUP, ray_environment
@@ -81,6 +82,7 @@ class LocalRuntime:
                 "Move the checkout, or `make up RUNTIME=docker`."
             )
         if self.is_up() and self._running_environment() != self._fingerprint():
+            require_good_code(self)
             print("the settings or the token have changed: starting afresh")
             self.down(remove_state=False)
         for folder in (self._log_dir, self._state_dir):

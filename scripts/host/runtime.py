@@ -1,11 +1,13 @@
 """What the two runtimes have in common: the interface that the verbs work with, and how they fail."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol, TypeVar
 
+from scripts.run_module import EXIT_BROKEN
 from seedcore.settings import PROJECT_ROOT
 
 T = TypeVar("T")
@@ -97,6 +99,22 @@ class StackRuntime(Protocol):
 
     def scale(self, workers: int) -> None:
         """Run this many ray-worker nodes, return when they are healthy."""
+
+
+def require_good_code(runtime: StackRuntime) -> None:
+    """Refuse to touch what runs unless the code on the disk can be imported, with the settings and packages of now.
+
+    Raises:
+        StackError: it cannot.
+    """
+    with Path(os.devnull).open("rb") as nothing:
+        code, _ = captured(
+            lambda output: runtime.run_with_state(
+                "scripts.run_module", ["scripts.try_api"], stdin=nothing, stdout=output
+            )
+        )
+    if code == EXIT_BROKEN:
+        raise StackError("what runs was left as it is. Correct what it says above, then do this again.")
 
 
 def relative(path: Path) -> Path:

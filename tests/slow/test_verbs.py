@@ -148,7 +148,7 @@ def test_an_application_of_ones_own(stack: Project) -> None:
     stack.make("up")
     before = stack.actors()
     (application / "actors.py").write_text(ACTORS.replace('{"step": 2}', '{"stop": 2}'))
-    for verb in ("reload-actors", "monitor", "verify"):
+    for verb in ("reload-actors", "monitor", "verify", "up"):
         refused = stack.run("make", verb)
         assert refused.returncode != 0
         assert "Counter does not take {'stop': 2}: missing a required argument: 'step'" in refused.stdout

@@ -86,6 +86,14 @@ def test_missing_env_file(project: Project) -> None:
     (project.folder / ".env").write_text(content)
 
 
+def test_misspelt_knob(project: Project) -> None:
+    env_file = project.folder / ".env"
+    content = env_file.read_text()
+    env_file.write_text(content.replace("\nAPI_RELOAD=", "\nAPI_RELOED="))
+    refused(project, "API_RELOAD is missing in .env: is API_RELOED misspelt?", "git checkout .env")
+    env_file.write_text(content)
+
+
 def test_empty_token_file(project: Project) -> None:
     token = project.folder / ".secrets/empty"
     token.parent.mkdir(mode=0o700, exist_ok=True)

@@ -54,6 +54,7 @@ def test_each_step_works(project: Project) -> None:
     assert project.get("party", "greetings")[0].startswith("Hello, Ada, for the ")
 
 
+@pytest.mark.parametrize("project", ["docker"], indirect=True)  # the other runtime has the same environment
 def test_a_dependency_of_the_application(project: Project) -> None:
     (project.folder / ".venv").unlink()  # the tests' own, which must not get it
     (project.folder / "app/requirements.txt").write_text("numpy<2\n")

@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from scripts import actor_trial
+from scripts.run_module import EXIT_BROKEN
 from seedcore.actors.mw_store import MwStore
 from seedcore.cluster.actor_process import methods_of
 from seedcore.settings import PROJECT_ROOT, Synchronous
@@ -54,7 +55,7 @@ def test_code_that_cannot_be_imported_is_named_in_one_line(checkout: Path) -> No
     with (checkout / MW_STORE).open("a") as file:
         file.write("def broken(:\n")
     done = python(checkout, "scripts.run_module", "scripts.monitor_actors")
-    assert done.returncode == 1
+    assert done.returncode == EXIT_BROKEN
     assert f"cannot be used: {MW_STORE}, line {lines + 1}: invalid syntax. What runs goes on" in done.stdout
     assert "Traceback" not in done.stdout
 
@@ -89,7 +90,7 @@ def test_what_is_wrong_in_the_application_is_named_in_one_line(
     (checkout / "app").mkdir()
     (checkout / f"app/{file}.py").write_text(content)
     done = python(checkout, "scripts.run_module", "scripts.monitor_actors")
-    assert done.returncode == 1
+    assert done.returncode == EXIT_BROKEN
     assert done.stdout.startswith("the code on the disk cannot be used: ")
     assert said in done.stdout
     assert "Traceback" not in done.stdout

@@ -10,12 +10,15 @@ from scripts.host.remedies import explain_failures
 from scripts.host.runtime import API, HEAD, StackError, relative
 from scripts.host.settings import HostSettings
 from scripts.host.support_bundle import new_name, write_bundle
+from scripts.run_module import EXIT_BROKEN
 
 
 def verify(settings: HostSettings, arguments: Namespace) -> int:
     """Prove that everything works."""
     runtime = running(settings)
     checks = runtime.run_module(API, "scripts.verify", arguments.rest)
+    if checks == EXIT_BROKEN:
+        return checks
     client = runtime.run_module(HEAD, "scripts.check_ray_client", [])
     if checks or client:
         print("\nNext: do what the ❌ lines say; `make logs` and `make ps` show more", file=sys.stderr)
@@ -26,6 +29,8 @@ def verify(settings: HostSettings, arguments: Namespace) -> int:
 def monitor(settings: HostSettings, arguments: Namespace) -> int:
     """Show the state of each singleton actor."""
     code = running(settings).run_module(API, "scripts.monitor_actors", arguments.rest)
+    if code == EXIT_BROKEN:
+        return code
     if code:
         print("\nNext: `make bootstrap` creates what is missing; `make logs` says why it went", file=sys.stderr)
         return code

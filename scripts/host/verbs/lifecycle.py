@@ -1,5 +1,6 @@
 """Verbs that start and stop the stack."""
 
+import difflib
 import os
 import time
 from argparse import Namespace
@@ -7,8 +8,8 @@ from typing import Final
 
 from scripts.host.choose_runtime import running, runtime_in_use, runtime_to_start
 from scripts.host.dialogue import confirm, next_step
-from scripts.host.runtime import relative
-from scripts.host.settings import HostSettings, Runtime, load_host_settings
+from scripts.host.runtime import StackError, relative
+from scripts.host.settings import HostSettings, Runtime, env_files, knobs_in_env_file, load_host_settings, own_variables
 from scripts.host.token_file import ensure_token
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
@@ -18,6 +19,7 @@ APPLICATION: Final = PROJECT_ROOT / "app"
 def up(settings: HostSettings, arguments: Namespace) -> int:
     """Build and start the stack, wait until it is healthy."""
     began = time.monotonic()
+    _require_knobs()
     ensure_token(settings.ray_auth_token_path)
     APPLICATION.mkdir(exist_ok=True)  # else Docker makes it, as root
     choice = runtime_to_start(settings)
@@ -36,6 +38,15 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
         where = f"http://127.0.0.1:{settings.prometheus_port}" if is_there else "not started: it runs on Docker only"
         print(f"  Prometheus {where}")
     return next_step("`make verify` proves that it works, `make monitor` shows the actors, `make down` stops it")
+
+
+def _require_knobs() -> None:
+    """Compose would name the one that is missing, and not the one that is misspelt."""
+    missing = sorted(knobs_in_env_file() - set(env_files()) - set(os.environ))
+    if missing:
+        close = difflib.get_close_matches(missing[0], own_variables(), 1)
+        hint = f": is {close[0]} misspelt?" if close else "."
+        raise StackError(f"{', '.join(missing)} is missing in .env{hint} `git checkout .env` restores the file.")
 
 
 def down(settings: HostSettings, arguments: Namespace) -> int:

@@ -24,7 +24,7 @@ def restart(settings: HostSettings, arguments: Namespace) -> int:
 def reload_actors(settings: HostSettings, arguments: Namespace) -> int:
     """Restart the singletons that run older code than is on the disk."""
     if running(settings).run_module(HEAD, "scripts.reload_actors", arguments.rest):
-        raise StackError("see above. `make monitor` shows what runs now.")
+        raise StackError("nothing else was changed, see above. `make ps` shows what runs.")
     return next_step("`make monitor` shows which code each actor runs")
 
 
