@@ -75,6 +75,21 @@ def test_watch_rebuilds_when_the_lock_file_changes(engine: docker.DockerClient, 
     assert project.get("watch", "kept") == {"from": "before"}
 
 
+def test_a_dependency_of_the_application(project: Project) -> None:
+    (project.folder / ".venv").unlink()  # the tests' own, which must not get it
+    (project.folder / "app/requirements.txt").write_text("numpy<2\n")
+    refused = project.run("make", "lock")
+    assert refused.returncode != 0
+    assert "app/requirements.txt cannot be joined to what SeedCore needs" in refused.stdout
+    (project.folder / "app/requirements.txt").write_text("humanize\n")
+    project.make("lock")
+    (project.folder / "app/jobs").mkdir(exist_ok=True)
+    (project.folder / "app/jobs/size.py").write_text("import humanize\n\nprint(humanize.naturalsize(10**6))\n")
+    project.make("up")
+    assert "1.0 MB" in project.make("run", "M=app.jobs.size")
+    assert "❌" not in project.make("doctor")
+
+
 def _read_until(words: str, output: Iterable[str]) -> None:
     seen = []
     for line in output:

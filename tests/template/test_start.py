@@ -52,18 +52,3 @@ def test_each_step_works(project: Project) -> None:
     assert "Hello, Alan, for the 1. time" in said['make run M=app.jobs.party ARGS="Ada Alan"']
     assert "2 passed" in said["make test ARGS=app"]
     assert project.get("party", "greetings")[0].startswith("Hello, Ada, for the ")
-
-
-@pytest.mark.parametrize("project", ["docker"], indirect=True)  # the other runtime has the same environment
-def test_a_dependency_of_the_application(project: Project) -> None:
-    (project.folder / ".venv").unlink()  # the tests' own, which must not get it
-    (project.folder / "app/requirements.txt").write_text("numpy<2\n")
-    refused = project.run("make", "lock")
-    assert refused.returncode != 0
-    assert "app/requirements.txt cannot be joined to what SeedCore needs" in refused.stdout
-    (project.folder / "app/requirements.txt").write_text("humanize\n")
-    project.make("lock")
-    (project.folder / "app/jobs/size.py").write_text("import humanize\n\nprint(humanize.naturalsize(10**6))\n")
-    project.make("up")
-    assert "1.0 MB" in project.make("run", "M=app.jobs.size")
-    assert "❌" not in project.make("doctor")
