@@ -42,10 +42,10 @@ def ray_cluster() -> Iterator[str]:
         resources = {load_settings().state_resource: 1000}
         node = {"num_cpus": CPUS, "resources": resources, "object_store_memory": OBJECT_STORE_BYTES}
         cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-        try:
-            yield cluster.address
-        finally:
-            cluster.shutdown()  # type: ignore[no-untyped-call]
+    try:
+        yield cluster.address
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def singletons(ray_cluster: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
     import ray
 
     from seedcore.cluster.bootstrap import bootstrap_actors
+    from seedcore.cluster.connection import reload_ray_configuration
     from seedcore.memory.working_memory import end_memory
 
     knobs = {
@@ -64,6 +65,8 @@ def singletons(ray_cluster: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
     }
     with _environment(**knobs):
         settings = load_settings()
+        export_ray_environment(settings)
+        reload_ray_configuration()
         ray.init(
             settings.ray_address,
             namespace=settings.ray_namespace,

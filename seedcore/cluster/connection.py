@@ -46,7 +46,7 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
             with attempt:
                 probe_head(settings)
         export_ray_environment(settings)
-        _reload_ray_configuration()
+        reload_ray_configuration()
         ray_polling.install(quiet=quiet)
         try:
             ray.init(
@@ -84,7 +84,8 @@ def _only_thread_that_connects(settings: Settings) -> Iterator[None]:
         _connecting.release()
 
 
-def _reload_ray_configuration() -> None:
+def reload_ray_configuration() -> None:
+    """Have Ray take RAY_AUTH_MODE and the token from the environment as it is now; before `ray.init`."""
     # Ray keeps what RAY_AUTH_MODE was when it was imported, and the first token that it read: a process that imported
     # Ray before this would send none (ray._private.authentication_test_utils.reset_auth_token_state does the same).
     Config.initialize("")

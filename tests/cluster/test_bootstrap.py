@@ -15,7 +15,7 @@ from ray.util.state import list_actors
 
 from seedcore.bootstrap import bootstrap_actors
 from seedcore.cluster.singletons import Singleton, singletons
-from seedcore.errors import BootstrapError
+from seedcore.errors import BootstrapError, InvalidSingletonError
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
 from tests.cluster.cluster import Cluster
@@ -189,5 +189,5 @@ def test_a_row_that_ray_does_not_take_is_named_and_the_others_live(
 
 
 def test_two_rows_of_one_name_are_refused(elsewhere: Settings) -> None:
-    with pytest.raises(BootstrapError, match="same name: twin"):
+    with pytest.raises(InvalidSingletonError, match="same name: twin"):
         bootstrap_actors(elsewhere, [Singleton("twin", Plain), Singleton("twin", Plain)])

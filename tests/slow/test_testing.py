@@ -12,7 +12,15 @@ from seedcore.settings import PROJECT_ROOT
 
 DEADLINE_S = 200
 TESTS = """
+import os
+
 from seedcore import MwManager, get_singleton
+
+
+def test_the_environment_is_left_alone(ray_cluster):
+    assert os.environ["RAY_NAMESPACE"] == "of-the-shell"
+    assert "RAY_AUTH_MODE" not in os.environ
+    assert os.environ["PYTHONPATH"] == "WHERE"
 
 
 def test_fails(singletons):
@@ -59,17 +67,18 @@ def processes_with(mark: str) -> list[int]:
 
 
 def test_a_test_finds_nothing_of_the_one_before_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    (tmp_path / "test_application.py").write_text(TESTS)
+    (tmp_path / "test_application.py").write_text(TESTS.replace("WHERE", str(PROJECT_ROOT)))
     mark = uuid4().hex
+    without_auth = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "seedcore.testing", "--asyncio-mode=auto", "-q", str(tmp_path)],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "MARK": mark, "RAY_NAMESPACE": "of-the-shell"},
+        env={**without_auth, "PYTHONPATH": str(PROJECT_ROOT), "MARK": mark, "RAY_NAMESPACE": "of-the-shell"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=DEADLINE_S,
         check=False,
     )
-    assert "2 failed, 3 passed" in done.stdout, done.stdout
+    assert "2 failed, 4 passed" in done.stdout, done.stdout
     assert processes_with(mark) == []
