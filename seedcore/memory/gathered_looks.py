@@ -1,0 +1,63 @@
+"""Gathers looks at a store's file that coroutines make in the same turn of their event loop, and does them in one."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from seedcore.store.files.array_files import Encoded
+from seedcore.store.sqlite.store_reader import Unread
+
+LookAtOne = Callable[[str, str], Encoded | Unread]
+LookAtMany = Callable[[str, Sequence[str]], Mapping[str, Encoded] | None]
+
+
+class GatheredLooks:
+    """The looks of one event loop.
+
+    The first one of a turn is done at once, since it may be the only one. Those that come in the same turn wait for its
+    end and share one snapshot, which begins after all of them: SQLite takes as long to begin and end a snapshot as to
+    find an item.
+
+    Args:
+        loop: that runs.
+        look_at_one: what the file tells of an item of an owner.
+        look_at_many: the items of an owner that are there; None if their actor must be asked.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, look_at_one: LookAtOne, look_at_many: LookAtMany) -> None:
+        self.loop = loop
+        self._look_at_one = look_at_one
+        self._look_at_many = look_at_many
+        self._is_in_turn = False
+        self._waiting: dict[str, dict[str, list[asyncio.Future[Encoded | Unread]]]] = {}  # by owner and item
+
+    async def look(self, owner: str, item_id: str) -> Encoded | Unread:
+        """What the file tells of an item."""
+        if not self._is_in_turn:
+            self._is_in_turn = True
+            self.loop.call_soon(self._end_turn)
+            return self._look_at_one(owner, item_id)
+        answer: asyncio.Future[Encoded | Unread] = self.loop.create_future()
+        self._waiting.setdefault(owner, {}).setdefault(item_id, []).append(answer)
+        return await answer
+
+    def _end_turn(self) -> None:
+        self._is_in_turn = False
+        waiting, self._waiting = self._waiting, {}
+        for owner, answers in waiting.items():
+            try:
+                found = self._look_at_many(owner, list(answers))
+            except Exception as error:  # handed to those who wait; nobody else would hear of it
+                for answer in _still_waiting(answers.values()):
+                    answer.set_exception(error)
+                continue
+            for item_id, of_item in answers.items():
+                value = Unread.ASK if found is None else found.get(item_id, Unread.ABSENT)
+                for answer in _still_waiting([of_item]):
+                    answer.set_result(value)
+
+
+def _still_waiting(
+    answers: Iterable[list[asyncio.Future[Encoded | Unread]]],
+) -> list[asyncio.Future[Encoded | Unread]]:
+    """Those whose coroutine was not cancelled."""
+    return [answer for of_item in answers for answer in of_item if not answer.done()]
