@@ -119,7 +119,7 @@ class DockerRuntime:
             module,
             *arguments,
         ]
-        return self._compose(*command, *arguments, stdout=stdout)
+        return self._compose(*command, stdout=stdout)
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it in a worker container of its own, which has the volume."""
