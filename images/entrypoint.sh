@@ -7,10 +7,6 @@ set -euo pipefail
 
 role=${1:?usage: entrypoint.sh head|worker|bootstrap|api}
 
-# In a container the kernel ends what eats the memory. Ray's own monitor would end the process that got a task last,
-# and that is a singleton. Embedded there is no limit but the machine's, where the kernel acts much too late.
-[[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
-
 if [[ $RAY_AUTH_MODE == disabled ]]; then
     unset RAY_AUTH_TOKEN_PATH # Ray turns authentication on where it finds a token
 fi
@@ -20,15 +16,24 @@ fi
 listen=127.0.0.1
 [[ $RUNTIME == local ]] || listen=0.0.0.0 # of the container; compose.yaml publishes on 127.0.0.1
 
+# Logs, packages of `runtime_env`, spilled objects. Embedded, the nodes share one machine, and each worker has its own.
+node=${RAY_WORKER_NUMBER:-}
+ray_dir=$RAY_TMPDIR/ray${node:+/node-$node}
+if [[ $RUNTIME != local ]]; then
+    # A folder of the volume for each container; bootstrap has the head's name, and so the head's.
+    own_dir=/ray/node-$HOSTNAME
+    ln --symbolic --force --no-dereference "$own_dir" "$ray_dir"
+    export TMPDIR=$ray_dir/tmp XDG_CACHE_HOME=$ray_dir/cache # on disk as well, as /tmp is memory
+fi
+
 ray_flags=(
     --object-store-memory="$OBJECT_STORE_BYTES"
     --min-worker-port=0 --max-worker-port=0 # any free port: two nodes on one machine share a range otherwise
-    --disable-usage-stats --log-color=false
+    --disable-usage-stats --log-color=false --temp-dir="$ray_dir"
 )
 # Ray's own metrics and those of the actors, for images/prometheus/prometheus.yml. Embedded, any free port: the nodes
 # share one machine, and Ray lists them in $ray_dir/prom_metrics_service_discovery.json.
 [[ $RUNTIME == local ]] || ray_flags+=(--metrics-export-port=9101)
-ray_dir=${RAY_TMPDIR:-/tmp/ray}
 
 # Run a command until it ends or this script is told to stop, and then exit with 0. `ray start --block` exits with 1
 # when it is told to stop, which looks like a failure.
@@ -67,6 +72,9 @@ run_node() {
         flags+=("$1")
         shift
     done
+    [[ $RUNTIME == local ]] || hold_own_dir
+    tidy_ray_dir
+    setpriv --pdeathsig TERM python3 -m scripts.worker_logs "$ray_dir" &
     # Embedded, `ray start` stays and ends all of the node when this script is killed, as the end of a container does.
     [[ $RUNTIME != local ]] || run_until_stopped ray start --block "${flags[@]}"
 
@@ -102,11 +110,39 @@ keep_only() {
     done
 }
 
-head() {
-    local gcs_dir=${GCS_DIR:-/gcs}/${HOSTNAME:-local} sessions
-    keep_only "$gcs_dir" "${gcs_dir%/*}"/*
-    sessions=("$ray_dir"/session_2*) # sorted by name, that is by time
+# Make the folder of this container, and hold it locked as long as a process of this script lives: whoever comes next
+# removes those that nobody holds.
+hold_own_dir() {
+    local all lock other
+    if ! mkdir -p "$own_dir/tmp"; then
+        echo "Ray cannot write to its folder /ray (RAY_TEMP_DIR) as user $(id -u): give it a folder that this user owns," \
+            "or leave the knob empty" >&2
+        exit 1
+    fi
+    exec {all}</ray
+    flock "$all" # one container at a time, else one could remove the folder that another one has just made
+    exec {lock}<"$own_dir"
+    flock "$lock"
+    for other in /ray/node-*; do
+        [[ $other == "$own_dir" ]] || flock --nonblock "$other" rm -rf -- "$other" || true # of one that lives
+    done
+    exec {all}<&-
+}
+
+# What an earlier start of this node has left: its last session stays, and what the workers of that one have written is
+# set aside, since Ray's log monitor would send all of it to the drivers once more.
+tidy_ray_dir() {
+    local sessions=("$ray_dir"/session_2*) logs # sorted by name, that is by time
     keep_only "${sessions[-1]}" "${sessions[@]}"
+    logs=${sessions[-1]}/logs
+    [[ -d $logs ]] || return 0
+    mkdir -p "$logs/old"
+    find "$logs" -maxdepth 1 -name "worker-*" -exec mv --target-directory="$logs/old" {} +
+}
+
+head() {
+    local gcs_dir=${GCS_DIR:-/gcs}/${HOSTNAME:-local}
+    keep_only "$gcs_dir" "${gcs_dir%/*}"/*
     # Embedded, Ray takes a worker's process and this file for a head that runs already, and does not start again.
     rm -f "$ray_dir/ray_current_cluster"
     # Ray Client's server forks a process for each client; with gRPC's fork handlers one in several dies before it starts
@@ -116,18 +152,17 @@ head() {
     # that 15 s. A paused or cut-off node is dead after five timeouts of 10 s, as before.
     export RAY_health_check_period_ms=1000
     export RAY_gcs_storage=rocksdb RAY_gcs_storage_path=$gcs_dir
-    # No task runs here, so there is no output to send to drivers; but embedded, that of the workers is in the same folder.
-    [[ $RUNTIME == local ]] || ray_flags+=(--include-log-monitor=false)
-    # No monitor: that is the autoscaler, and there are no machines to start.
+    # Where the dashboard finds them; Ray's own variables in .env win. Without a Grafana it has no Metrics tab, instead of
+    # one that shows an error.
+    export RAY_GRAFANA_HOST=${RAY_GRAFANA_HOST:-DISABLED}
+    [[ $RUNTIME == local ]] || export RAY_PROMETHEUS_HOST=${RAY_PROMETHEUS_HOST:-http://prometheus:9090}
     # No CPUs: neither work nor a singleton runs next to the control plane.
-    run_node --head --num-cpus=0 --no-monitor "${ray_flags[@]}" --temp-dir="$ray_dir" \
+    run_node --head --num-cpus=0 "${ray_flags[@]}" \
         --port="${RAY_ADDRESS##*:}" --ray-client-server-port="$RAY_CLIENT_PORT" \
         --dashboard-host="$listen" --dashboard-port="$DASHBOARD_PORT" --dashboard-agent-listen-port="$RAY_AGENT_PORT"
 }
 
 worker() {
-    # Embedded, the head's log monitor reads the same folder, and every line would come twice.
-    [[ $RUNTIME != local ]] || ray_flags+=(--include-log-monitor=false)
     # The custom resource stands for the state volume: a singleton asks for a little of it and so lands here.
     run_node --address="$RAY_ADDRESS" --num-cpus="$RAY_WORKER_CPUS" "${ray_flags[@]}" \
         --resources="{\"$STATE_RESOURCE\": 1000}" \
@@ -136,6 +171,7 @@ worker() {
 
 api() {
     export RAY_ENABLE_AUTO_CONNECT=0 # it connects when it can, and answers meanwhile
+    export RAY_LOG_TO_DRIVER=0 # what its actors print is in the log of the node they run on
     # h11 refuses endless headers; httptools, which uvicorn prefers, keeps them all: 64 MiB of them take 1.3 GiB.
     # A client is to close an idle connection first, within 75 s: uvicorn's 5 s are httpx's as well, and then a request
     # may meet the end of its connection.
@@ -150,14 +186,13 @@ api() {
     # Embedded, the API is a driver on the head's node: a driver needs some node on its machine.
     [[ $RUNTIME != local ]] || run_until_stopped "${server[@]}"
 
-    # No log monitor: no task runs on this node, so there is no output to send to drivers.
-    run_node --address="$RAY_ADDRESS" --num-cpus=0 "${ray_flags[@]}" --include-log-monitor=false \
+    run_node --address="$RAY_ADDRESS" --num-cpus=0 "${ray_flags[@]}" \
         --dashboard-agent-listen-port="$RAY_AGENT_PORT" -- "${server[@]}"
 }
 
 case $role in
     head | worker | api) "$role" ;;
-    bootstrap) exec python3 -m scripts.run_module seedcore.bootstrap ;;
+    bootstrap) RAY_LOG_TO_DRIVER=0 exec python3 -m scripts.run_module seedcore.bootstrap ;;
     *)
         echo "unknown role '$role'; known are head, worker, bootstrap, api" >&2
         exit 2

@@ -85,7 +85,9 @@ class Settings(BaseSettings):
     )
     ray_worker_cpus: int = Field(2, ge=1, le=1024, description="CPUs that each ray-worker offers to tasks and actors")
     object_store_bytes: int = Field(
-        268435456, ge=MIN_OBJECT_STORE_BYTES, description="bytes of each node's object store; below SHM_SIZE"
+        1073741824,
+        ge=MIN_OBJECT_STORE_BYTES,
+        description="bytes of each node's object store, below SHM_SIZE; what does not fit goes to RAY_TEMP_DIR",
     )
     gcs_reconnect_timeout_s: Annotated[int, SPECIALIST] = Field(
         600, ge=60, le=86400, description="seconds that nodes and drivers wait for a lost head before they give up"

@@ -55,6 +55,7 @@ def api_process(**knobs: str) -> Iterator[Served]:
         "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
         "RAY_AUTH_MODE": "disabled",
         "API_PORT": str(port),
+        "RAY_TMPDIR": "/tmp",
         "API_RELOAD": "0",
         "LOOKUP_RETRIES": "1",
         **knobs,

@@ -1,9 +1,13 @@
-"""Python runs this at the start of each interpreter of the stack: a plain `ray.init()` is in `RAY_NAMESPACE`.
+"""Python runs this at the start of each interpreter of the stack, and changes what Ray has no setting for.
 
-Ray gives a driver that names no namespace one without a name, in which it finds nobody, and has no variable for it. So
-the class that every driver's namespace comes from, `ray.job_config.JobConfig`, gets another default once somebody
-imports it: auto-init, submitted jobs and all tasks and actors of theirs take theirs from it too. Who names a namespace
-is in that one. Nothing of Ray is imported here, since this runs in programs that never use it.
+- A plain `ray.init()` is in `RAY_NAMESPACE`. Ray gives a driver that names no namespace one without a name, in which it
+  finds nobody. So the class that every driver's namespace comes from, `ray.job_config.JobConfig`, gets another default:
+  auto-init, submitted jobs and all tasks and actors of theirs take theirs from it too. Who names a namespace is in it.
+- A worker's log has the name of a named actor, of which Ray tells the class only, and what a task or actor raises,
+  which Ray tells nobody but the caller. scripts/worker_logs.py shows both.
+- The error of a full disk names the knob.
+
+Nothing of Ray is imported here, since this runs in programs that never use it.
 """
 
 from __future__ import annotations
@@ -14,20 +18,25 @@ import sys
 
 TYPE_CHECKING = False  # without `typing`, which takes longer to import than all else here
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any
 
-MODULE = "ray.job_config"
+JOB_CONFIG = "ray.job_config"
 VARIABLE = "RAY_NAMESPACE"
 PARAMETER = "ray_namespace"
+DISK_HINT = (
+    "In this stack it is the disk of RAY_TEMP_DIR: make room there, name a folder on a larger one in .env, or raise "
+    "OBJECT_STORE_BYTES and SHM_SIZE; then `make up`."
+)
 
 
 class _Loader:
-    """Loads the module as ever, then changes the default."""
+    """Loads the module as ever, then changes it."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, change: Callable[[Any], None]) -> None:
         self._loader = loader
+        self._change = change
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         made: ModuleType | None = self._loader.create_module(spec)
@@ -35,27 +44,32 @@ class _Loader:
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        _set_default(module, os.environ[VARIABLE])
+        self._change(module)
 
 
 class _Finder:
-    """Finds the one module, and leaves."""
+    """Finds one module, and leaves."""
+
+    def __init__(self, name: str, change: Callable[[Any], None]) -> None:
+        self._name = name
+        self._change = change
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != MODULE:
+        if fullname != self._name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # all that the import system asks
+            spec.loader = _Loader(spec.loader, self._change)  # type: ignore[assignment]  # all that the import system asks
         return spec
 
 
-def _set_default(module: Any, namespace: str) -> None:
+def _set_namespace(module: Any) -> None:
     import inspect  # late; Ray has imported it
 
+    namespace = os.environ[VARIABLE]
     try:
         make = module.JobConfig.__init__
         is_known = inspect.signature(make).parameters[PARAMETER].default is None
@@ -63,7 +77,7 @@ def _set_default(module: Any, namespace: str) -> None:
         is_known = False
     if not is_known:
         print(
-            f"seedcore: this Ray has another {MODULE}.JobConfig than Ray 2.60, so a plain ray.init() is not in "
+            f"seedcore: this Ray has another {JOB_CONFIG}.JobConfig than Ray 2.60, so a plain ray.init() is not in "
             f"{VARIABLE}={namespace}: pass namespace={namespace!r} to ray.init, or take the Ray of requirements.lock",
             file=sys.stderr,
         )
@@ -78,5 +92,47 @@ def _set_default(module: Any, namespace: str) -> None:
     module.JobConfig.__init__ = make_in_namespace
 
 
+def _tell_actor_name(module: Any) -> None:
+    manager = module.FunctionActorManager
+    load = manager.load_actor_class
+    told = False
+
+    def load_and_tell(self: Any, *arguments: Any) -> Any:
+        nonlocal told
+        loaded = load(self, *arguments)
+        process = self._worker.core_worker
+        # Whoever gets a handle of an actor loads its class as well.
+        name = "" if told or process.get_actor_id().is_nil() else process.get_actor_name().decode()
+        if name:  # which Ray's own line with the class follows
+            told = True
+            for stream in (sys.stdout, sys.stderr):
+                print(f":actor_name:name={name}", file=stream, flush=True)
+        return loaded
+
+    manager.load_actor_class = load_and_tell
+
+
+def _tell_errors(module: Any) -> None:
+    form = module.format_error_message
+
+    def form_and_tell(exception_message: str, task_exception: bool = False) -> str:
+        formed: str = form(exception_message, task_exception)
+        if task_exception:
+            print(formed.rstrip(), file=sys.stderr, flush=True)
+        return formed
+
+    module.format_error_message = form_and_tell
+
+
+def _name_the_knob(module: Any) -> None:
+    say = module.OutOfDiskError.__str__
+    module.OutOfDiskError.__str__ = lambda error: f"{say(error)}\n{DISK_HINT}"
+
+
 if os.environ.get(VARIABLE):
-    sys.meta_path.insert(0, _Finder())
+    sys.meta_path[:0] = [
+        _Finder(JOB_CONFIG, _set_namespace),
+        _Finder("ray._private.function_manager", _tell_actor_name),
+        _Finder("ray._private.utils", _tell_errors),
+        _Finder("ray.exceptions", _name_the_knob),
+    ]

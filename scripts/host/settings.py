@@ -39,6 +39,12 @@ class HostSettings(Settings):
         180, gt=0, le=3600, description="seconds that make up waits for a healthy stack"
     )
     prometheus_port: Port = Field(9090, description="port of Prometheus, if COMPOSE_PROFILES starts it")
+    ray_temp_dir: Annotated[str, SPECIALIST] = Field(
+        "",
+        pattern=r"^([/~].*)?$",
+        description="folder on disk for what Ray writes: logs, packages of runtime_env, spilled objects; "
+        "empty: a volume, embedded /tmp",
+    )
     ray_worker_replicas: int = Field(1, ge=1, le=8, description="number of ray-worker nodes")
 
     # Docker
@@ -52,10 +58,10 @@ class HostSettings(Settings):
     extra_ca_certs: str = Field(
         "", description="PEM file of certificate authorities to trust as well; empty: as SSL_CERT_FILE says, if set"
     )
-    shm_size: DockerSize = Field("320m", description="shared memory of each Ray container; above OBJECT_STORE_BYTES")
-    head_memory: DockerSize = Field("2g", description="memory limit of ray-head")
+    shm_size: DockerSize = Field("1100m", description="shared memory of each Ray container; above OBJECT_STORE_BYTES")
+    head_memory: DockerSize = Field("3g", description="memory limit of ray-head")
     worker_memory: DockerSize = Field("4g", description="memory limit of each ray-worker")
-    api_memory: DockerSize = Field("2g", description="memory limit of seedcore-api")
+    api_memory: DockerSize = Field("3g", description="memory limit of seedcore-api")
     pids_limit: Annotated[int, SPECIALIST] = Field(4096, ge=256, description="processes and threads in each container")
 
     @field_validator("shm_size")

@@ -52,7 +52,7 @@ class Cluster:
             "DASHBOARD_PORT": str(free_port()),
             "RAY_AGENT_PORT": str(free_ports(AGENTS)),
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
-            "RAY_TMPDIR": str(run_dir / "ray"),
+            "RAY_TMPDIR": str(run_dir),
             "GCS_DIR": str(run_dir / "gcs"),
             "STATE_DIR": str(folder / "state"),
             **knobs,

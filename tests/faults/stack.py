@@ -29,7 +29,7 @@ STATE: Final = "/state/seedcore-dev"  # in the workers
 JOURNALS: Final = "/journals"  # in the load's container
 # The node of the load: no CPUs, so that no work runs there. What it runs is no part of the product.
 LOAD_NODE: Final = (
-    'exec ray start --block --address="$RAY_ADDRESS" --num-cpus=0 --object-store-memory="$OBJECT_STORE_BYTES" '
+    'exec ray start --block --address="$RAY_ADDRESS" --num-cpus=0 --object-store-memory=100000000 '
     "--disable-usage-stats --include-log-monitor=false"
 )
 

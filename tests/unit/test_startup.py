@@ -50,3 +50,10 @@ def test_another_ray_is_named(tmp_path: Path, config: str) -> None:
     told = python("import ray.job_config", tmp_path, RAY_NAMESPACE="mine").stderr
     assert "pass namespace='mine' to ray.init" in told
     assert "Traceback" not in told
+
+
+def test_the_error_of_a_full_disk_names_the_knob() -> None:
+    program = "from ray.exceptions import OutOfDiskError; print(OutOfDiskError('in the way'))"
+    told = python(program, RAY_NAMESPACE="mine").stdout
+    assert told.startswith("in the way\n")
+    assert "RAY_TEMP_DIR" in told
