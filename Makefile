@@ -51,8 +51,8 @@ backup: .venv/installed ## copy all items into a file below backups/, or FILE=PA
 restore: .venv/installed ## replace all items by those of the newest backup, or FILE=PATH, after asking; YES=1 does not
 	$(STACK) restore $(FILE) $(if $(filter-out 0,$(YES)),--yes)
 
-logs: .venv/bin/python ## show and follow the logs; S=SERVICE only of one, FOLLOW=0 ends at the last line
-	$(STACK) logs $(S) $(if $(FOLLOW),--follow=$(FOLLOW))
+logs: .venv/bin/python ## show and follow the logs; S=SERVICE or A=ACTOR only of one, FOLLOW=0 ends at the last line
+	$(STACK) logs $(S) $(if $(A),--actor=$(A)) $(if $(FOLLOW),--follow=$(FOLLOW))
 
 ps: .venv/bin/python ## show the state of each service
 	$(STACK) ps

@@ -23,6 +23,7 @@ from scripts.host.runtime import (
     API,
     BOOTSTRAP,
     HEAD,
+    LOG_LINES,
     LOG_LINES_SHOWN,
     POLL_S,
     PROMETHEUS,
@@ -31,6 +32,7 @@ from scripts.host.runtime import (
     ServiceFailure,
     StackError,
     require_good_code,
+    show_log,
 )
 from scripts.host.settings import HostSettings, knobs_in_local_file
 from seedcore.settings import PROJECT_ROOT, AuthMode
@@ -108,17 +110,8 @@ class DockerRuntime:
 
     def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
         """Run it in the running container."""
-        has_terminal = stdout is None and sys.stdin.isatty() and sys.stdout.isatty()  # then Ctrl-C gets there as well
-        command = [
-            "exec",
-            *([] if has_terminal else ["-T"]),
-            service,
-            "python3",
-            "-m",
-            "scripts.run_module",
-            module,
-            *arguments,
-        ]
+        terminal = _terminal() if stdout is None else ["-T"]
+        command = ["exec", *terminal, service, "python3", "-m", "scripts.run_module", module, *arguments]
         return self._compose(*command, stdout=stdout)
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
@@ -126,9 +119,11 @@ class DockerRuntime:
         command = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", WORKER, "-m", module, *arguments]
         return self._compose(*command, stdin=stdin, stdout=stdout)
 
-    def logs(self, service: str | None, *, follow: bool) -> int:
+    def logs(self, service: str | None, *, follow: bool, actor: str | None) -> int:
         """Show Compose's logs."""
-        return self._compose("logs", "--tail=200", *(["--follow"] if follow else []), *([service] if service else []))
+        command = ["docker", "compose", "logs", f"--tail={'all' if actor else LOG_LINES}"]
+        command += [*(["--follow"] if follow else []), *([service] if service else [])]
+        return show_log(command, actor, self._environment)
 
     def save_logs(self, service: str, output: IO[bytes]) -> None:
         """From Compose; Docker keeps the last ones."""
@@ -158,7 +153,7 @@ class DockerRuntime:
 
     def shell(self) -> int:
         """Open bash in the API's container."""
-        return self._compose("exec", API, "bash")
+        return self._compose("exec", *_terminal(), API, "bash")
 
     def scale(self, workers: int) -> None:
         """Add or remove worker containers, and touch nothing else."""
@@ -309,6 +304,11 @@ def _failure(container: Container) -> ServiceFailure | None:
         what += f", {state['Error']}" if state.get("Error") else ""
     log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
     return ServiceFailure(service, what, tuple(log.splitlines()))
+
+
+def _terminal() -> list[str]:
+    """What `docker compose exec` is told of this terminal: with one, Ctrl-C gets there as well."""
+    return [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
 
 
 def _is_unhealthy(container: Container) -> bool:

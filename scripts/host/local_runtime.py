@@ -24,6 +24,7 @@ from scripts.host.runtime import (
     BOOTSTRAP,
     HEAD,
     LOCAL_DIR,
+    LOG_LINES,
     LOG_LINES_SHOWN,
     POLL_S,
     SERVICES,
@@ -32,6 +33,7 @@ from scripts.host.runtime import (
     StackError,
     relative,
     require_good_code,
+    show_log,
 )
 from scripts.host.settings import HostSettings, own_variables, process_environment
 from seedcore.ray_environment import STARTUP, ray_environment
@@ -64,6 +66,7 @@ class LocalRuntime:
         self._log_dir = LOCAL_DIR / "log" / settings.compose_project_name
         # As each Docker stack has its own volume: on one store, stacks fence and delete each other's items.
         self._state_dir = settings.state_dir / settings.compose_project_name
+        self._ray_dir = self._run_dir / "ray"
         self._environment = self._make_environment()
 
     def up(self) -> None:
@@ -107,7 +110,7 @@ class LocalRuntime:
                 supervisor.shutdown()
             self._wait_until_gone(pid)
         self._kill_leftovers()
-        shutil.rmtree(self._run_dir, ignore_errors=True)
+        self._remove_run_dir()
         if remove_state:
             _remove_stores(self._state_dir)
             shutil.rmtree(self._log_dir, ignore_errors=True)
@@ -161,13 +164,13 @@ class LocalRuntime:
             command, cwd=PROJECT_ROOT, env=environment, check=False, stdin=stdin, stdout=stdout
         ).returncode
 
-    def logs(self, service: str | None, *, follow: bool) -> int:
+    def logs(self, service: str | None, *, follow: bool, actor: str | None) -> int:
         """Show the log files."""
         files = sorted(self._log_dir.glob(f"{service or ''}*.log"))
         if not files:
             raise StackError(f"no log of {service or 'any service'} in {relative(self._log_dir)}. See `make ps`.")
-        command = ["tail", "--lines=200", *(["--follow=name", "--retry"] if follow else []), *map(str, files)]
-        return subprocess.run(command, check=False).returncode
+        lines = ["--quiet", "--lines=+1"] if actor else [f"--lines={LOG_LINES}"]
+        return show_log(["tail", *lines, *(["--follow=name", "--retry"] if follow else []), *map(str, files)], actor)
 
     def save_logs(self, service: str, output: IO[bytes]) -> None:
         """From the log files."""
@@ -216,7 +219,7 @@ class LocalRuntime:
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
             "PYTHONUNBUFFERED": "1",
-            "RAY_TMPDIR": str(self._run_dir / "ray"),
+            "RAY_TMPDIR": str(self._run_dir),
             "RAY_CLIENT_ADDRESS": f"ray://{LOOPBACK}:{self._settings.ray_client_port}",
             "GCS_DIR": str(self._run_dir / "gcs"),
         }
@@ -252,9 +255,11 @@ class LocalRuntime:
         require_free_ports(ports, lambda port: None)
 
     def _start_supervisord(self) -> None:
-        shutil.rmtree(self._run_dir, ignore_errors=True)  # of a stack that was killed
+        self._remove_run_dir()  # of a stack that was killed
         _make_private_folder(self._run_dir)
         (self._run_dir / "gcs").mkdir()
+        if self._settings.ray_temp_dir:
+            self._link_ray_dir(Path(self._settings.ray_temp_dir).expanduser())
         (self._run_dir / "settings").write_text(self._fingerprint())
         command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", "supervisord.conf"]
         environment = {**self._environment, RUN_DIR: str(self._run_dir), "STACK_LOG_DIR": str(self._log_dir)}
@@ -269,6 +274,20 @@ class LocalRuntime:
                 f"supervisord did not start: {started.stderr.strip() or started.stdout.strip()}\n"
                 f"See {relative(self._log_dir)}/supervisord.log, then `make up` again."
             )
+
+    def _link_ray_dir(self, chosen: Path) -> None:
+        """Have Ray write below the folder that RAY_TEMP_DIR names, by the short path that its sockets need."""
+        folder = chosen / self._run_dir.name
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StackError(f"RAY_TEMP_DIR={chosen}: cannot make the folder {folder}: {error}.") from error
+        self._ray_dir.symlink_to(folder)
+
+    def _remove_run_dir(self) -> None:
+        if self._ray_dir.is_symlink():
+            shutil.rmtree(self._ray_dir.readlink(), ignore_errors=True)
+        shutil.rmtree(self._run_dir, ignore_errors=True)
 
     def _start_workers(self, wanted: int, deadline: float) -> None:
         with self._supervisor() as supervisor:

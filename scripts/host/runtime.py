@@ -1,8 +1,11 @@
 """What the two runtimes have in common: the interface that the verbs work with, and how they fail."""
 
+import json
 import os
+import re
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol, TypeVar
@@ -21,6 +24,7 @@ PROMETHEUS: Final = "prometheus"  # beside them, on Docker, with the profile `ob
 
 LOCAL_DIR: Final = PROJECT_ROOT / ".local"
 LOG_LINES_SHOWN: Final = 20  # of a service that failed
+LOG_LINES: Final = 200  # of a service, before those that come
 POLL_S: Final = 0.25  # between two looks at a condition that is waited for
 
 
@@ -82,8 +86,8 @@ class StackRuntime(Protocol):
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run `python -m module` where the state folder is, whether the stack is up or not; return its exit code."""
 
-    def logs(self, service: str | None, *, follow: bool) -> int:
-        """Show the logs of one service or all."""
+    def logs(self, service: str | None, *, follow: bool, actor: str | None) -> int:
+        """Show the logs of one service or all; of an actor, all that it said on them, in earlier lives too."""
 
     def save_logs(self, service: str, output: IO[bytes]) -> None:
         """Write all that there is of a service's log."""
@@ -115,6 +119,28 @@ def require_good_code(runtime: StackRuntime) -> None:
         )
     if code == EXIT_BROKEN:
         raise StackError("what runs was left as it is. Correct what it says above, then do this again.")
+
+
+def show_log(command: list[str], actor: str | None, environment: Mapping[str, str] | None = None) -> int:
+    """Run a command that writes logs; of an actor, show only what it said, as scripts/worker_logs.py writes it.
+
+    Raises:
+        StackError: there is no line of the actor.
+    """
+    if actor is None:
+        return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=False).returncode
+    said = re.compile(rf'(?:^|\| )\({re.escape(actor)} pid=\d+\) |"actor": {re.escape(json.dumps(actor))}[,}}]')
+    has_said = False
+    with subprocess.Popen(
+        command, cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            if said.search(line):
+                has_said = True
+                print(line, end="", flush=True)
+    if not has_said:
+        raise StackError(f"no actor named '{actor}' has said anything. `make monitor` shows the singletons.")
+    return process.returncode
 
 
 def relative(path: Path) -> Path:

@@ -43,6 +43,7 @@ _YES: Final[Options] = {"--yes": {"action": "store_true", "help": "do not ask"}}
 _FILE: Final[Options] = {"file": {"nargs": "?", "help": f"the tar file; by default below {relative(backups.BACKUPS)}"}}
 _LOGS: Final[Options] = {
     "service": {"nargs": "?", "metavar": "SERVICE", "help": "only of this one"},
+    "--actor": {"metavar": "NAME", "help": "only what this actor said"},
     "--follow": {"choices": ("0", "1"), "help": "1 goes on showing what comes, 0 does not"},
 }
 _MODULE: Final[Options] = {

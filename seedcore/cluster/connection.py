@@ -52,7 +52,7 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
             ray.init(
                 address=settings.ray_address,
                 namespace=settings.ray_namespace,
-                log_to_driver=not quiet,
+                log_to_driver=False if quiet else None,  # else as RAY_LOG_TO_DRIVER says
                 logging_level=logging.ERROR if quiet else logging.INFO,
             )
         except AuthenticationError as error:

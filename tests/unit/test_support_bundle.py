@@ -6,7 +6,7 @@ from unittest.mock import patch
 from scripts.host import support_bundle
 from scripts.host.settings import load_host_settings
 from scripts.host.support_bundle import Secrets
-from scripts.ray_logs import MAX_BYTES, write_logs
+from scripts.ray_logs import LOGS, MAX_BYTES, write_logs
 
 
 def test_the_token_and_credentials_in_addresses_are_removed(tmp_path: Path) -> None:
@@ -37,15 +37,16 @@ def test_without_a_token_nothing_else_changes(tmp_path: Path) -> None:
 
 
 def test_of_a_large_log_the_end_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old/large.log").write_bytes(b"a" * MAX_BYTES + b"the end")
-    (tmp_path / "small.log").write_bytes(b"all")
+    for folder in (f"{LOGS}/old", f"node-1/{LOGS}"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / LOGS / "old/large.log").write_bytes(b"a" * MAX_BYTES + b"the end")
+    (tmp_path / "node-1" / LOGS / "small.log").write_bytes(b"all")
     output = io.BytesIO()
     write_logs(tmp_path, output)
     with tarfile.open(fileobj=io.BytesIO(output.getvalue())) as archive:
         found = {entry.name: archive.extractfile(entry) for entry in archive}
         content = {name: file.read() if file else b"" for name, file in found.items()}
-    assert content.keys() == {"old/large.log", "small.log"}
-    assert content["small.log"] == b"all"
+    assert content.keys() == {"old/large.log", "node-1/small.log"}
+    assert content["node-1/small.log"] == b"all"
     assert content["old/large.log"].endswith(b"athe end")
     assert len(content["old/large.log"]) == MAX_BYTES

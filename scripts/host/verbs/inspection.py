@@ -60,16 +60,19 @@ def support_bundle(settings: HostSettings, arguments: Namespace) -> int:
 
 
 def logs(settings: HostSettings, arguments: Namespace) -> int:
-    """Show the logs, of one service with S=NAME."""
+    """Show the logs, of one service with S=NAME, of one actor with A=NAME."""
     follow = sys.stdout.isatty() if arguments.follow is None else arguments.follow == "1"
     # Of a stack that is down there may be logs as well.
     runtime = runtime_in_use(settings)
     services = ", ".join(runtime.services())
     if arguments.service and arguments.service not in runtime.services():
         raise StackError(f"there is no service '{arguments.service}'. `make logs S=SERVICE` shows one of {services}.")
-    code = runtime.logs(arguments.service, follow=follow)
+    code = runtime.logs(arguments.service, follow=follow, actor=arguments.actor)
     if not follow:
-        print(f"\nNext: `make logs S=SERVICE` shows one of {services}", file=sys.stderr)
+        print(
+            f"\nNext: `make logs S=SERVICE` shows one of {services}; `make logs A=ACTOR` what one actor said",
+            file=sys.stderr,
+        )
     return code
 
 
