@@ -13,7 +13,7 @@ SHELL_SCRIPTS := $(wildcard images/*.sh images/*/*.sh scripts/host/*.sh .ci/*.sh
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps run shell scale token rotate-token test test-slow faults soak bench lint lock help
+.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps debug debug-ray run shell scale token rotate-token test test-slow faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -56,6 +56,12 @@ logs: .venv/bin/python ## show and follow the logs; S=SERVICE or A=ACTOR only of
 
 ps: .venv/bin/python ## show the state of each service
 	$(STACK) ps
+
+debug: .venv/installed ## restart the API under a debugger that an editor attaches to; OFF=1 ends it
+	$(STACK) debug $(if $(filter-out 0,$(OFF)),--off)
+
+debug-ray: .venv/installed ## attach this terminal to a breakpoint() in a task or actor
+	$(STACK) debug-ray
 
 run: .venv/installed ## run a program in the stack: make run M=app.jobs.primes ARGS=1000000
 	$(STACK) run $(or $(M),$(error say which module: make run M=app.jobs.primes)) $(ARGS)

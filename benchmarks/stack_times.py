@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,10 @@ STALL: Final = "longest wait of a request meanwhile"
 REBUILD_CODE: Final = "image rebuilt after a change of the code"
 REBUILD_LOCK: Final = "image rebuilt after a change of the dependencies"
 MEMORY: Final = "idle memory of the stack, MiB"
+BARE_MEMORY: Final = "idle memory of bare Ray on as many nodes, MiB"
 CPU: Final = "idle CPU of the stack, % of a core"
+BARE_CPU: Final = "idle CPU of bare Ray on as many nodes, % of a core"
+NODES: Final = 3  # of the stack
 IMAGE: Final = "image over its base, MB"
 
 
@@ -116,7 +119,7 @@ def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str,
         checkout = Checkout(Path(name) / "checkout")
         try:
             checkout.run("make", "up")
-            task = progress.add_task("the stack on Docker", total=5)
+            task = progress.add_task("the stack on Docker", total=6)
             figures = {IMAGE: _image_mb(checkout), **_idle(checkout.run("docker", "compose", "ps", "-q").split())}
             progress.advance(task)
             works = {SAVE: {SEEDCORE: _timing(lambda: _save(checkout))}}
@@ -128,6 +131,8 @@ def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str,
             progress.advance(task)
             works[REBUILD_CODE] = {SEEDCORE: _timing(lambda: _rebuild(checkout, "seedcore/errors.py"))}
             works[REBUILD_LOCK] = {SEEDCORE: Timing(1, [_rebuild(checkout, "requirements.lock")])}
+            progress.advance(task)
+            figures |= _idle_bare_ray(Path(name))
             progress.advance(task)
         finally:
             checkout.run("make", "clean", "YES=1")
@@ -147,8 +152,8 @@ def _starts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
         checkout.wait_until_ready()
         timings[SEEDCORE].seconds.append(time.perf_counter() - began)
         checkout.run("make", "down")
-        with _bare_ray(folder) as seconds:
-            timings[BARE_RAY].seconds.append(seconds["head"] + seconds["node"])
+        with _bare_ray(folder) as bare:
+            timings[BARE_RAY].seconds.append(bare.head_s + bare.node_s)
     return timings
 
 
@@ -161,32 +166,51 @@ def _restarts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
         timings[SEEDCORE].seconds.append(time.perf_counter() - began)
     checkout.run("make", "down")
     for _ in range(ROUNDS):
-        with _bare_ray(folder) as seconds:
+        with _bare_ray(folder) as bare:
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", "import seedcore.api.app"], cwd=PROJECT_ROOT, check=True)
-            timings[BARE_RAY].seconds.append(seconds["node"] + time.perf_counter() - began)
+            timings[BARE_RAY].seconds.append(bare.node_s + time.perf_counter() - began)
     return timings
 
 
-@contextmanager
-def _bare_ray(folder: Path) -> Iterator[dict[str, float]]:
-    """`ray start --head`, then `ray start --address`, with no more flags than two nodes on one machine need; the
-    seconds that each took.
+@dataclass(frozen=True)
+class BareRay:
+    """Some nodes of Ray's own on this machine.
+
+    Args:
+        head_s: seconds that the start of the head took.
+        node_s: of the last one that joined.
+        sessions: process sessions, one for each node.
     """
+
+    head_s: float
+    node_s: float
+    sessions: list[int]
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that live."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(ProcessLookupError):
+                if os.getsid(process.pid) in self.sessions:
+                    found.append(process)
+        return found
+
+
+@contextmanager
+def _bare_ray(folder: Path, nodes: int = 2) -> Iterator[BareRay]:
+    """`ray start --head`, then `ray start --address`, with no more flags than nodes on one machine need."""
     address = f"{LOOPBACK}:{free_port()}"
     flags = ["--disable-usage-stats", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    seconds: dict[str, float] = {}
-    sessions = []
+    head = ["--head", f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}/ray"]
+    took: list[float] = []
+    sessions: list[int] = []
     try:
-        for node, where in (
-            ("head", ["--head", f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}/ray"]),
-            ("node", [f"--address={address}"]),
-        ):
+        for where in (head, *([f"--address={address}"],) * (nodes - 1)):
             began = time.perf_counter()
             ray = subprocess.Popen(
                 [f"{Path(sys.executable).parent}/ray", "start", *where, *flags],
-                env=environment,
+                env={**os.environ, "RAY_AUTH_MODE": "disabled"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -196,22 +220,31 @@ def _bare_ray(folder: Path) -> Iterator[dict[str, float]]:
             output = ray.communicate()[0] if ray.wait() else ""
             if ray.returncode:
                 raise StackError(f"bare `ray start` failed:\n{output}")
-            seconds[node] = time.perf_counter() - began
-        yield seconds
+            took.append(time.perf_counter() - began)
+        yield BareRay(took[0], took[-1], sessions)
     finally:
-        _kill_sessions(sessions)
+        left = BareRay(0, 0, sessions).processes()
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, DEADLINE_S)
 
 
-def _kill_sessions(sessions: list[int]) -> None:
-    left = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) in sessions:
-                process.send_signal(signal.SIGKILL)
-                left.append(process)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    psutil.wait_procs(left, DEADLINE_S)
+def _idle_bare_ray(folder: Path) -> dict[str, float]:
+    with _bare_ray(folder, NODES) as bare:
+        time.sleep(SETTLE_S)
+        before, began = _cpu_s(bare), time.perf_counter()
+        time.sleep(IDLE_S)
+        used_s = _cpu_s(bare) - before
+        cores = used_s / (time.perf_counter() - began)
+        # what a page that several share has is shared among them, as a container counts it
+        memory = sum(process.memory_full_info().pss for process in bare.processes())
+    return {BARE_MEMORY: memory / 2**20, BARE_CPU: cores * 100}
+
+
+def _cpu_s(bare: BareRay) -> float:
+    """Seconds that its processes have computed so far, and their children that have ended."""
+    return sum(sum(process.cpu_times()[:4]) for process in bare.processes())
 
 
 def _save(checkout: Checkout) -> float:

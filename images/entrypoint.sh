@@ -179,6 +179,10 @@ api() {
     case ${API_RELOAD,,} in # what pydantic takes for true
         1 | t | true | y | yes | on) program=(python3 -m seedcore.api.reloader) ;;
     esac
+    if [[ ${API_DEBUG:-} == 1 || -e ${STACK_RUN_DIR:-/nowhere}/debug ]]; then # `make debug`, on Docker and embedded
+        export PYDEVD_DISABLE_FILE_VALIDATION=1 # says at each start that the standard library is compiled in
+        program=(python3 -m debugpy --listen "$listen:$DEBUG_PORT" -m uvicorn)
+    fi
     local server=("${program[@]}" seedcore.api.server:app --host "$listen" --port "$API_PORT"
         --log-level "${LOG_LEVEL,,}" --no-access-log --no-server-header --timeout-graceful-shutdown 5
         --timeout-keep-alive 75 --http h11)

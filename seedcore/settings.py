@@ -149,6 +149,8 @@ class Settings(BaseSettings):
         description="Host headers that the API answers to, comma separated",
     )
 
+    debug_port: Annotated[Port, SPECIALIST] = Field(5678, description="port of the debugger that make debug starts")
+
     # Logs
     log_level: LogLevel = Field(LogLevel.INFO, description="DEBUG, INFO, WARNING or ERROR")
     log_format: LogFormat = Field(LogFormat.TEXT, description="text, or json for one object a line")

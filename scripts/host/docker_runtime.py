@@ -23,6 +23,7 @@ from scripts.host.runtime import (
     API,
     BOOTSTRAP,
     HEAD,
+    LOCAL_DIR,
     LOG_LINES,
     LOG_LINES_SHOWN,
     POLL_S,
@@ -31,15 +32,18 @@ from scripts.host.runtime import (
     WORKER,
     ServiceFailure,
     StackError,
+    is_api_ready,
     require_good_code,
     show_log,
 )
-from scripts.host.settings import HostSettings, knobs_in_local_file
+from scripts.host.settings import HostSettings, env_files, knobs_in_local_file
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 LOOK_AGAIN_S: Final = 45.0  # above interval and timeout of the health checks in compose.yaml
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
 KEPT_RUNNING: Final = (HEAD, WORKER, API, PROMETHEUS)
+COMPOSE_FILES: Final = ("compose.yaml", "compose.override.yaml")
+DEBUG_FILE: Final = "images/debug.yaml"
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
 SERVICE_LABEL: Final = "com.docker.compose.service"
@@ -59,6 +63,9 @@ class DockerRuntime:
             "COMPOSE_PROJECT_NAME": settings.compose_project_name,
             "COMPOSE_PROFILES": settings.compose_profiles,
         }
+        self._debug_mark = LOCAL_DIR / "debug" / settings.compose_project_name  # there while the debugger is on
+        if self.is_debugged():
+            self._environment["COMPOSE_FILE"] = f"{_compose_files()}:{DEBUG_FILE}"
 
     def up(self) -> None:
         """Build, start, wait until healthy."""
@@ -80,6 +87,7 @@ class DockerRuntime:
     def down(self, *, remove_state: bool) -> None:
         """Remove the containers, and the volumes with `remove_state`."""
         # Of all profiles: Compose leaves alone what it was not told of.
+        self._debug_mark.unlink(missing_ok=True)
         self._compose_or_fail("--profile=*", "down", "--remove-orphans", *(["--volumes"] if remove_state else []))
 
     def is_up(self) -> bool:
@@ -103,6 +111,31 @@ class DockerRuntime:
         # --no-deps: not the services that it depends on.
         self._compose_or_fail("restart", "--no-deps", API)
         self._up("--no-recreate", "--no-deps", API)
+
+    def debug(self, *, is_on: bool) -> None:
+        """Make the container anew, with images/debug.yaml or without it."""
+        if not is_on:
+            self._debug_mark.unlink(missing_ok=True)
+            self._environment.pop("COMPOSE_FILE", None)
+        elif not self.is_debugged():
+            require_free_ports({"DEBUG_PORT": self._settings.debug_port}, self._owner)
+            self._debug_mark.parent.mkdir(parents=True, exist_ok=True)
+            self._debug_mark.touch()
+            self._environment["COMPOSE_FILE"] = f"{_compose_files()}:{DEBUG_FILE}"
+        self._up("--no-deps", API)
+        deadline = time.monotonic() + self._settings.up_deadline_s
+        while not is_api_ready(self._settings.api_port):
+            if time.monotonic() > deadline:
+                raise StackError(f"{API} is not ready. `make logs S={API}`; `make debug OFF=1` ends the debugger.")
+            time.sleep(POLL_S)
+
+    def is_debugged(self) -> bool:
+        """Whether the debugger is on."""
+        return self._debug_mark.exists()
+
+    def debug_ray(self) -> int:
+        """In the first worker's container."""
+        return self._compose("exec", *_terminal(), WORKER, "ray", "debug")
 
     def bootstrap(self) -> int:
         """Start the bootstrap container once more."""
@@ -304,6 +337,12 @@ def _failure(container: Container) -> ServiceFailure | None:
         what += f", {state['Error']}" if state.get("Error") else ""
     log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
     return ServiceFailure(service, what, tuple(log.splitlines()))
+
+
+def _compose_files() -> str:
+    """What Compose would read if it were not told, as COMPOSE_FILE has it."""
+    chosen = os.environ.get("COMPOSE_FILE") or env_files().get("COMPOSE_FILE")
+    return chosen or ":".join(name for name in COMPOSE_FILES if (PROJECT_ROOT / name).exists())
 
 
 def _terminal() -> list[str]:

@@ -34,6 +34,9 @@ def results(settings: HostSettings) -> Iterator[Result]:
         return
     for check in _stack(runtime):
         yield run_check(check)
+    if runtime.is_debugged():
+        told = f"it is on: whoever reaches 127.0.0.1:{settings.debug_port} can run code. `make debug OFF=1` ends it"
+        yield Result("the debugger", None, told, 0.0)
     yield from _of_cluster(runtime)
 
 

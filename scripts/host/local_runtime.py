@@ -31,6 +31,7 @@ from scripts.host.runtime import (
     WORKER,
     ServiceFailure,
     StackError,
+    is_api_ready,
     relative,
     require_good_code,
     show_log,
@@ -45,7 +46,6 @@ RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that sup
 STOP_DEADLINE_S: Final = 60  # for all programs together; each has stopwaitsecs in supervisord.conf
 CRASH_LOOP_STARTS: Final = 3  # so often started, a program will not come up any more
 NODE_HEALTH_PATH: Final = "/api/healthz"
-API_HEALTH_PATH: Final = "/readyz"
 RUNNING_STATES: Final = frozenset({"STARTING", "RUNNING", "BACKOFF"})
 
 
@@ -67,6 +67,7 @@ class LocalRuntime:
         # As each Docker stack has its own volume: on one store, stacks fence and delete each other's items.
         self._state_dir = settings.state_dir / settings.compose_project_name
         self._ray_dir = self._run_dir / "ray"
+        self._debug_mark = self._run_dir / "debug"
         self._environment = self._make_environment()
 
     def up(self) -> None:
@@ -142,6 +143,23 @@ class LocalRuntime:
                 supervisor.stopProcess(API)
         deadline = time.monotonic() + self._settings.up_deadline_s
         self._start(API, deadline)
+
+    def debug(self, *, is_on: bool) -> None:
+        """Restart uvicorn, under the debugger or not, as images/entrypoint.sh finds the mark."""
+        if not is_on:
+            self._debug_mark.unlink(missing_ok=True)
+        elif not self.is_debugged():
+            require_free_ports({"DEBUG_PORT": self._settings.debug_port}, lambda port: None)
+            self._debug_mark.touch()
+        self.restart_api()
+
+    def is_debugged(self) -> bool:
+        """Whether the debugger is on."""
+        return self._debug_mark.exists()
+
+    def debug_ray(self) -> int:
+        """On this machine."""
+        return subprocess.run(["ray", "debug"], cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
 
     def bootstrap(self) -> int:
         """Run it in the foreground."""
@@ -348,10 +366,10 @@ class LocalRuntime:
         service, _, number = program.partition(":")
         if service == BOOTSTRAP:
             return bool(self._state(program)["statename"] == "EXITED")
-        port, path = self._settings.ray_agent_port + int(number or 0), NODE_HEALTH_PATH
         if service == API:
-            port, path = self._settings.api_port, API_HEALTH_PATH
-        probe = ["images/healthcheck.sh", LOOPBACK, str(port), path]
+            return is_api_ready(self._settings.api_port)
+        port = self._settings.ray_agent_port + int(number or 0)
+        probe = ["images/healthcheck.sh", LOOPBACK, str(port), NODE_HEALTH_PATH]
         return subprocess.run(probe, cwd=PROJECT_ROOT, check=False, capture_output=True).returncode == 0
 
     def _state(self, program: str) -> dict[str, Any]:

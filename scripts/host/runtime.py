@@ -22,6 +22,8 @@ API: Final = "seedcore-api"
 SERVICES: Final = (HEAD, WORKER, BOOTSTRAP, API)  # in the order of their start
 PROMETHEUS: Final = "prometheus"  # beside them, on Docker, with the profile `observability`
 
+API_HEALTH_PATH: Final = "/readyz"
+
 LOCAL_DIR: Final = PROJECT_ROOT / ".local"
 LOG_LINES_SHOWN: Final = 20  # of a service that failed
 LOG_LINES: Final = 200  # of a service, before those that come
@@ -68,6 +70,15 @@ class StackRuntime(Protocol):
 
     def restart_api(self) -> None:
         """Restart seedcore-api and return when it is ready."""
+
+    def debug(self, *, is_on: bool) -> None:
+        """Restart seedcore-api with or without the debugger, and return when it is ready."""
+
+    def is_debugged(self) -> bool:
+        """Whether the debugger is on."""
+
+    def debug_ray(self) -> int:
+        """Run Ray's debugger on this terminal, where the tasks and actors are."""
 
     def bootstrap(self) -> int:
         """Run bootstrap again, show what it says, return its exit code."""
@@ -141,6 +152,12 @@ def show_log(command: list[str], actor: str | None, environment: Mapping[str, st
     if not has_said:
         raise StackError(f"no actor named '{actor}' has said anything. `make monitor` shows the singletons.")
     return process.returncode
+
+
+def is_api_ready(port: int) -> bool:
+    """Whether the API answers that it is ready."""
+    probe = ["images/healthcheck.sh", "127.0.0.1", str(port), API_HEALTH_PATH]
+    return subprocess.run(probe, cwd=PROJECT_ROOT, check=False, capture_output=True).returncode == 0
 
 
 def relative(path: Path) -> Path:

@@ -12,7 +12,7 @@ from scripts.host.alone import alone
 from scripts.host.dialogue import NotConfirmedError
 from scripts.host.runtime import StackError, relative
 from scripts.host.settings import HostSettings, load_host_settings
-from scripts.host.verbs import backups, inspection, lifecycle, new_code, programs, tokens
+from scripts.host.verbs import backups, debugging, inspection, lifecycle, new_code, programs, tokens
 from seedcore.settings import PROJECT_ROOT, SettingsError
 
 EXIT_FAILED: Final = 1
@@ -59,6 +59,8 @@ VERBS: Final = {
     "restart": Verb(new_code.restart, alone=True),
     "reload-actors": Verb(new_code.reload_actors, alone=True, passes_on=True),
     "bootstrap": Verb(new_code.bootstrap),
+    "debug": Verb(debugging.debug, alone=True, options={"--off": {"action": "store_true", "help": "end the debugger"}}),
+    "debug-ray": Verb(debugging.debug_ray),
     "verify": Verb(inspection.verify, passes_on=True),
     "monitor": Verb(inspection.monitor, passes_on=True),
     "doctor": Verb(

@@ -26,8 +26,13 @@ def config() -> Any:
         if os.environ.get("SEEDCORE_REQUIRE_DOCKER") == "1":
             pytest.fail("SEEDCORE_REQUIRE_DOCKER=1, but there is no `docker compose`")
         pytest.skip("there is no `docker compose` here")
+    return config_of("compose.yaml")
+
+
+def config_of(*files: str) -> Any:
+    """As Compose understands them together."""
     done = subprocess.run(
-        ["docker", "compose", "--file=compose.yaml", "--profile=*", "config", "--format", "json"],
+        ["docker", "compose", *(f"--file={file}" for file in files), "--profile=*", "config", "--format", "json"],
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
@@ -129,3 +134,25 @@ def test_order_is_by_conditions(config: Any) -> None:
         "seedcore-api": {"ray-head": "service_healthy", "bootstrap": "service_completed_successfully"},
         PROMETHEUS: {},
     }
+
+
+def test_the_debugger_opens_its_port_on_this_machine_and_nothing_else(config: Any) -> None:
+    debugged = config_of("compose.yaml", "images/debug.yaml")
+    api, plain = debugged["services"].pop("seedcore-api"), config["services"]["seedcore-api"]
+    port = str(load_host_settings().debug_port)
+    (added,) = [one for one in api["ports"] if one not in plain["ports"]]
+    assert (added["host_ip"], added["published"], added["target"]) == ("127.0.0.1", port, int(port))
+    changed = {"ports", "environment", "healthcheck"}
+    assert {key for key in {*api, *plain} if api.get(key) != plain.get(key)} == changed
+    assert {**plain["environment"], "API_DEBUG": "1"} == api["environment"]
+    assert debugged["services"].items() <= config["services"].items()
+
+
+def test_gpus_are_all_that_their_file_adds(config: Any) -> None:
+    with_gpus = config_of("compose.yaml", "images/gpu.yaml")
+    worker, plain = with_gpus["services"].pop("ray-worker"), config["services"]["ray-worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
+    assert {key for key in worker if worker[key] != plain[key]} == {"deploy"}
+    assert {key for key in worker["deploy"] if worker["deploy"][key] != plain["deploy"][key]} == {"resources"}
+    assert with_gpus["services"].items() <= config["services"].items()

@@ -6,6 +6,7 @@ from argparse import Namespace
 from scripts.host.choose_runtime import running, runtime_in_use
 from scripts.host.dialogue import next_step
 from scripts.host.doctor import diagnose
+from scripts.host.ports import LOOPBACK
 from scripts.host.remedies import explain_failures
 from scripts.host.runtime import API, HEAD, StackError, relative
 from scripts.host.settings import HostSettings
@@ -23,6 +24,8 @@ def verify(settings: HostSettings, arguments: Namespace) -> int:
     if checks or client:
         print("\nNext: do what the ❌ lines say; `make logs` and `make ps` show more", file=sys.stderr)
         return checks or client
+    if runtime.is_debugged():
+        print(f"the debugger is on at {LOOPBACK}:{settings.debug_port}; `make debug OFF=1` ends it")
     return next_step("`make monitor` shows the actors, `make restart` loads new code, `make down` stops the stack")
 
 
