@@ -132,6 +132,24 @@ class NodeOut(_Strict):
     resources: dict[str, float]
 
 
+class FailureOut(_Strict):
+    """A task, or a call of an actor, that failed."""
+
+    task_id: str
+    name: str
+    error: str = Field(description="in one line")
+    traceback: str
+    ended_at: float | None = Field(description="seconds since the epoch")
+    pid: int | None
+
+
+class Failures(_Strict):
+    """What failed last, the newest first."""
+
+    failures: list[FailureOut]
+    reason: str = Field(description="why they are not known, if they are not")
+
+
 class Status(Actors):
     """What the status page shows."""
 

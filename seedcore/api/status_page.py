@@ -12,8 +12,9 @@ from starlette.staticfiles import StaticFiles
 
 from seedcore.api.health import actors
 from seedcore.api.items import hot_items
-from seedcore.api.models import Actors, HotItemOut, NodeOut, Status
+from seedcore.api.models import Actors, FailureOut, Failures, HotItemOut, NodeOut, Status
 from seedcore.api.request_records import requests_so_far
+from seedcore.cluster.failures import latest_failures
 from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.event_loop import in_thread
@@ -29,6 +30,7 @@ HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 HOT_ITEMS: Final = 10
+FAILURES: Final = 20
 TIMEOUT_S: Final = 2.0  # for the most missed items; the page is to show the rest
 
 parts: Final = StaticFiles(directory=FOLDER)  # the page's script and style
@@ -54,6 +56,16 @@ async def status() -> Status:
         hot_items=await _hot_items(settings, found),
         requests=requests_so_far(),
     )
+
+
+@router.get("/failures")
+async def failures() -> Failures:
+    """The tasks, and calls of actors, that failed last, with their tracebacks."""
+    try:
+        found = await asyncio.to_thread(latest_failures, FAILURES)
+    except ClusterUnreachableError as error:
+        return Failures(failures=[], reason=str(error))
+    return Failures(failures=[FailureOut(**asdict(one)) for one in found], reason="")
 
 
 async def _nodes(settings: Settings) -> tuple[list[NodeOut], str]:

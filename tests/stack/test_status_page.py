@@ -530,3 +530,42 @@ def test_a_screen_reader_finds_its_way(page: Page, docker_stack: Project) -> Non
     # What is said without being asked for: these two and nothing that changes all the time.
     expect(page.get_by_role("status")).to_have_count(2)
     expect(page.locator("[aria-live], [role=alert], [role=log], output")).to_have_count(0)
+
+
+FAILING = """
+import ray
+
+ray.init()
+
+
+@ray.remote
+class Careless:
+    def fail(self, why):
+        raise ValueError(why)
+
+
+careless = Careless.remote()
+for why in ("first", %r):
+    try:
+        ray.get(careless.fail.remote(why))
+    except ValueError:
+        pass
+"""
+
+
+def test_the_latest_errors_are_shown_with_their_tracebacks(page: Page, docker_stack: Project) -> None:
+    (docker_stack.folder / "app/jobs").mkdir(exist_ok=True)
+    (docker_stack.folder / "app/jobs/failing.py").write_text(FAILING % EVIL)
+    docker_stack.make("run", "M=app.jobs.failing")
+    errors = page.get_by_role("region", name="Latest errors of tasks and actors")
+    latest = errors.get_by_role("group").first
+    expect(latest).to_contain_text("Careless.fail (pid ")
+    expect(latest).to_contain_text(f"ValueError: {EVIL}")
+    expect(errors.get_by_role("group").nth(1)).to_contain_text("ValueError: first")
+    traceback = latest.get_by_text("failing.py")
+    expect(traceback).to_be_hidden()
+    latest.locator("summary").click()
+    expect(traceback).to_contain_text("in fail")
+    docker_stack.make("run", "M=app.jobs.failing")
+    expect(errors.get_by_role("group")).to_have_count(4)
+    assert_readable(page)

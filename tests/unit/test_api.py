@@ -37,6 +37,7 @@ OPERATIONS = {
     ("/actors", "get"),
     ("/metrics", "get"),
     ("/status", "get"),
+    ("/failures", "get"),
     ("/hot-items", "get"),
     ("/organs/{organ_id}/items", "put"),
     ("/organs/{organ_id}/items/query", "post"),
@@ -50,7 +51,7 @@ OPERATIONS = {
     ("/shared-items/{item_id}", "delete"),
 }
 # These answer without a head, in their own way.
-HEALTH = {("/healthz", "get"), ("/readyz", "get"), ("/actors", "get"), ("/metrics", "get"), ("/status", "get")}
+HEALTH = {(path, "get") for path in ("/healthz", "/readyz", "/actors", "/metrics", "/status", "/failures")}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 // Asks the API again and again and shows what it says. All text is set as text, so nothing in an item can be markup.
 
 const POLL_MS = 2000;
+const POLL_FAILURES_MS = 5000;
 const TIMEOUT_MS = 10000;
 const LOOK_UP_TIMEOUT_MS = 70000; // above CALL_DEADLINE_S, so that the API's own explanation arrives
 const SPAN_S = 300; // of the plots
@@ -227,6 +228,33 @@ async function poll() {
   if (status) show(status);
 }
 
+// Built anew only when there is another one, so that what somebody has opened stays open.
+function showFailures({ failures, reason }) {
+  setText(byId("no-failures"), reason ? `not known: ${reason}` : "nothing has failed since the stack was started");
+  byId("no-failures").hidden = failures.length > 0;
+  const list = byId("failures"), shown = failures.map((failure) => failure.task_id).join();
+  if (list.dataset.shown === shown) return;
+  list.dataset.shown = shown;
+  list.replaceChildren(...failures.map((failure) => {
+    const details = document.createElement("details"), summary = document.createElement("summary");
+    const when = failure.ended_at ? new Date(failure.ended_at * 1000).toLocaleTimeString() : "";
+    summary.textContent = `${when} ${failure.name}${failure.pid ? ` (pid ${failure.pid})` : ""}: ${failure.error}`;
+    const traceback = document.createElement("pre");
+    traceback.textContent = failure.traceback;
+    details.append(summary, traceback);
+    return details;
+  }));
+}
+
+async function pollFailures() {
+  try {
+    showFailures(await ask("/failures"));
+  } catch (error) {
+    showFailures({ failures: [], reason: error.message });
+  }
+  setTimeout(pollFailures, POLL_FAILURES_MS);
+}
+
 // As the API sent it: a JavaScript number has 53 bits, an item's may have more.
 const exactly = (key, value, context) =>
   typeof value === "number" && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
@@ -280,3 +308,4 @@ async function lookUp(event) {
 
 byId("look").addEventListener("submit", lookUp);
 poll();
+pollFailures();
