@@ -56,16 +56,17 @@ def log_request(scope: Scope, status: int, seconds: float, *, is_watcher: bool) 
     if not logger.isEnabledFor(level):
         return
     reason = f": {scope[PROBLEM]}" if PROBLEM in scope else ""
+    duration_s = round(seconds, 6)
     fields = {
         "method": scope["method"],
         "path": scope["path"],
         "status": status,
-        "duration_s": round(seconds, 6),
+        "duration_s": duration_s,
         "namespace": load_settings().ray_namespace,
         **_item(scope.get("path_params", {})),
     }
     path = quote(scope["path"])  # an item id may have a line break in it
-    logger.log(level, "%s %s %d in %.1f ms%s", scope["method"], path, status, seconds * 1000, reason, extra=fields)
+    logger.log(level, "%s %s %d in %.1f ms%s", scope["method"], path, status, duration_s * 1000, reason, extra=fields)
 
 
 def _item(path_params: dict[str, Any]) -> dict[str, Any]:
