@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from scripts.host.ports import free_port, is_free
-from tests.stack.debug_adapter import DebugAdapter
+from tests.slow.debug_adapter import DebugAdapter
 from tests.stack.project import MAKE_TIMEOUT_S, Project
 
 ROUTES = """
