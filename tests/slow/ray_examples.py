@@ -20,7 +20,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-DEADLINE_S = 120.0
+DEADLINE_S = 180.0
 ARRAYS = 12
 ARRAY_BYTES = 100_000_000
 
@@ -222,6 +222,24 @@ def env_vars_are_of_the_task() -> None:
     assert ray.get(environment.remote("OF_THE_TASK")) is None
 
 
+@ray.remote
+def version_of_emoji():
+    import emoji
+
+    return emoji.__version__
+
+
+def pip_packages_are_of_the_task() -> None:
+    for version in ("2.10.0", "2.12.0"):  # each has an environment of its own, which must have room beside the other
+        told = version_of_emoji.options(runtime_env={"pip": [f"emoji=={version}"]}).remote()
+        assert ray.get(told, timeout=DEADLINE_S) == version
+
+
+def uv_packages_are_of_the_task() -> None:
+    told = version_of_emoji.options(runtime_env={"uv": ["emoji==2.11.0"]}).remote()
+    assert ray.get(told, timeout=DEADLINE_S) == "2.11.0"
+
+
 def the_modules_and_the_folder_of_a_job_are_at_its_workers() -> None:
     @ray.remote
     def found():
@@ -280,6 +298,8 @@ EXAMPLES: list[Callable[[], None]] = [
     an_actor_comes_back_as_often_as_it_may,
     env_vars_are_of_the_task,
     the_modules_and_the_folder_of_a_job_are_at_its_workers,
+    pip_packages_are_of_the_task,
+    uv_packages_are_of_the_task,
     an_own_metric_is_exported,
 ]
 

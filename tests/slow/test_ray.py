@@ -1,5 +1,6 @@
 """What docs/ray.md says that Ray does here, in both runtimes."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -103,6 +104,46 @@ def examples(project: Project) -> str:
 @pytest.mark.parametrize("name", [example.__name__ for example in ray_examples.EXAMPLES])
 def test_what_people_write_runs_as_on_bare_ray(examples: str, name: str) -> None:
     assert f"{name}: ok\n" in examples, examples
+
+
+FILLS_THE_DISK = """
+import numpy as np
+import ray
+
+ray.init()
+
+
+@ray.remote(max_retries=0)
+def fill():
+    return len([ray.put(np.ones(30_000_000, dtype=np.uint8)) for _ in range(20)])
+
+
+print(ray.get(fill.remote()))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_names_the_knob_and_the_singletons_go_on(docker_project: Project, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300m,uid=1000,gid=1000", "small", disk], check=True)
+    try:
+        docker_project.environment |= {
+            "RAY_TEMP_DIR": str(disk),
+            "OBJECT_STORE_BYTES": str(100 * 2**20),
+            "SHM_SIZE": "200m",
+        }
+        docker_project.make("up")
+        (docker_project.folder / "app/jobs").mkdir()
+        (docker_project.folder / "app/jobs/fills.py").write_text(FILLS_THE_DISK)
+        done = docker_project.run("make", "run", "M=app.jobs.fills")
+        assert done.returncode
+        assert "OutOfDiskError" in done.stdout
+        assert "it is the disk of RAY_TEMP_DIR" in done.stdout
+        docker_project.make("verify")
+    finally:
+        docker_project.run("make", "down")
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_the_table_lists_what_is_tested() -> None:

@@ -44,6 +44,7 @@ except ValueError:
 counter.die.options(max_task_retries=0).remote()
 ray.get(counter.speak.remote("after its death"))
 """
+MANY = 100_000  # what a loop that prints makes in a minute
 END = 'import ray; ray.init(); ray.kill(ray.get_actor("counter"))'
 
 
@@ -73,6 +74,32 @@ def test_an_actor_is_heard_after_its_job_has_ended_and_in_each_life(stack: Proje
         assert said_by(stack, "task") == ["from a task"] * 2
     finally:
         stack.make("run", "M=app.jobs.end")
+
+
+LOUD = """
+import ray
+
+ray.init(log_to_driver=False)
+
+
+@ray.remote
+class Loud:
+    def speak(self, lines):
+        for number in range(lines):
+            print("line", number)
+
+
+ray.get(Loud.options(name="loud").remote().speak.remote(%d))
+print("all was said")
+"""
+
+
+def test_no_line_of_many_is_lost(stack: Project) -> None:
+    (stack.folder / "app/jobs").mkdir(exist_ok=True)
+    (stack.folder / "app/jobs/loud.py").write_text(LOUD % MANY)
+    assert "all was said" in stack.make("run", "M=app.jobs.loud")
+    wait_until(lambda: said_by(stack, "loud")[-1:] == [f"line {MANY - 1}"])
+    assert said_by(stack, "loud") == [f"line {number}" for number in range(MANY)]
 
 
 def test_an_actor_that_never_spoke_is_named(stack: Project) -> None:
