@@ -75,6 +75,7 @@ def test_watch_rebuilds_when_the_lock_file_changes(engine: docker.DockerClient, 
     assert project.get("watch", "kept") == {"from": "before"}
 
 
+@pytest.mark.timeout(900)  # packages are downloaded and two images built
 def test_a_dependency_of_the_application(project: Project) -> None:
     (project.folder / ".venv").unlink()  # the tests' own, which must not get it
     (project.folder / "app/requirements.txt").write_text("numpy<2\n")

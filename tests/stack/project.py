@@ -18,7 +18,8 @@ AGENTS: Final = 3  # head and workers that a test may start
 MAKE_TIMEOUT_S: Final = 280.0
 HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
 DOCTORS_CHECKS: Final = 10  # at least
-IMAGE: Final = "seedcore-test:dev"  # not that of the user's own stack, whose application is in it
+# Not that of the user's own stack, nor that of the other half of a run: the application is in the image.
+IMAGE: Final = f"seedcore-test{os.environ.get('PYTEST_XDIST_WORKER', '')}:dev"
 OF_MAKE_TEST: Final = frozenset({"MAKELEVEL", "ARGS"})  # else a make in a test takes itself for a part of it
 
 
