@@ -7,6 +7,11 @@ set -euo pipefail
 
 role=${1:?usage: entrypoint.sh head|worker|bootstrap|api}
 
+# In a container the kernel ends the process that eats the memory. Ray's own monitor would end first what it may start
+# again, and that are the singletons, however little they have. Embedded there is no limit but the machine's, where the
+# kernel acts much too late.
+[[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
+
 if [[ $RAY_AUTH_MODE == disabled ]]; then
     unset RAY_AUTH_TOKEN_PATH # Ray turns authentication on where it finds a token
 fi
