@@ -105,7 +105,7 @@ class Terminal:
     def __init__(self, stack: Project, *command: str) -> None:
         self._here, there = pty.openpty()
         self._process = subprocess.Popen(
-            command, cwd=stack.folder, env=stack.environment, stdin=there, stdout=there, stderr=there, close_fds=True
+            command, cwd=stack.folder, env=stack.environment, stdin=there, stdout=there, stderr=there
         )
         os.close(there)
         self.shown = ""
@@ -123,8 +123,9 @@ class Terminal:
         os.write(self._here, f"{line}\n".encode())
 
     def leave(self) -> None:
-        """With Ctrl-C."""
-        os.write(self._here, b"\x03")
+        """With Ctrl-D."""
+        self.read_until("Enter breakpoint index")
+        os.write(self._here, b"\x04")
         self._process.wait(MAKE_TIMEOUT_S)
         os.close(self._here)
 

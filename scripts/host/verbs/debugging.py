@@ -30,5 +30,5 @@ def debug(settings: HostSettings, arguments: Namespace) -> int:
 
 def debug_ray(settings: HostSettings, arguments: Namespace) -> int:
     """Attach this terminal to a `breakpoint()` in a task or actor."""
-    print("Choose a breakpoint by its index; then `n`, `p NAME`, `c` as in pdb. Ctrl-C leaves.")
+    print("Choose a breakpoint by its index; then `n`, `p NAME`, `c` as in pdb. Ctrl-D leaves.")
     return running(settings).debug_ray()
