@@ -15,6 +15,8 @@ from scripts.host.ports import free_port, is_free
 from tests.slow.debug_adapter import DebugAdapter
 from tests.stack.project import MAKE_TIMEOUT_S, Project
 
+pytestmark = pytest.mark.timeout(900)  # the API starts anew several times
+
 ROUTES = """
 from fastapi import APIRouter
 

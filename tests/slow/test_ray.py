@@ -12,6 +12,8 @@ from seedcore.settings import PROJECT_ROOT
 from tests.slow import ray_examples
 from tests.stack.project import MAKE_TIMEOUT_S, Project
 
+pytestmark = pytest.mark.timeout(900)  # a fixture does all the work
+
 BETWEEN = "=== "
 # What is typed, and what is in the answer. ACTOR, NODE and IP stand for those of the actor `mw`.
 COMMANDS = {
