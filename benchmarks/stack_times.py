@@ -187,15 +187,6 @@ class BareRay:
     node_s: float
     sessions: list[int]
 
-    def processes(self) -> list[psutil.Process]:
-        """Those that live."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(ProcessLookupError):
-                if os.getsid(process.pid) in self.sessions:
-                    found.append(process)
-        return found
-
 
 @contextmanager
 def _bare_ray(folder: Path, nodes: int = 2) -> Iterator[BareRay]:
@@ -223,28 +214,38 @@ def _bare_ray(folder: Path, nodes: int = 2) -> Iterator[BareRay]:
             took.append(time.perf_counter() - began)
         yield BareRay(took[0], took[-1], sessions)
     finally:
-        left = BareRay(0, 0, sessions).processes()
+        left = _processes_of(sessions)
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(left, DEADLINE_S)
 
 
+def _processes_of(sessions: list[int]) -> list[psutil.Process]:
+    """Those that live."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) in sessions:
+                found.append(process)
+    return found
+
+
 def _idle_bare_ray(folder: Path) -> dict[str, float]:
     with _bare_ray(folder, NODES) as bare:
         time.sleep(SETTLE_S)
-        before, began = _cpu_s(bare), time.perf_counter()
+        before, began = _cpu_s(bare.sessions), time.perf_counter()
         time.sleep(IDLE_S)
-        used_s = _cpu_s(bare) - before
+        used_s = _cpu_s(bare.sessions) - before
         cores = used_s / (time.perf_counter() - began)
         # what a page that several share has is shared among them, as a container counts it
-        memory = sum(process.memory_full_info().pss for process in bare.processes())
+        memory = sum(process.memory_full_info().pss for process in _processes_of(bare.sessions))
     return {BARE_MEMORY: memory / 2**20, BARE_CPU: cores * 100}
 
 
-def _cpu_s(bare: BareRay) -> float:
+def _cpu_s(sessions: list[int]) -> float:
     """Seconds that its processes have computed so far, and their children that have ended."""
-    return sum(sum(process.cpu_times()[:4]) for process in bare.processes())
+    return sum(sum(process.cpu_times()[:4]) for process in _processes_of(sessions))
 
 
 def _save(checkout: Checkout) -> float:

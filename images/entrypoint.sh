@@ -79,7 +79,7 @@ run_node() {
     done
     [[ $RUNTIME == local ]] || hold_own_dir
     tidy_ray_dir
-    setpriv --pdeathsig TERM python3 -m scripts.worker_logs "$ray_dir" &
+    setpriv --pdeathsig TERM python3 -m scripts.worker_logs "$ray_dir" "$LOG_FORMAT" &
     # Embedded, `ray start` stays and ends all of the node when this script is killed, as the end of a container does.
     [[ $RUNTIME != local ]] || run_until_stopped ray start --block "${flags[@]}"
 

@@ -1,7 +1,10 @@
 """Writes what the tasks and actors of this node print and log to its log, each line with who said it.
 
 Ray writes it into files, two for each worker process, and says in them who speaks from there on: `:actor_name:Counter`,
-`:task_name:square`. images/startup/sitecustomize.py adds the name of a named actor. Nothing of Ray is imported here.
+`:task_name:square`. images/startup/sitecustomize.py adds the name of a named actor. Imports neither Ray nor the
+settings, since one runs on each node.
+
+python -m scripts.worker_logs RAY_DIR text|json
 """
 
 import json
@@ -16,8 +19,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from watchfiles import watch
-
-from seedcore.settings import LogFormat, load_settings
 
 ACTOR: Final = ":actor_name:"  # ray_constants.LOG_PREFIX_ACTOR_NAME
 TASK: Final = ":task_name:"
@@ -92,7 +93,6 @@ class Followed:
     path: Path
     speaker: Speaker
     _file: BinaryIO | None = None
-    _is_closed: bool = False
     _rest: bytes = field(default=b"", repr=False)
 
     def lines(self) -> Iterator[str]:
@@ -100,15 +100,11 @@ class Followed:
         yield from self._read()
         if self._was_replaced():
             yield from self._read()  # what came in between
-            self._let_go()
+            self.close()
             yield from self._read()
 
     def close(self) -> None:
-        """Read no more."""
-        self._is_closed = True
-        self._let_go()
-
-    def _let_go(self) -> None:
+        """Let go of the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -120,8 +116,6 @@ class Followed:
             return False
 
     def _read(self) -> Iterator[str]:
-        if self._is_closed:
-            return
         if self._file is None:
             try:
                 self._file = self.path.open("rb")
@@ -147,13 +141,14 @@ class WorkerLogs:
         self._folder = folder
         self._is_json = is_json
         self._followed: dict[Path, Followed] = {}
+        self._ended: set[Path] = set()  # those whose process has ended, read to the end
 
     def new_lines(self) -> Iterator[str]:
         """What they got since the last time, with who said it."""
         for path in sorted(self._folder.iterdir()):
-            if path not in self._followed and (found := FILE.fullmatch(path.name)):
+            if path not in self._followed and path not in self._ended and (found := FILE.fullmatch(path.name)):
                 self._followed[path] = Followed(path, Speaker(int(found[1])))
-        for followed in self._followed.values():
+        for path, followed in list(self._followed.items()):
             speaker = followed.speaker
             has_ended = not Path(f"/proc/{speaker.pid}").exists()
             for line in followed.lines():
@@ -161,6 +156,8 @@ class WorkerLogs:
                     yield speaker.as_json(line) if self._is_json else speaker.as_text(line)
             if has_ended:
                 followed.close()
+                del self._followed[path]
+                self._ended.add(path)
 
 
 def follow(ray_dir: Path, *, is_json: bool) -> Iterator[str]:
@@ -192,8 +189,7 @@ def follow(ray_dir: Path, *, is_json: bool) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    settings = load_settings()
-    for line in follow(Path(sys.argv[1]), is_json=settings.log_format is LogFormat.JSON):
+    for line in follow(Path(sys.argv[1]), is_json=sys.argv[2] == "json"):
         if line:
             sys.stdout.write(f"{line}\n")
         else:

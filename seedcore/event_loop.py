@@ -1,9 +1,10 @@
 """What may be done on an event loop itself, and what goes beside it."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -24,3 +25,23 @@ def in_thread(function: Callable[[], T]) -> Future[T]:
 
     threading.Thread(target=run, daemon=True, name=getattr(function, "__name__", "call")).start()
     return answer
+
+
+class OfEachLoop(Generic[T]):
+    """One of a kind for each event loop, since what belongs to one must not be used on another.
+
+    Args:
+        make: makes it for the loop that runs.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._of_thread = threading.local()
+
+    def get(self) -> T:
+        """That of the loop that runs on this thread."""
+        loop = asyncio.get_running_loop()
+        if getattr(self._of_thread, "loop", None) is not loop:
+            self._of_thread.loop, self._of_thread.made = loop, self._make()
+        made: T = self._of_thread.made
+        return made

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-JOB_CONFIG = "ray.job_config"
 VARIABLE = "RAY_NAMESPACE"
 PARAMETER = "ray_namespace"
 DISK_HINT = (
@@ -32,11 +31,12 @@ DISK_HINT = (
 
 
 class _Loader:
-    """Loads the module as ever, then changes it."""
+    """Loads the module as ever, then changes it; says what is missing if its inside is not that of Ray 2.60."""
 
-    def __init__(self, loader: Any, change: Callable[[Any], None]) -> None:
+    def __init__(self, loader: Any, change: Callable[[Any], None], without: str) -> None:
         self._loader = loader
         self._change = change
+        self._without = without
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         made: ModuleType | None = self._loader.create_module(spec)
@@ -44,15 +44,23 @@ class _Loader:
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        self._change(module)
+        try:
+            self._change(module)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            print(
+                f"seedcore: this Ray has another {module.__name__} than Ray 2.60, so {self._without}; take the Ray of "
+                "requirements.lock",
+                file=sys.stderr,
+            )
 
 
 class _Finder:
     """Finds one module, and leaves."""
 
-    def __init__(self, name: str, change: Callable[[Any], None]) -> None:
+    def __init__(self, name: str, change: Callable[[Any], None], without: str) -> None:
         self._name = name
         self._change = change
+        self._without = without
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -62,7 +70,8 @@ class _Finder:
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._change)  # type: ignore[assignment]  # all that the import system asks
+            # all that the import system asks
+            spec.loader = _Loader(spec.loader, self._change, self._without)  # type: ignore[assignment]
         return spec
 
 
@@ -70,18 +79,9 @@ def _set_namespace(module: Any) -> None:
     import inspect  # late; Ray has imported it
 
     namespace = os.environ[VARIABLE]
-    try:
-        make = module.JobConfig.__init__
-        is_known = inspect.signature(make).parameters[PARAMETER].default is None
-    except (AttributeError, KeyError, ValueError):
-        is_known = False
-    if not is_known:
-        print(
-            f"seedcore: this Ray has another {JOB_CONFIG}.JobConfig than Ray 2.60, so a plain ray.init() is not in "
-            f"{VARIABLE}={namespace}: pass namespace={namespace!r} to ray.init, or take the Ray of requirements.lock",
-            file=sys.stderr,
-        )
-        return
+    make = module.JobConfig.__init__
+    if inspect.signature(make).parameters[PARAMETER].default is not None:
+        raise ValueError(PARAMETER)
 
     def make_in_namespace(self: Any, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **named)
@@ -129,10 +129,16 @@ def _name_the_knob(module: Any) -> None:
     module.OutOfDiskError.__str__ = lambda error: f"{say(error)}\n{DISK_HINT}"
 
 
-if os.environ.get(VARIABLE):
+if namespace := os.environ.get(VARIABLE):
     sys.meta_path[:0] = [
-        _Finder(JOB_CONFIG, _set_namespace),
-        _Finder("ray._private.function_manager", _tell_actor_name),
-        _Finder("ray._private.utils", _tell_errors),
-        _Finder("ray.exceptions", _name_the_knob),
+        _Finder(
+            "ray.job_config",
+            _set_namespace,
+            f"a plain ray.init() is not in {VARIABLE}={namespace}: pass namespace={namespace!r} to ray.init",
+        ),
+        _Finder(
+            "ray._private.function_manager", _tell_actor_name, "logs have the class of an actor in place of its name"
+        ),
+        _Finder("ray._private.utils", _tell_errors, "logs do not have what tasks and actors raise"),
+        _Finder("ray.exceptions", _name_the_knob, "the error of a full disk names no knob"),
     ]

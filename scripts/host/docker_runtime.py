@@ -57,15 +57,8 @@ class DockerRuntime:
     def __init__(self, settings: HostSettings, client: docker.DockerClient) -> None:
         self._settings = settings
         self._client = client
-        self._environment: dict[str, str] = {
-            **knobs_in_local_file(),
-            **os.environ,
-            "COMPOSE_PROJECT_NAME": settings.compose_project_name,
-            "COMPOSE_PROFILES": settings.compose_profiles,
-        }
         self._debug_mark = LOCAL_DIR / "debug" / settings.compose_project_name  # there while the debugger is on
-        if self.is_debugged():
-            self._environment["COMPOSE_FILE"] = f"{_compose_files()}:{DEBUG_FILE}"
+        self._environment = self._make_environment()
 
     def up(self) -> None:
         """Build, start, wait until healthy."""
@@ -116,12 +109,11 @@ class DockerRuntime:
         """Make the container anew, with images/debug.yaml or without it."""
         if not is_on:
             self._debug_mark.unlink(missing_ok=True)
-            self._environment.pop("COMPOSE_FILE", None)
         elif not self.is_debugged():
             require_free_ports({"DEBUG_PORT": self._settings.debug_port}, self._owner)
             self._debug_mark.parent.mkdir(parents=True, exist_ok=True)
             self._debug_mark.touch()
-            self._environment["COMPOSE_FILE"] = f"{_compose_files()}:{DEBUG_FILE}"
+        self._environment = self._make_environment()
         self._up("--no-deps", API)
         deadline = time.monotonic() + self._settings.up_deadline_s
         while not is_api_ready(self._settings.api_port):
@@ -192,6 +184,15 @@ class DockerRuntime:
         """Add or remove worker containers, and touch nothing else."""
         self._environment["RAY_WORKER_REPLICAS"] = str(workers)
         self._up("--no-recreate", "--no-deps", WORKER)
+
+    def _make_environment(self) -> dict[str, str]:
+        return {
+            **knobs_in_local_file(),
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": self._settings.compose_project_name,
+            "COMPOSE_PROFILES": self._settings.compose_profiles,
+            **({"COMPOSE_FILE": f"{_compose_files()}:{DEBUG_FILE}"} if self.is_debugged() else {}),
+        }
 
     def _has_other_token(self, container: Container) -> bool:
         """Whether it was started with another token than the file has now. Compose does not notice that: it would let

@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 from scripts.checks import Check, CheckError, Result, report, run_check
 from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.doctor_of_machine import DoctorOfMachine
+from scripts.host.ports import LOOPBACK
 from scripts.host.remedies import remedy_for
 from scripts.host.runtime import API, BOOTSTRAP, ServiceFailure, StackError, StackRuntime, captured
 from scripts.host.settings import HostSettings
@@ -35,7 +36,7 @@ def results(settings: HostSettings) -> Iterator[Result]:
     for check in _stack(runtime):
         yield run_check(check)
     if runtime.is_debugged():
-        told = f"it is on: whoever reaches 127.0.0.1:{settings.debug_port} can run code. `make debug OFF=1` ends it"
+        told = f"it is on: whoever reaches {LOOPBACK}:{settings.debug_port} can run code. `make debug OFF=1` ends it"
         yield Result("the debugger", None, told, 0.0)
     yield from _of_cluster(runtime)
 

@@ -62,7 +62,7 @@ async def status() -> Status:
 async def failures() -> Failures:
     """The tasks, and calls of actors, that failed last, with their tracebacks."""
     try:
-        found = await asyncio.to_thread(latest_failures, FAILURES)
+        found = await asyncio.wrap_future(in_thread(lambda: latest_failures(load_settings(), FAILURES)))
     except ClusterUnreachableError as error:
         return Failures(failures=[], reason=str(error))
     return Failures(failures=[FailureOut(**asdict(one)) for one in found], reason="")

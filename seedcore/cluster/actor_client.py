@@ -1,7 +1,6 @@
 """Calls one singleton actor: finds it, waits for it while it restarts, and finds it again after it was killed."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
@@ -17,7 +16,7 @@ from seedcore.cluster.explain import explain_silence
 from seedcore.cluster.gathered_calls import GatheredCalls
 from seedcore.cluster.request_ids import RequestIds
 from seedcore.errors import ActorUnavailableError, SeedCoreError
-from seedcore.event_loop import INLINE_BYTES, in_thread
+from seedcore.event_loop import INLINE_BYTES, OfEachLoop, in_thread
 from seedcore.settings import Settings
 
 ELEMENT_BYTES: Final = 50  # what a key or an id costs beside a value
@@ -37,7 +36,7 @@ class ActorClient:
         self._handle: ActorHandle[Any] | None = None
         self._job_id: str | None = None
         self._requests = RequestIds()
-        self._of_thread = threading.local()
+        self._gathered = OfEachLoop(lambda: GatheredCalls(self._send, settings.call_deadline_s))
 
     @property
     def known_handle(self) -> ActorHandle[Any] | None:
@@ -114,20 +113,9 @@ class ActorClient:
         if len(calls) > 1 or _bytes_in(calls[0].arguments) > INLINE_BYTES:
             return _result((await self._send(calls))[-1])
         try:
-            return _result(await self._gathered().call(calls[0]))
+            return _result(await self._gathered.get().call(calls[0]))
         except TimeoutError as error:
             raise await asyncio.wrap_future(in_thread(partial(self._silent, calls[0].method))) from error
-
-    def _gathered(self) -> GatheredCalls:
-        """Of the loop that runs on this thread."""
-        loop = asyncio.get_running_loop()
-        if getattr(self._of_thread, "loop", None) is not loop:
-            self._of_thread.loop, self._of_thread.gathered = (
-                loop,
-                GatheredCalls(self._send, self._settings.call_deadline_s),
-            )
-        gathered: GatheredCalls = self._of_thread.gathered
-        return gathered
 
     async def _send(self, calls: list[Call]) -> list[Answer]:
         deadline = time.monotonic() + self._settings.call_deadline_s

@@ -1,15 +1,20 @@
 """What tasks and actors raised last, as Ray's head keeps it."""
 
 import re
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Final
 
 import ray
+from ray.exceptions import RayError
 from ray.util.state import list_tasks
+from ray.util.state.common import TaskState
+from ray.util.state.exception import RayStateApiException
 
+from seedcore.cluster.status import STATE_API_TIMEOUT_S, one_at_a_time, why_not_connected
 from seedcore.errors import ClusterUnreachableError
+from seedcore.settings import Settings
 
-TIMEOUT_S: Final = 3  # for the dashboard's list, in whole seconds
 MAX_LISTED: Final = 1000  # that the newest ones are taken of
 COLORS: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -35,22 +40,23 @@ class Failure:
     pid: int | None
 
 
-def latest_failures(number: int) -> list[Failure]:
-    """The last failures, the newest first.
+def latest_failures(settings: Settings, number: int) -> list[Failure]:
+    """The last failures, the newest first. Takes little more than `STATE_API_TIMEOUT_S` seconds.
 
     Args:
+        settings: where the head is.
         number: of them at most.
 
     Raises:
         ClusterUnreachableError: this process is not connected, or Ray's dashboard does not list them.
     """
     if not ray.is_initialized():
-        raise ClusterUnreachableError("this process is not connected to Ray")
+        raise ClusterUnreachableError(why_not_connected(settings))
     try:
-        tasks = list_tasks(filters=[("state", "=", "FAILED")], detail=True, limit=MAX_LISTED, timeout=TIMEOUT_S)
-    except Exception as error:  # as many kinds as the ways to the dashboard have
+        tasks = one_at_a_time("failures", settings, _failed_tasks).result(STATE_API_TIMEOUT_S)
+    except (FutureTimeoutError, RayStateApiException, RayError) as error:
         raise ClusterUnreachableError(f"Ray's dashboard does not list the tasks that failed: {error}") from error
-    tasks.sort(key=lambda task: task.end_time_ms or 0, reverse=True)
+    newest_first = sorted(tasks, key=lambda task: task.end_time_ms or 0, reverse=True)
     return [
         Failure(
             task_id=task.task_id,
@@ -60,8 +66,12 @@ def latest_failures(number: int) -> list[Failure]:
             ended_at=task.end_time_ms / 1000 if task.end_time_ms else None,
             pid=task.worker_pid,
         )
-        for task in tasks[:number]
+        for task in newest_first[:number]
     ]
+
+
+def _failed_tasks() -> list[TaskState]:
+    return list_tasks(filters=[("state", "=", "FAILED")], detail=True, limit=MAX_LISTED, timeout=STATE_API_TIMEOUT_S)
 
 
 def _last_line(message: str | None) -> str:

@@ -72,12 +72,12 @@ def singleton_statuses(
     """
     rows = singletons(settings)
     if not ray.is_initialized():
-        reason = _why_not_connected(settings)
+        reason = why_not_connected(settings)
         return [ActorStatus(row.name, row.class_name, running=False, reason=reason) for row in rows]
     deadline = time.monotonic() + timeout_s
-    restarts = _one_at_a_time("restarts", settings, lambda: _restarts(settings)) if detailed else None
+    restarts = one_at_a_time("restarts", settings, lambda: _restarts(settings)) if detailed else None
     asked = [
-        _one_at_a_time(f"{row.name} {detailed}", settings, partial(_ask, row, settings, deadline, detailed))
+        one_at_a_time(f"{row.name} {detailed}", settings, partial(_ask, row, settings, deadline, detailed))
         for row in rows
     ]
     statuses = [_answer(row, answer, deadline) for row, answer in zip(rows, asked, strict=True)]
@@ -110,8 +110,8 @@ def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> l
         ClusterUnreachableError: this process is not connected to Ray, or the head does not answer.
     """
     if not ray.is_initialized():
-        raise ClusterUnreachableError(_why_not_connected(settings))
-    listed: Future[list[dict[str, Any]]] = _one_at_a_time("nodes", settings, ray.nodes)
+        raise ClusterUnreachableError(why_not_connected(settings))
+    listed: Future[list[dict[str, Any]]] = one_at_a_time("nodes", settings, ray.nodes)
     try:
         nodes = listed.result(timeout_s)
     except (FutureTimeoutError, RayError) as error:
@@ -125,7 +125,8 @@ def staleness(process: ActorProcess) -> str:
     return f"runs older code than is on the disk{changed}"
 
 
-def _why_not_connected(settings: Settings) -> str:
+def why_not_connected(settings: Settings) -> str:
+    """What to say of this process, which is no driver."""
     try:
         probe_head(settings)
     except SeedCoreError as error:
@@ -133,7 +134,7 @@ def _why_not_connected(settings: Settings) -> str:
     return "this process is just connecting to Ray"
 
 
-def _one_at_a_time(question: str, settings: Settings, ask: Callable[[], T]) -> Future[T]:
+def one_at_a_time(question: str, settings: Settings, ask: Callable[[], T]) -> Future[T]:
     """The answer to a question that may never be answered; while it is not, nobody asks it again.
 
     Else each poll during a head's absence would leave a thread behind.

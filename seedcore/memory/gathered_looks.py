@@ -18,13 +18,11 @@ class GatheredLooks:
     find an item.
 
     Args:
-        loop: that runs.
         look_at_one: what the file tells of an item of an owner.
         look_at_many: the items of an owner that are there; None if their actor must be asked.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, look_at_one: LookAtOne, look_at_many: LookAtMany) -> None:
-        self.loop = loop
+    def __init__(self, look_at_one: LookAtOne, look_at_many: LookAtMany) -> None:
         self._look_at_one = look_at_one
         self._look_at_many = look_at_many
         self._is_in_turn = False
@@ -34,9 +32,9 @@ class GatheredLooks:
         """What the file tells of an item."""
         if not self._is_in_turn:
             self._is_in_turn = True
-            self.loop.call_soon(self._end_turn)
+            asyncio.get_running_loop().call_soon(self._end_turn)
             return self._look_at_one(owner, item_id)
-        answer: asyncio.Future[Encoded | Unread] = self.loop.create_future()
+        answer: asyncio.Future[Encoded | Unread] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, {}).setdefault(item_id, []).append(answer)
         return await answer
 

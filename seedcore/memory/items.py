@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from seedcore.actors import calls
 from seedcore.actors.calls import Packed
 from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import StoreUnavailableError
-from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS
+from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS, OfEachLoop
 from seedcore.memory.gathered_looks import GatheredLooks
 from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings
@@ -59,7 +58,11 @@ class Items:
         self._evicts = evicts
         self._reader: StoreReader | None = None
         self._locate_at = 0.0  # on the monotonic clock
-        self._of_thread = threading.local()
+        self._gathered = OfEachLoop(
+            lambda: GatheredLooks(
+                partial(self._look, max_bytes=INLINE_BYTES), partial(self._look_at_many, max_bytes=INLINE_BYTES)
+            )
+        )
 
     @property
     def sees_file(self) -> bool:
@@ -85,7 +88,7 @@ class Items:
 
     async def get_async(self, owner: str, item_id: str) -> Encoded | None:
         """`get` without blocking the event loop."""
-        found = Unread.ASK if self._reader is None else await self._gathered().look(owner, item_id)
+        found = Unread.ASK if self._reader is None else await self._gathered.get().look(owner, item_id)
         if isinstance(found, Unread):
             return None if found is Unread.ABSENT else (await self.get_many_async(owner, [item_id])).get(item_id)
         return found
@@ -104,16 +107,6 @@ class Items:
             if found is None:
                 found = await asyncio.to_thread(self._look_at_many, owner, item_ids)
         return await self._ask_async(owner, item_ids) if found is None else found
-
-    def _gathered(self) -> GatheredLooks:
-        """Of the loop that runs on this thread."""
-        loop = asyncio.get_running_loop()
-        gathered: GatheredLooks | None = getattr(self._of_thread, "gathered", None)
-        if gathered is None or gathered.loop is not loop:
-            gathered = self._of_thread.gathered = GatheredLooks(
-                loop, partial(self._look, max_bytes=INLINE_BYTES), partial(self._look_at_many, max_bytes=INLINE_BYTES)
-            )
-        return gathered
 
     def _look(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread:
         """What the file tells of an item of which at most so many bytes are to be read."""

@@ -25,7 +25,7 @@ class Looks:
         assert self.store.database.identity
         self.reader = StoreReader(path, self.store.database.identity)
         self.done: list[list[str]] = []
-        self.gathered = GatheredLooks(asyncio.get_running_loop(), self._one, self._many)
+        self.gathered = GatheredLooks(self._one, self._many)
 
     def _one(self, owner: str, item_id: str) -> Encoded | Unread:
         self.done.append([item_id])

@@ -57,3 +57,23 @@ def test_the_error_of_a_full_disk_names_the_knob() -> None:
     told = python(program, RAY_NAMESPACE="mine").stdout
     assert told.startswith("in the way\n")
     assert "RAY_TEMP_DIR" in told
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("ray._private.function_manager", "logs have the class of an actor"),
+        ("ray._private.utils", "logs do not have what tasks and actors raise"),
+        ("ray.exceptions", "the error of a full disk names no knob"),
+    ],
+)
+def test_whatever_else_is_another_in_another_ray_is_named_too(tmp_path: Path, module: str, said: str) -> None:
+    file = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    for folder in file.relative_to(tmp_path).parents[:-1]:
+        (tmp_path / folder / "__init__.py").touch()
+    told = python(f"import {module}", tmp_path, RAY_NAMESPACE="mine").stderr
+    assert f"another {module} than Ray 2.60" in told
+    assert said in told
+    assert "Traceback" not in told
