@@ -16,7 +16,7 @@ import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError, TaskCancelledError
 from ray.util.metrics import Counter
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
@@ -54,7 +54,7 @@ def a_generator_streams_its_values() -> None:
 
 
 def waiting_returns_what_is_ready() -> None:
-    slow = ray.remote(lambda: time.sleep(60))
+    slow = ray.remote(num_cpus=0)(lambda: time.sleep(60))
     refs = [square.remote(2), slow.remote()]
     ready, rest = ray.wait(refs, num_returns=1, timeout=DEADLINE_S)
     assert ray.get(ready) == [4]
@@ -67,11 +67,21 @@ def waiting_returns_what_is_ready() -> None:
 
 
 def a_cancelled_task_says_so() -> None:
-    ref = ray.remote(lambda: time.sleep(60)).remote()
+    running = Queue()
+
+    @ray.remote
+    def turn() -> None:
+        running.put(True)
+        while True:  # Ray interrupts between two steps of Python, so a long sleep would go on to its end
+            time.sleep(0.1)
+
+    ref = turn.remote()
+    running.get(timeout=DEADLINE_S)
     ray.cancel(ref)
     try:
         ray.get(ref, timeout=DEADLINE_S)
     except (TaskCancelledError, RayTaskError):
+        running.shutdown()
         return
     raise AssertionError("it was not cancelled")
 
@@ -148,7 +158,10 @@ def objects_beyond_the_object_store_go_to_disk() -> None:
 
 def a_placement_group_reserves() -> None:
     group = placement_group([{"CPU": 1}, {"CPU": 1}], strategy="PACK")
-    ray.get(group.ready(), timeout=DEADLINE_S)
+    try:
+        ray.get(group.ready(), timeout=DEADLINE_S)
+    except GetTimeoutError as error:
+        raise AssertionError(f"{placement_group_table(group)}, of {ray.available_resources()}") from error
     strategy = PlacementGroupSchedulingStrategy(group)
     assert ray.get(square.options(scheduling_strategy=strategy).remote(3)) == 9
     remove_placement_group(group)

@@ -14,6 +14,7 @@ import pytest
 from scripts.host.ports import free_port, is_free
 from tests.slow.debug_adapter import DebugAdapter
 from tests.stack.project import MAKE_TIMEOUT_S, Project
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the API starts anew several times
 
@@ -118,7 +119,10 @@ class Terminal:
         while text not in self.shown[start:]:
             ready, _, _ = select.select([self._here], [], [], deadline - time.monotonic())
             assert ready, self.shown
-            self.shown += os.read(self._here, 4096).decode(errors="replace")
+            try:
+                self.shown += os.read(self._here, 4096).decode(errors="replace")
+            except OSError as error:  # so says a terminal whose program has ended
+                raise AssertionError(self.shown) from error
 
     def type(self, line: str) -> None:
         """As a person does."""
@@ -142,6 +146,8 @@ def test_a_breakpoint_in_a_task_is_reached_from_a_terminal(stack: Project) -> No
             terminal.read_until("Enter breakpoint index")
             if "stops.py" not in terminal.shown:
                 terminal.type("")  # looks again
+        # Ray lists a breakpoint before it listens there, and `ray debug` ends when nobody does.
+        wait_until(lambda: "RemotePdb session open" in stack.make("logs", "FOLLOW=0"))
         terminal.type("0")
         terminal.read_until("(Pdb)")
         terminal.type("p answer + 1000")
