@@ -10,7 +10,7 @@ role=${1:?usage: entrypoint.sh head|worker|bootstrap|api}
 # In a container the kernel ends the process that eats the memory. Ray's own monitor would end first what it may start
 # again, and that are the singletons, however little they have. Embedded there is no limit but the machine's, where the
 # kernel acts much too late.
-[[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=0
+[[ $RUNTIME == local ]] || export RAY_memory_monitor_refresh_ms=${RAY_memory_monitor_refresh_ms:-0}
 
 if [[ $RAY_AUTH_MODE == disabled ]]; then
     unset RAY_AUTH_TOKEN_PATH # Ray turns authentication on where it finds a token
@@ -72,14 +72,15 @@ children_of_init() {
 # A Ray node with these arguments of `ray start`, and with the command, if there is one, that follows after `--`. Ends
 # when any of its processes ends, or this script is told to stop.
 run_node() {
-    local flags=() pid raylet="" server="" stopping=""
+    local flags=() knob=() pid raylet="" server="" stopping=""
     while (($#)) && [[ $1 != -- ]]; do
         flags+=("$1")
         shift
     done
     [[ $RUNTIME == local ]] || hold_own_dir
     tidy_ray_dir
-    setpriv --pdeathsig TERM python3 -m scripts.worker_logs "$ray_dir" "$LOG_FORMAT" &
+    [[ $RUNTIME == local ]] || knob=(${role^^}_MEMORY)
+    setpriv --pdeathsig TERM python3 -m scripts.worker_logs "$ray_dir" "$LOG_FORMAT" "${knob[@]}" &
     # Embedded, `ray start` stays and ends all of the node when this script is killed, as the end of a container does.
     [[ $RUNTIME != local ]] || run_until_stopped ray start --block "${flags[@]}"
 

@@ -1,10 +1,13 @@
-"""Writes what the tasks and actors of this node print and log to its log, each line with who said it.
+"""Writes what the tasks and actors of this node print and log to its log, each line with who said it; and that the
+kernel has ended one of them for want of memory, which it tells nobody else.
 
 Ray writes it into files, two for each worker process, and says in them who speaks from there on: `:actor_name:Counter`,
 `:task_name:square`. images/startup/sitecustomize.py adds the name of a named actor. Imports neither Ray nor the
 settings, since one runs on each node.
 
-python -m scripts.worker_logs RAY_DIR text|json
+python -m scripts.worker_logs RAY_DIR text|json [KNOB]
+
+KNOB is the one with the container's limit of memory.
 """
 
 import json
@@ -29,6 +32,8 @@ MAX_LINE: Final = 2**20  # bytes; what has no end by then is written as it is
 GATHER_MS: Final = 50  # how long changes are gathered
 LOOK_MS: Final = 1000  # between two looks at files that nobody told of
 WAIT_S: Final = 0.1  # between two looks for the first session
+# Where the kernel counts them, of cgroup v2 and v1; Docker shows a container its own there.
+KILLS: Final = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
 @dataclass
@@ -77,8 +82,13 @@ class Speaker:
             except ValueError:
                 record = None
         if not isinstance(record, dict):
-            record = {"asctime": f"{datetime.now():%Y-%m-%d %H:%M:%S,%f}"[:-3], "message": line}
+            record = new_record(line)
         return json.dumps({**record, **self.fields()}, ensure_ascii=False)
+
+
+def new_record(message: str) -> dict[str, str]:
+    """With the time of now."""
+    return {"asctime": f"{datetime.now():%Y-%m-%d %H:%M:%S,%f}"[:-3], "message": message}
 
 
 @dataclass
@@ -160,6 +170,39 @@ class WorkerLogs:
                 self._ended.add(path)
 
 
+class MemoryKills:
+    """The processes of this container that the kernel ended as it had reached its limit.
+
+    Args:
+        knob: that has the limit.
+        files: where the kernel counts them; one that is not there counts none.
+        is_json: as of `WorkerLogs`.
+    """
+
+    def __init__(self, knob: str, *, is_json: bool, files: tuple[Path, ...] = KILLS) -> None:
+        self._knob = knob
+        self._is_json = is_json
+        self._files = files
+        self._told = 0
+
+    def new_lines(self) -> Iterator[str]:
+        """A line, if there are more than the last time."""
+        number = sum(self._count(file) for file in self._files)
+        if number > self._told:
+            line = (
+                f"out of memory: this container reached its limit, and the kernel ended {number - self._told} of its "
+                f"processes; {self._knob} in .env is the limit"
+            )
+            yield json.dumps(new_record(line)) if self._is_json else line
+        self._told = number
+
+    @staticmethod
+    def _count(file: Path) -> int:
+        if not file.exists():
+            return 0
+        return sum(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith("oom_kill "))
+
+
 def follow(ray_dir: Path, *, is_json: bool) -> Iterator[str]:
     """The lines of this node's workers as they come, for ever; between two looks an empty one.
 
@@ -188,9 +231,18 @@ def follow(ray_dir: Path, *, is_json: bool) -> Iterator[str]:
                 break  # the next session
 
 
-if __name__ == "__main__":
-    for line in follow(Path(sys.argv[1]), is_json=sys.argv[2] == "json"):
+def main(ray_dir: str, form: str, *knob: str) -> None:
+    """Write all of it, for ever."""
+    is_json = form == "json"
+    kills = [MemoryKills(name, is_json=is_json) for name in knob]
+    for line in follow(Path(ray_dir), is_json=is_json):
         if line:
             sys.stdout.write(f"{line}\n")
-        else:
-            sys.stdout.flush()
+            continue
+        for count in kills:
+            sys.stdout.writelines(f"{told}\n" for told in count.new_lines())
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

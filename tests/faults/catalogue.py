@@ -237,6 +237,7 @@ def memory_pressure(stack: FaultStack, run: FaultRun) -> None:
         told = stack.in_api(EATS_MEMORY)
         run.mark("killed")
         assert "memory" in told, told
+        wait_until(lambda: "WORKER_MEMORY in .env is the limit" in stack.project.make("logs", "S=ray-worker"))
         _wait_for_recovery(stack, run)
 
 

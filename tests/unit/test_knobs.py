@@ -164,7 +164,7 @@ def test_what_the_host_accepts_the_containers_accept(knobs: SetKnobs, changed: d
 
 def test_the_entrypoint_uses_only_what_every_container_has() -> None:
     code = re.sub(r"(?m)(^|\s)#.*$", "", ENTRYPOINT)
-    used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)(?![A-Z0-9_]|:-)", code))
+    used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]+)(?![A-Za-z0-9_]|:-)", code))
     assert used
     of_the_image = set(re.findall(r"^ +([A-Z_]+)=", DOCKERFILE, re.MULTILINE))
     of_bash = {"HOSTNAME"}

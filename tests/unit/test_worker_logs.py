@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.worker_logs import WorkerLogs
+from scripts.worker_logs import MemoryKills, WorkerLogs
 
 PID = os.getpid()  # of a process that lives
 ACTOR = ":actor_name:name=counter\n:actor_name:Counter\n"
@@ -97,3 +97,15 @@ def test_the_last_words_of_a_process_are_shown(tmp_path: Path) -> None:
     worker.write("the end\n", path)
     assert worker.shown() == [f"(worker pid={child}) the end"]
     assert worker.shown() == []
+
+
+@pytest.mark.parametrize("before", ["low 0\nhigh 0\nmax 7\noom 1\n", "oom_kill_disable 0\nunder_oom 0\n"])
+def test_a_kill_of_the_kernel_is_told_once_with_the_knob(tmp_path: Path, before: str) -> None:
+    events = tmp_path / "events"
+    kills = MemoryKills("WORKER_MEMORY", is_json=False, files=(events, tmp_path / "missing"))
+    assert not list(kills.new_lines())
+    for number, told in ((0, 0), (2, 1), (2, 0), (3, 1)):
+        events.write_text(f"{before}oom_kill {number}\noom_group_kill 0\n")
+        lines = list(kills.new_lines())
+        assert len(lines) == told
+        assert all("WORKER_MEMORY" in line for line in lines)
