@@ -151,6 +151,10 @@ class Settings(BaseSettings):
 
     debug_port: Annotated[Port, SPECIALIST] = Field(5678, description="port of the debugger that make debug starts")
 
+    ptrace: Annotated[bool, SPECIALIST] = Field(
+        False, description="1: py-spy and memray may look into Python processes, where the kernel (Yama) forbids it"
+    )
+
     # Logs
     log_level: LogLevel = Field(LogLevel.INFO, description="DEBUG, INFO, WARNING or ERROR")
     log_format: LogFormat = Field(LogFormat.TEXT, description="text, or json for one object a line")

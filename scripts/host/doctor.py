@@ -35,6 +35,9 @@ def results(settings: HostSettings) -> Iterator[Result]:
         return
     for check in _stack(runtime):
         yield run_check(check)
+    if settings.ptrace:
+        told = "PTRACE=1: processes of the same user may look into those of the stack"
+        yield Result("profilers", None, told, 0.0)
     if runtime.is_debugged():
         told = f"it is on: whoever reaches {LOOPBACK}:{settings.debug_port} can run code. `make debug OFF=1` ends it"
         yield Result("the debugger", None, told, 0.0)

@@ -52,6 +52,11 @@ class HostSettings(Settings):
         "python:3.11-slim-bookworm",
         description="image to build on: Debian or Ubuntu with python3 3.11 or newer and venv",
     )
+    apt_packages: Annotated[str, SPECIALIST] = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9.+:=~-]*( |$))*$",
+        description="Debian packages that the image has as well, with a space between two",
+    )
     seedcore_image: Annotated[str, Field(min_length=1), SPECIALIST] = Field(
         "seedcore:dev", description="tag of the image that is built"
     )

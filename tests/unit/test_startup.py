@@ -1,6 +1,7 @@
 """The hook at the start of the interpreter, in interpreters of its own; with real Ray, and with one that differs."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,15 @@ def test_whatever_else_is_another_in_another_ray_is_named_too(tmp_path: Path, mo
     assert f"another {module} than Ray 2.60" in told
     assert said in told
     assert "Traceback" not in told
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
+@pytest.mark.parametrize(("value", "is_allowed"), [("1", True), ("True", True), ("0", False), ("", False)])
+def test_others_may_look_into_the_process_if_the_knob_says_so(tmp_path: Path, value: str, is_allowed: bool) -> None:
+    log = tmp_path / "calls"
+    subprocess.run(
+        ["strace", "--trace=prctl", f"--output={log}", sys.executable, "-c", ""],
+        env={**os.environ, "PYTHONPATH": str(STARTUP), "PTRACE": value},
+        check=True,
+    )
+    assert ("PR_SET_PTRACER, PR_SET_PTRACER_ANY" in log.read_text()) is is_allowed
