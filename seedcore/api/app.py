@@ -10,6 +10,7 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from seedcore import __version__
@@ -44,7 +45,7 @@ def create_app() -> FastAPI:
     settings = load_settings()
     singletons(settings)  # a broken one is noticed here, where an API from before goes on serving
     configure_logging(settings)
-    app = FastAPI(
+    app = FastAPIOffline(
         title="SeedCore",
         summary="Shared state for Ray applications in named singleton actors",
         version=__version__,

@@ -150,6 +150,29 @@ class Failures(_Strict):
     reason: str = Field(description="why they are not known, if they are not")
 
 
+class NodeWorkOut(_Strict):
+    """What a Ray node does at present."""
+
+    node_id: str
+    tasks: dict[str, int] = Field(description="how many run of each name; calls of actors are among them")
+    actors: list[str] = Field(description="that live there")
+
+
+class Work(_Strict):
+    """What each node does that does something."""
+
+    nodes: list[NodeWorkOut]
+    reason: str = Field(description="why it is not known, if it is not")
+
+
+class ActorLog(_Strict):
+    """What an actor wrote last, in its present life."""
+
+    out: list[str]
+    err: list[str] = Field(description="what Python's logging writes is here")
+    reason: str = Field(description="why it is not known, if it is not")
+
+
 class Status(Actors):
     """What the status page shows."""
 

@@ -21,7 +21,7 @@ PROBLEM: Final = "seedcore.problem"  # key of the ASGI scope
 METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"})  # a client may send any word
 OTHER: Final = "other"
 # Routes that are asked all the time by what watches.
-WATCHERS: Final = frozenset({"/readyz", "/metrics", "/status", "/failures"})
+WATCHERS: Final = frozenset({"/readyz", "/metrics", "/status", "/failures", "/work", "/actors/{name}/log"})
 BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0)
 
 PROCESS: Final = CollectorRegistry()

@@ -12,9 +12,9 @@ from starlette.staticfiles import StaticFiles
 
 from seedcore.api.health import actors
 from seedcore.api.items import hot_items
-from seedcore.api.models import Actors, FailureOut, Failures, HotItemOut, NodeOut, Status
+from seedcore.api.models import ActorLog, Actors, FailureOut, Failures, HotItemOut, NodeOut, NodeWorkOut, Status, Work
 from seedcore.api.request_records import requests_so_far
-from seedcore.cluster.failures import latest_failures
+from seedcore.cluster.state_api import StateApi
 from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.event_loop import in_thread
@@ -31,6 +31,7 @@ HEADERS: Final = {
 }
 HOT_ITEMS: Final = 10
 FAILURES: Final = 20
+LOG_LINES: Final = 200  # of each stream
 TIMEOUT_S: Final = 2.0  # for the most missed items; the page is to show the rest
 
 parts: Final = StaticFiles(directory=FOLDER)  # the page's script and style
@@ -62,10 +63,32 @@ async def status() -> Status:
 async def failures() -> Failures:
     """The tasks, and calls of actors, that failed last, with their tracebacks."""
     try:
-        found = await asyncio.wrap_future(in_thread(lambda: latest_failures(load_settings(), FAILURES)))
+        found = await asyncio.wrap_future(in_thread(lambda: StateApi(load_settings()).failures(FAILURES)))
     except ClusterUnreachableError as error:
         return Failures(failures=[], reason=str(error))
     return Failures(failures=[FailureOut(**asdict(one)) for one in found], reason="")
+
+
+@router.get("/work")
+async def work() -> Work:
+    """What each node does: the tasks that run, the calls of actors, and the actors that live there."""
+    try:
+        nodes = await asyncio.wrap_future(in_thread(StateApi(load_settings()).work))
+    except ClusterUnreachableError as error:
+        return Work(nodes=[], reason=str(error))
+    return Work(nodes=[NodeWorkOut(**asdict(node)) for node in nodes], reason="")
+
+
+@router.get("/actors/{name}/log")
+async def log(name: str) -> ActorLog:
+    """The last lines that an actor printed and logged."""
+    try:
+        found = await asyncio.wrap_future(in_thread(lambda: StateApi(load_settings()).log(name, LOG_LINES)))
+    except ClusterUnreachableError as error:
+        return ActorLog(out=[], err=[], reason=str(error))
+    if found is None:
+        return ActorLog(out=[], err=[], reason=f"no actor has the name '{name}'")
+    return ActorLog(**found, reason="")
 
 
 async def _nodes(settings: Settings) -> tuple[list[NodeOut], str]:

@@ -38,6 +38,8 @@ OPERATIONS = {
     ("/metrics", "get"),
     ("/status", "get"),
     ("/failures", "get"),
+    ("/work", "get"),
+    ("/actors/{name}/log", "get"),
     ("/hot-items", "get"),
     ("/organs/{organ_id}/items", "put"),
     ("/organs/{organ_id}/items/query", "post"),
@@ -51,7 +53,10 @@ OPERATIONS = {
     ("/shared-items/{item_id}", "delete"),
 }
 # These answer without a head, in their own way.
-HEALTH = {(path, "get") for path in ("/healthz", "/readyz", "/actors", "/metrics", "/status", "/failures")}
+HEALTH = {
+    (path, "get")
+    for path in ("/healthz", "/readyz", "/actors", "/metrics", "/status", "/failures", "/work", "/actors/{name}/log")
+}
 
 
 @pytest.fixture
@@ -139,6 +144,17 @@ async def test_the_status_without_a_head_says_what_is_wrong(api: httpx.AsyncClie
     assert status["hot_items"] is None
 
 
+@pytest.mark.parametrize("path", ["/failures", "/work", "/actors/mw/log"])
+async def test_what_rays_dashboard_tells_is_missing_without_a_head_with_the_reason(
+    api: httpx.AsyncClient, path: str
+) -> None:
+    answer = await api.get(path)
+    assert answer.status_code == 200
+    *nothing, reason = answer.json().values()
+    assert not any(nothing)
+    assert load_settings().ray_address in reason
+
+
 async def test_metrics_without_a_head_say_that_no_actor_is_up(api: httpx.AsyncClient) -> None:
     answer = await api.get("/metrics")
     assert answer.status_code == 200
@@ -161,10 +177,15 @@ async def test_the_document_describes_every_operation(api: httpx.AsyncClient) ->
     assert document["info"]["title"] == "SeedCore"
 
 
-async def test_the_documentation_page_is_there(api: httpx.AsyncClient) -> None:
-    answer = await api.get("/docs")
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_the_documentation_needs_no_network(api: httpx.AsyncClient, path: str) -> None:
+    answer = await api.get(path)
     assert answer.status_code == 200
     assert "/openapi.json" in answer.text
+    parts = re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]+)"', answer.text)
+    assert len(parts) >= 2
+    for part in parts:
+        assert (await api.get(part)).status_code == 200, part
 
 
 # Guards
@@ -420,7 +441,10 @@ async def test_what_a_router_depends_on_is_asked_at_each_route(
     app.add_middleware(Idempotency)
     async with client_of(app) as client:
         answer = await client.request(
-            method, path.format(organ_id="agent", item_id="plan"), headers=headers, json=a_body_for(path, method)
+            method,
+            path.format(organ_id="agent", item_id="plan", name="mw"),
+            headers=headers,
+            json=a_body_for(path, method),
         )
     assert_problem(answer, 403, f"not for {method.upper()}")
 

@@ -17,6 +17,7 @@ const samples = []; // what the plots show; null where it is not known
 const polls = []; // the counters of the last ones
 let answeredAt = null;
 let lookUps = 0;
+let work = new Map(); // what each node does, by its id
 
 async function ask(path, { timeoutMs = TIMEOUT_MS, reviver, ...options } = {}) {
   let answer, text;
@@ -92,8 +93,16 @@ function nodeRow(node) {
     .filter(([name]) => !name.startsWith("node:")) // Ray's own marks, one for each address
     .map(([name, amount]) => `${name} ${name.endsWith("memory") ? `${number(Math.round(amount / 2 ** 20))} MiB` : number(amount)}`)
     .sort(); // Ray's own order changes
-  // Ray goes on listing a node that was replaced, so a dead one alone is nothing to worry about.
-  return [[shortId(node.node_id)], [node.address], node.alive ? ["alive", "good"] : ["dead"], [resources.join(", ")]];
+  const { tasks = {}, actors = [] } = work.get(node.node_id) ?? {};
+  const runs = [...Object.entries(tasks).map(([name, times]) => (times > 1 ? `${times} × ${name}` : name)), ...actors];
+  return [
+    [shortId(node.node_id)],
+    [node.address],
+    // Ray goes on listing a node that was replaced, so a dead one alone is nothing to worry about.
+    node.alive ? ["alive", "good"] : ["dead"],
+    [runs.join(", "), "wide"],
+    [resources.join(", "), "wide"],
+  ];
 }
 
 function problemsOf(status) {
@@ -200,6 +209,7 @@ function show(status) {
   byId("dashboard").href = `${location.protocol}//${location.hostname}:${status.dashboard_port}/`;
   fillTable(byId("actors"), status.actors.map(actorRow));
   fillTable(byId("nodes"), status.nodes.map(nodeRow));
+  offerLogs(status);
   showHot(status.hot_items);
   const problems = problemsOf(status), count = problems.length;
   if (count) say(`${count} ${count > 1 ? "things are" : "thing is"} wrong`, problems, "`make doctor` looks for the cause and says what to do.");
@@ -255,6 +265,47 @@ async function pollFailures() {
   setTimeout(pollFailures, POLL_FAILURES_MS);
 }
 
+async function pollWork() {
+  try {
+    work = new Map((await ask("/work")).nodes.map((node) => [node.node_id, node]));
+  } catch {
+    work = new Map(); // what the page says of the API says it all
+  }
+  setTimeout(pollWork, POLL_MS);
+}
+
+function offerLogs(status) {
+  const select = byId("log-actor"), offered = new Set([...select.options].map((option) => option.value));
+  const actors = [...status.actors.map((actor) => actor.name), ...[...work.values()].flatMap((node) => node.actors)];
+  for (const name of actors) {
+    if (offered.has(name)) continue;
+    offered.add(name);
+    select.add(new Option(name, name));
+  }
+}
+
+async function showLog() {
+  const name = byId("log-actor").value, log = byId("log");
+  let found = { out: [], err: [], reason: "" };
+  try {
+    if (name) found = await ask(`/actors/${encodeURIComponent(name)}/log`);
+  } catch (error) {
+    found.reason = error.message;
+  }
+  if (name !== byId("log-actor").value) return; // another one was chosen meanwhile
+  const parts = [["printed", found.out], ["logged and raised", found.err]].filter(([, lines]) => lines.length);
+  setText(byId("log-state"), found.reason ? `not known: ${found.reason}` : name && !parts.length ? "it has said nothing yet" : "Its last lines, as they come.");
+  const isAtEnd = log.hidden || log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+  log.hidden = !parts.length;
+  setText(log, parts.map(([title, lines]) => `── ${title}\n${lines.join("\n")}\n`).join("\n"));
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
+}
+
+async function pollLog() {
+  if (byId("log-actor").value && !document.hidden) await showLog();
+  setTimeout(pollLog, POLL_MS);
+}
+
 // As the API sent it: a JavaScript number has 53 bits, an item's may have more.
 const exactly = (key, value, context) =>
   typeof value === "number" && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
@@ -307,5 +358,8 @@ async function lookUp(event) {
 }
 
 byId("look").addEventListener("submit", lookUp);
+byId("log-actor").addEventListener("change", showLog);
 poll();
 pollFailures();
+pollWork();
+pollLog();
