@@ -40,6 +40,11 @@ ray_flags=(
 # share one machine, and Ray lists them in $ray_dir/prom_metrics_service_discovery.json.
 [[ $RUNTIME == local ]] || ray_flags+=(--metrics-export-port=9101)
 
+# Whether a knob has what pydantic takes for true.
+is_on() {
+    [[ ${1,,} =~ ^(1|t|true|y|yes|on)$ ]]
+}
+
 # Run a command until it ends or this script is told to stop, and then exit with 0. `ray start --block` exits with 1
 # when it is told to stop, which looks like a failure.
 run_until_stopped() {
@@ -79,7 +84,7 @@ run_node() {
     done
     [[ $RUNTIME == local ]] || hold_own_dir
     tidy_ray_dir
-    [[ $RUNTIME == local ]] || knob=(${role^^}_MEMORY)
+    [[ $RUNTIME == local ]] || knob=("${role^^}_MEMORY")
     setpriv --pdeathsig TERM python3 -m scripts.worker_logs "$ray_dir" "$LOG_FORMAT" "${knob[@]}" &
     # Embedded, `ray start` stays and ends all of the node when this script is killed, as the end of a container does.
     [[ $RUNTIME != local ]] || run_until_stopped ray start --block "${flags[@]}"
@@ -162,6 +167,8 @@ head() {
     # one that shows an error.
     export RAY_GRAFANA_HOST=${RAY_GRAFANA_HOST:-DISABLED}
     [[ $RUNTIME == local ]] || export RAY_PROMETHEUS_HOST=${RAY_PROMETHEUS_HOST:-http://prometheus:9090}
+    # Off by Ray's own default: whoever may use the dashboard may then look into every process.
+    ! is_on "${PROFILING:-}" || export RAY_DASHBOARD_ENABLE_PROFILING=1
     # No CPUs: neither work nor a singleton runs next to the control plane.
     run_node --head --num-cpus=0 "${ray_flags[@]}" \
         --port="${RAY_ADDRESS##*:}" --ray-client-server-port="$RAY_CLIENT_PORT" \
@@ -182,9 +189,7 @@ api() {
     # A client is to close an idle connection first, within 75 s: uvicorn's 5 s are httpx's as well, and then a request
     # may meet the end of its connection.
     local program=(uvicorn)
-    case ${API_RELOAD,,} in # what pydantic takes for true
-        1 | t | true | y | yes | on) program=(python3 -m seedcore.api.reloader) ;;
-    esac
+    ! is_on "$API_RELOAD" || program=(python3 -m seedcore.api.reloader)
     if [[ ${API_DEBUG:-} == 1 || -e ${STACK_RUN_DIR:-/nowhere}/debug ]]; then # `make debug`, on Docker and embedded
         export PYDEVD_DISABLE_FILE_VALIDATION=1 # says at each start that the standard library is compiled in
         program=(python3 -m debugpy --listen "$listen:$DEBUG_PORT" -m uvicorn)

@@ -151,8 +151,8 @@ class Settings(BaseSettings):
 
     debug_port: Annotated[Port, SPECIALIST] = Field(5678, description="port of the debugger that make debug starts")
 
-    ptrace: Annotated[bool, SPECIALIST] = Field(
-        False, description="1: py-spy and memray may look into Python processes, where the kernel (Yama) forbids it"
+    profiling: Annotated[bool, SPECIALIST] = Field(
+        False, description="1: py-spy and memray may look into Python processes, from Ray's dashboard as well"
     )
 
     # Logs

@@ -6,7 +6,7 @@
 - A worker's log has the name of a named actor, of which Ray tells the class only, and what a task or actor raises,
   which Ray tells nobody but the caller. scripts/worker_logs.py shows both.
 - The error of a full disk names the knob.
-- With PTRACE=1 a profiler of the same user may look into the process. A capability of the container would not reach it,
+- With PROFILING=1 a profiler of the same user may look into the process. A capability of the container would not reach it,
   since nobody in there is root.
 
 Nothing of Ray is imported here, since this runs in programs that never use it.
@@ -138,7 +138,7 @@ def _may_be_traced() -> None:
     ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1))
 
 
-if os.environ.get("PTRACE", "").lower() in ("1", "t", "true", "y", "yes", "on") and sys.platform == "linux":
+if os.environ.get("PROFILING", "").lower() in ("1", "t", "true", "y", "yes", "on") and sys.platform == "linux":
     _may_be_traced()
 if namespace := os.environ.get(VARIABLE):
     sys.meta_path[:0] = [

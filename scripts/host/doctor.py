@@ -35,8 +35,8 @@ def results(settings: HostSettings) -> Iterator[Result]:
         return
     for check in _stack(runtime):
         yield run_check(check)
-    if settings.ptrace:
-        told = "PTRACE=1: processes of the same user may look into those of the stack"
+    if settings.profiling:
+        told = "PROFILING=1: whoever has Ray's token can see and record what the processes of the stack do"
         yield Result("profilers", None, told, 0.0)
     if runtime.is_debugged():
         told = f"it is on: whoever reaches {LOOPBACK}:{settings.debug_port} can run code. `make debug OFF=1` ends it"

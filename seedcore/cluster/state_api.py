@@ -108,7 +108,7 @@ class StateApi:
         for task in tasks:
             if task.node_id:
                 nodes.setdefault(task.node_id, NodeWork(task.node_id)).tasks[task.name] += 1
-        for actor in actors:
+        for actor in sorted(actors, key=_called):
             if actor.node_id and not (actor.ray_namespace or "").startswith(INTERNAL):
                 nodes.setdefault(actor.node_id, NodeWork(actor.node_id)).actors.append(_called(actor))
         return list(nodes.values())

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -226,6 +227,8 @@ def test_says_all_that_the_api_knows(page: Page, docker_stack: Project) -> None:
         node_row = row(page, "Ray nodes", node["node_id"][:8])
         expect(node_row).to_contain_text(node["address"])
         expect(node_row).to_contain_text("alive")
+    worker = next(actor["node_id"] for actor in status["actors"])
+    expect(row(page, "Ray nodes", worker[:8])).to_contain_text("miss_tracker")
     expect(page.get_by_role("banner")).to_contain_text(
         f"Namespace {status['namespace']} at {status['ray_address']}, API code {status['code']['running']}"
     )
@@ -295,7 +298,7 @@ def test_looks_an_item_up_with_the_keyboard_only(page: Page, docker_stack: Proje
         name, is_visible = page.evaluate(FOCUS)
         assert is_visible, name
         stops.append(name)
-    assert stops == ["API docs", "Ray dashboard", "Metrics", "Singletons", "Ray nodes", "Organ"]
+    assert stops == ["API docs", "Ray dashboard", "Metrics", "Singletons", "Actor", "Ray nodes", "Organ"]
     page.keyboard.type("agent")
     page.keyboard.press("Tab")
     page.keyboard.type("plan")
@@ -503,6 +506,11 @@ def test_a_screen_reader_finds_its_way(page: Page, docker_stack: Project) -> Non
                   - cell "running"
                 - row /shared_cache/
                 - row /mw/
+          - region "Latest errors of tasks and actors"
+          - region "Log of an actor":
+            - heading "Log of an actor" [level=2]
+            - combobox "Actor"
+            - paragraph
           - heading "Ray nodes" [level=2]
           - region "Ray nodes":
             - table "Ray nodes"
@@ -570,3 +578,85 @@ def test_the_latest_errors_are_shown_with_their_tracebacks(page: Page, docker_st
     docker_stack.make("run", "M=app.jobs.failing")
     expect(errors).to_have_count(4)
     assert_readable(page)
+
+
+SPEAKING = """
+import logging
+import ray
+
+ray.init()
+
+
+@ray.remote
+class Speaker:
+    def say(self, what):
+        print("printed", what)
+        logging.getLogger("speaker").error("logged %s", what)
+
+
+speaker = Speaker.options(name="speaker", get_if_exists=True, lifetime="detached", num_cpus=0).remote()
+ray.get(speaker.say.remote(%r))
+"""
+NAPPING = """
+import time
+import ray
+from seedcore import MwManager
+
+
+def nap():
+    while MwManager("nap").get_item("over") is None:
+        time.sleep(0.1)
+
+
+ray.init()
+ray.get(ray.remote(num_cpus=0)(nap).options(name="a_long_nap").remote())
+"""
+
+
+def test_an_actor_is_heard_while_it_speaks(page: Page, docker_stack: Project) -> None:
+    def speak(what: str) -> None:
+        (docker_stack.folder / "app/jobs").mkdir(exist_ok=True)
+        (docker_stack.folder / "app/jobs/speaking.py").write_text(SPEAKING % what)
+        docker_stack.make("run", "M=app.jobs.speaking")
+
+    speak(EVIL)
+    page.get_by_role("combobox", name="Actor").select_option("speaker")
+    log = page.get_by_role("region", name="Log", exact=True)
+    expect(log).to_contain_text(f"printed {EVIL}")
+    expect(log).to_contain_text(f"logged {EVIL}")
+    expect(log).not_to_contain_text("actor_name")
+    speak("again")
+    expect(log).to_contain_text("printed again")
+    assert_readable(page)
+    page.get_by_role("combobox", name="Actor").select_option("mw")
+    expect(log).not_to_contain_text("printed")
+    expect(page.get_by_role("region", name="Log of an actor").get_by_role("paragraph")).to_have_text(
+        re.compile("it has said nothing yet|Its last lines, as they come.")
+    )
+
+
+def test_what_a_node_does_is_shown_while_it_does_it(page: Page, docker_stack: Project) -> None:
+    (docker_stack.folder / "app/jobs").mkdir(exist_ok=True)
+    (docker_stack.folder / "app/jobs/napping.py").write_text(NAPPING)
+    nodes = page.get_by_role("table", name="Ray nodes")
+    expect(nodes).not_to_contain_text("a_long_nap")
+    with ThreadPoolExecutor(1) as runner:
+        done = runner.submit(docker_stack.make, "run", "M=app.jobs.napping")
+        try:
+            expect(nodes).to_contain_text("a_long_nap")
+        finally:
+            docker_stack.put("nap", "over", True)
+        done.result()
+    expect(nodes).not_to_contain_text("a_long_nap")
+
+
+@pytest.mark.parametrize(("path", "shows"), [("/docs", "/hot-items"), ("/redoc", "/hot-items")])
+def test_the_documentation_of_the_api_needs_nobody_else(
+    browser: Browser, docker_stack: Project, path: str, shows: str
+) -> None:
+    context = browser.new_context(base_url=str(docker_stack.api.base_url))
+    context.route(lambda url: not url.startswith(str(docker_stack.api.base_url)), lambda route: route.abort())
+    page = context.new_page()
+    page.goto(path)
+    expect(page.get_by_text(shows).first).to_be_visible()
+    context.close()

@@ -86,7 +86,7 @@ def test_others_may_look_into_the_process_if_the_knob_says_so(tmp_path: Path, va
     log = tmp_path / "calls"
     subprocess.run(
         ["strace", "--trace=prctl", f"--output={log}", sys.executable, "-c", ""],
-        env={**os.environ, "PYTHONPATH": str(STARTUP), "PTRACE": value},
+        env={**os.environ, "PYTHONPATH": str(STARTUP), "PROFILING": value},
         check=True,
     )
     assert ("PR_SET_PTRACER, PR_SET_PTRACER_ANY" in log.read_text()) is is_allowed
