@@ -6,8 +6,8 @@
 - A worker's log has the name of a named actor, of which Ray tells the class only, and what a task or actor raises,
   which Ray tells nobody but the caller. scripts/worker_logs.py shows both.
 - The error of a full disk names the knob.
-- With PROFILING=1 a profiler of the same user may look into the process. A capability of the container would not reach it,
-  since nobody in there is root.
+- With PROFILING=1 a profiler of the same user may look into the process. A capability of the container would not reach
+  it, since nobody in there is root.
 
 Nothing of Ray is imported here, since this runs in programs that never use it.
 """
