@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.usefixtures("browser"), pytest.mark.timeout(900)]  # `
 TABS = {
     "overview": ("Recent jobs", "Cluster status"),
     "jobs": ("Job List", "seedcore.bootstrap"),
-    "cluster": ("Node List", "ray::MwStore"),
+    "cluster": ("Node List", "ALIVE", "/1000.0 state"),
     "actors": ("MwStore", "ALIVE x 4"),
     "logs": ("Select a node to view logs", "Node ID"),
 }
@@ -50,9 +50,6 @@ def dashboard(browser: Browser, project: Project) -> Iterator[Page]:
 def test_each_tab_shows_the_stack(dashboard: Page) -> None:
     for tab, shows in TABS.items():
         dashboard.goto(f"/#/{tab}")
-        if tab == "cluster":  # a row of a node opens into its workers
-            for row in dashboard.get_by_role("row").filter(has=dashboard.get_by_text("ALIVE")).all():
-                row.get_by_role("button").first.click()
         for text in shows:
             expect(dashboard.locator("body")).to_contain_text(re.compile(re.escape(text).replace(r"\ ", r"\s*")))
     expect(dashboard.get_by_role("link", name="Metrics")).to_be_hidden()
