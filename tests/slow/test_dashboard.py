@@ -16,7 +16,7 @@ TABS = {
     "overview": ("Recent jobs", "Cluster status"),
     "jobs": ("Job List", "seedcore.bootstrap"),
     "cluster": ("Node List", "ALIVE", "/1000.0 state"),
-    "actors": ("MwStore", "ALIVE x 4"),
+    "actors": ("MwStore", "ALIVE", "CPU Flame Graph"),
     "logs": ("Select a node to view logs", "Node ID"),
 }
 KNOBS = {"PROFILING": "1", "APT_PACKAGES": "gdb-minimal"}
