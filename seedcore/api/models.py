@@ -154,7 +154,7 @@ class NodeWorkOut(_Strict):
     """What a Ray node does at present."""
 
     node_id: str
-    tasks: dict[str, int] = Field(description="how many run of each name; calls of actors are among them")
+    tasks: dict[str, int] = Field(description="how many of each name run for a second or more, calls of actors as well")
     actors: list[str] = Field(description="that live there")
 
 

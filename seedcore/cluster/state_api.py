@@ -1,6 +1,7 @@
 """What runs, what failed and what is said in the cluster, as Ray's State API tells it through the dashboard."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -24,6 +25,7 @@ COLORS: Final = re.compile(r"\x1b\[[0-9;]*m")
 INTERNAL: Final = "_ray_internal"  # namespaces and names of Ray's own actors
 MARK: Final = re.compile(r":(?:actor_name|task_name|job_id):")  # lines of Ray's about who speaks
 STREAMS: Final = ("out", "err")
+IN_PASSING_S: Final = 1.0  # a task or call that takes less is not work to be shown: the page itself calls actors
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class NodeWork:
 
     Args:
         node_id: Ray's id of it.
-        tasks: how many run of each name; calls of actors are among them.
+        tasks: how many of each name have run for a second or more; calls of actors are among them.
         actors: that live there, by name, or by class if they have none.
     """
 
@@ -106,7 +108,7 @@ class StateApi:
         tasks, actors = self._answer("work", lambda: (_tasks("RUNNING"), _actors(("state", "=", "ALIVE"))))
         nodes: dict[str, NodeWork] = {}
         for task in tasks:
-            if task.node_id:
+            if task.node_id and time.time() - (task.start_time_ms or 0) / 1000 > IN_PASSING_S:
                 nodes.setdefault(task.node_id, NodeWork(task.node_id)).tasks[task.name] += 1
         for actor in sorted(actors, key=_called):
             if actor.node_id and not (actor.ray_namespace or "").startswith(INTERNAL):

@@ -12,13 +12,14 @@ class DebugAdapter:
     """A connection to debugpy.
 
     Args:
-        port: that it listens on, on this machine.
+        port: that it listens on.
         folder: of the code here.
         remote: the same folder where the code runs.
+        host: where it listens.
     """
 
-    def __init__(self, port: int, folder: Path, remote: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
+    def __init__(self, port: int, folder: Path, remote: str, host: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection((host, port), timeout=TIMEOUT_S)
         self._file = self._socket.makefile("rb")
         self._number = 0
         self._events: list[Any] = []

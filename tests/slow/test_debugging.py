@@ -1,7 +1,9 @@
 """The debugger of the API, as an editor speaks to it, and that of tasks and actors, in a terminal."""
 
+import ast
 import os
 import pty
+import re
 import select
 import subprocess
 import time
@@ -155,3 +157,39 @@ def test_a_breakpoint_in_a_task_is_reached_from_a_terminal(stack: Project) -> No
         terminal.type("c")
         assert "the task returned 42" in done.result()
         terminal.leave()
+
+
+FOR_AN_EDITOR = PROGRAM.replace("ray.init()", 'ray.init(runtime_env={"env_vars": {"RAY_DEBUG": "1"}})')
+PAUSED = """
+import ray
+from ray.util.state import list_workers
+
+ray.init()
+print([(worker.ip, worker.debugger_port) for worker in list_workers(detail=True) if worker.num_paused_threads])
+"""
+
+
+def test_a_breakpoint_in_a_task_is_reached_from_an_editor(docker_stack: Project) -> None:
+    """As Ray's extension of VS Code does it: the dashboard tells who is paused, and debugpy answers there."""
+    (docker_stack.folder / "app/jobs").mkdir(exist_ok=True)
+    (docker_stack.folder / "app/jobs/stops.py").write_text(FOR_AN_EDITOR)
+    (docker_stack.folder / "app/jobs/paused.py").write_text(PAUSED)
+
+    def paused() -> tuple[str, int] | None:
+        told = docker_stack.make("run", "M=app.jobs.paused")
+        found: list[tuple[str, int]] = ast.literal_eval(re.findall(r"(?m)^\[.*\]$", told)[-1])
+        return found[0] if found else None
+
+    with ThreadPoolExecutor(1) as runner:
+        done = runner.submit(docker_stack.make, "run", "M=app.jobs.stops")
+        host, port = wait_until(paused)
+        adapter = DebugAdapter(port, docker_stack.folder, "/app", host)
+        adapter.begin()
+        thread = adapter.event("stopped")["threadId"]
+        frames = adapter.request("stackTrace", threadId=thread)["stackFrames"]
+        stopped = next(frame for frame in frames if frame["name"] == "stop")
+        assert stopped["source"]["path"] == str(docker_stack.folder / "app/jobs/stops.py")
+        assert adapter.request("evaluate", expression="answer + 1000", frameId=stopped["id"])["result"] == "1042"
+        adapter.request("continue", threadId=thread)
+        assert "the task returned 42" in done.result()
+        adapter.close()
