@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -60,7 +59,7 @@ class NodeWork:
     """
 
     node_id: str
-    tasks: Counter[str] = field(default_factory=Counter)
+    tasks: dict[str, int] = field(default_factory=dict)
     actors: list[str] = field(default_factory=list)
 
 
@@ -109,7 +108,8 @@ class StateApi:
         nodes: dict[str, NodeWork] = {}
         for task in tasks:
             if task.node_id and time.time() - (task.start_time_ms or 0) / 1000 > IN_PASSING_S:
-                nodes.setdefault(task.node_id, NodeWork(task.node_id)).tasks[task.name] += 1
+                running = nodes.setdefault(task.node_id, NodeWork(task.node_id)).tasks
+                running[task.name] = running.get(task.name, 0) + 1
         for actor in sorted(actors, key=_called):
             if actor.node_id and not (actor.ray_namespace or "").startswith(INTERNAL):
                 nodes.setdefault(actor.node_id, NodeWork(actor.node_id)).actors.append(_called(actor))

@@ -274,6 +274,7 @@ def test_brings_itself_up_to_date(page: Page, docker_stack: Project) -> None:
 
 def test_leaves_alone_what_is_as_it_was(page: Page) -> None:
     """Else a screen reader would say it each time, and nobody could select anything."""
+    expect(page.get_by_role("table", name="Ray nodes")).to_contain_text("miss_tracker")
     page.evaluate(
         """() => {
           window.changed = [];
@@ -591,7 +592,7 @@ ray.init()
 class Speaker:
     def say(self, what):
         print("printed", what)
-        logging.getLogger("speaker").error("logged %s", what)
+        logging.getLogger("speaker").error("logged %%s", what)
 
 
 speaker = Speaker.options(name="speaker", get_if_exists=True, lifetime="detached", num_cpus=0).remote()
