@@ -148,6 +148,18 @@ def test_the_debugger_opens_its_port_on_this_machine_and_nothing_else(config: An
     assert debugged["services"].items() <= config["services"].items()
 
 
+def test_serve_opens_its_port_on_this_machine_and_nothing_else(config: Any) -> None:
+    serving = config_of("compose.yaml", "images/serve.yaml")["services"]
+    told = {"RAY_SERVE_DEFAULT_HTTP_HOST": "0.0.0.0"}
+    told["RAY_DASHBOARD_ADDRESS"] = f"http://ray-head:{load_host_settings().dashboard_port}"
+    for name in ("ray-head", "ray-worker", "seedcore-api"):
+        assert serving[name].pop("environment") == {**config["services"][name]["environment"], **told}
+    (added,) = [one for one in serving["ray-head"].pop("ports") if one not in config["services"]["ray-head"]["ports"]]
+    assert (added["host_ip"], added["published"], added["target"]) == ("127.0.0.1", "8001", 8000)
+    for name, service in serving.items():
+        assert service.items() <= config["services"][name].items()
+
+
 def test_gpus_are_all_that_their_file_adds(config: Any) -> None:
     with_gpus = config_of("compose.yaml", "images/gpu.yaml")
     worker, plain = with_gpus["services"].pop("ray-worker"), config["services"]["ray-worker"]
