@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
+from uuid import uuid4
 
 import docker
 from docker.errors import APIError, NotFound
@@ -42,6 +43,10 @@ from seedcore.settings import PROJECT_ROOT, AuthMode
 LOOK_AGAIN_S: Final = 45.0  # above interval and timeout of the health checks in compose.yaml
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
 KEPT_RUNNING: Final = (HEAD, WORKER, API, PROMETHEUS)
+# Ends each process that has the variable `$0`.
+END_MARKED: Final = (
+    'for process in /proc/[0-9]*; do ! grep -qszxF "$0" "$process/environ" || kill "${process##*/}"; done'
+)
 COMPOSE_FILES: Final = ("compose.yaml", "compose.override.yaml")
 DEBUG_FILE: Final = "images/debug.yaml"
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
@@ -136,8 +141,14 @@ class DockerRuntime:
     def run_module(self, service: str, module: str, arguments: list[str], *, stdout: IO[bytes] | None = None) -> int:
         """Run it in the running container."""
         terminal = _terminal() if stdout is None else ["-T"]
-        command = ["exec", *terminal, service, "python3", "-m", "scripts.run_module", module, *arguments]
-        return self._compose(*command, stdout=stdout)
+        mark = f"SEEDCORE_RUN={uuid4().hex}"
+        program = ["python3", "-m", "scripts.run_module", module, *arguments]
+        try:
+            return self._compose("exec", *terminal, f"--env={mark}", service, *program, stdout=stdout)
+        except KeyboardInterrupt:
+            # Without a terminal only Compose ends, and the program would go on and hold its CPUs.
+            self._compose("exec", "-T", service, "bash", "-c", END_MARKED, mark)
+            raise
 
     def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
         """Run it in a worker container of its own, which has the volume."""

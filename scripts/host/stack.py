@@ -1,6 +1,7 @@
 """The verbs of the stack, in both runtimes; `make VERB` calls `python -m scripts.host.stack VERB`."""
 
 import os
+import signal
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
 from collections.abc import Callable
@@ -101,6 +102,7 @@ def require_env_file() -> None:
 
 def main(argv: list[str]) -> int:
     """Run one verb; whatever a user can cause ends with one message and no traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout 60 make run` ends it as Ctrl-C does
     arguments = parse(argv)
     verb = VERBS[arguments.verb]
     try:
