@@ -20,7 +20,7 @@ def project(request: pytest.FixtureRequest) -> Project:
     return shared
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def heard(project: Project) -> Iterator[Project]:
     """A stack whose logs are records, in which an actor has spoken."""
     project.environment["LOG_FORMAT"] = "json"
