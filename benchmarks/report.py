@@ -26,6 +26,7 @@ Figures = Mapping[str, float]
 
 TARGET_HEADINGS: Final = ("target", "limit", "measured", "reached", "why not")
 COLUMNS: Final = 2  # of the picture
+WIDE: Final = 20  # times the shortest median, above which a scale is logarithmic
 HEADINGS: Final = ("work", "system", "p50", "p99", "per second", "times as fast as SeedCore")
 
 
@@ -193,17 +194,26 @@ def write(folder: Path, results: Results, figures: Figures) -> None:
 
 
 def _draw(path: Path, results: Results) -> None:
-    lines = -(-len(results) // COLUMNS)
+    compared = {work: timings for work, timings in results.items() if len(timings) > 1}
+    lines = -(-len(compared) // COLUMNS)
     figure, axes = plt.subplots(lines, COLUMNS, figsize=(12, 1.2 * lines), squeeze=False, layout="constrained")
-    for axis in axes.flat[len(results) :]:
+    for axis in axes.flat[len(compared) :]:
         axis.axis("off")
-    for axis, (work, timings) in zip(axes.flat, results.items(), strict=False):
-        axis.barh(list(timings), [timing.p50_s * 1e6 for timing in timings.values()])
-        axis.set_xscale("log")
+    for axis, (work, timings) in zip(axes.flat, compared.items(), strict=False):
+        medians = [timing.p50_s for timing in timings.values()]
+        bars = axis.barh(list(timings), medians)
+        axis.bar_label(bars, [_time(median) for median in medians], fontsize=7, padding=3)
+        is_logarithmic = max(medians) > WIDE * min(medians)
+        if is_logarithmic:
+            axis.set_xscale("log")
+            axis.set_xlim(min(medians) / 3, max(medians) * 5)
+        else:
+            axis.set_xlim(0, max(medians) * 1.2)
+        axis.xaxis.set_visible(False)
         axis.invert_yaxis()
-        axis.set_title(work, fontsize=9)
+        axis.set_title(f"{work} (logarithmic)" if is_logarithmic else work, fontsize=9)
         axis.tick_params(labelsize=7)
-    figure.supxlabel("median of one item, microseconds", fontsize=9)
+    figure.supxlabel("median of one item", fontsize=9)
     save_picture(figure, path)
     plt.close(figure)
 
@@ -214,6 +224,8 @@ def _markdown(headings: tuple[str, ...], cells: list[tuple[str, ...]]) -> str:
 
 
 def _time(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:,.2f} s"
     return f"{seconds * 1e6:,.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:,.2f} ms"
 
 
