@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
 import tarfile
 from contextlib import closing
 from http.client import HTTPConnection
@@ -13,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.stack.project import MAKE_TIMEOUT_S, Project
+from tests.stack.project import Project
 from tests.waiting import wait_until
 
 MW_STORE = "seedcore/actors/mw_store.py"
@@ -34,47 +32,6 @@ def test_up_again_changes_nothing_and_prints_the_urls(stack: Project) -> None:
     assert f"http://127.0.0.1:{stack.dashboard_port}" in output
     assert "Next: " in output
     assert stack.actors() == before
-
-
-ENDLESS = """
-import time
-import ray
-
-
-def turn():
-    while True:
-        time.sleep(0.1)
-
-
-ray.init()
-ray.get(ray.remote(num_cpus=0)(turn).options(name="endless").remote())
-"""
-
-
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "timeout"])
-def test_a_program_ends_with_its_verb(stack: Project, ending: signal.Signals) -> None:
-    (stack.folder / "app/jobs").mkdir(exist_ok=True)
-    (stack.folder / "app/jobs/endless.py").write_text(ENDLESS)
-
-    def runs() -> bool:
-        return any("endless" in node["tasks"] for node in stack.api.get("/work").json()["nodes"])
-
-    with subprocess.Popen(
-        ["make", "run", "M=app.jobs.endless"],
-        cwd=stack.folder,
-        env=stack.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        text=True,
-    ) as verb:
-        wait_until(runs)
-        os.killpg(verb.pid, ending)
-        told, _ = verb.communicate(timeout=MAKE_TIMEOUT_S)
-    assert verb.returncode
-    assert "interrupted" in told
-    wait_until(lambda: not runs())
 
 
 def test_the_api_keeps_an_idle_connection_longer_than_its_clients_do(stack: Project) -> None:
