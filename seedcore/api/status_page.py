@@ -1,9 +1,10 @@
 """The page for people at the API's root, and what it asks for again and again."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from fastapi import APIRouter
 from ray.exceptions import RayError
@@ -19,6 +20,8 @@ from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.event_loop import in_thread
 from seedcore.settings import Settings, load_settings
+
+T = TypeVar("T")
 
 router = APIRouter(tags=["health"])
 
@@ -62,42 +65,38 @@ async def status() -> Status:
 @router.get("/failures")
 async def failures() -> Failures:
     """The tasks, and calls of actors, that failed last, with their tracebacks."""
-    try:
-        found = await asyncio.wrap_future(in_thread(lambda: StateApi(load_settings()).failures(FAILURES)))
-    except ClusterUnreachableError as error:
-        return Failures(failures=[], reason=str(error))
-    return Failures(failures=[FailureOut(**asdict(one)) for one in found], reason="")
+    found, reason = await _asked(lambda: StateApi(load_settings()).failures(FAILURES))
+    return Failures(failures=[FailureOut(**asdict(one)) for one in found or ()], reason=reason)
 
 
 @router.get("/work")
 async def work() -> Work:
     """What each node does: the tasks that run, the calls of actors, and the actors that live there."""
-    try:
-        nodes = await asyncio.wrap_future(in_thread(StateApi(load_settings()).work))
-    except ClusterUnreachableError as error:
-        return Work(nodes=[], reason=str(error))
-    return Work(nodes=[NodeWorkOut(**asdict(node)) for node in nodes], reason="")
+    nodes, reason = await _asked(StateApi(load_settings()).work)
+    return Work(nodes=[NodeWorkOut(**asdict(node)) for node in nodes or ()], reason=reason)
 
 
 @router.get("/actors/{name}/log")
 async def log(name: str) -> ActorLog:
     """The last lines that an actor printed and logged."""
-    try:
-        found = await asyncio.wrap_future(in_thread(lambda: StateApi(load_settings()).log(name, LOG_LINES)))
-    except ClusterUnreachableError as error:
-        return ActorLog(out=[], err=[], reason=str(error))
+    found, reason = await _asked(lambda: StateApi(load_settings()).log(name, LOG_LINES))
     if found is None:
-        return ActorLog(out=[], err=[], reason=f"no actor has the name '{name}'")
+        return ActorLog(out=[], err=[], reason=reason or f"no actor has the name '{name}'")
     return ActorLog(**found, reason="")
 
 
 async def _nodes(settings: Settings) -> tuple[list[NodeOut], str]:
     """The nodes, or why they are not known."""
+    nodes, reason = await _asked(lambda: node_statuses(settings))
+    return [NodeOut(**asdict(node)) for node in nodes or ()], reason
+
+
+async def _asked(ask: Callable[[], T]) -> tuple[T | None, str]:
+    """What the cluster answers, or why it does not; without blocking the event loop."""
     try:
-        nodes = await asyncio.wrap_future(in_thread(lambda: node_statuses(settings)))
+        return await asyncio.wrap_future(in_thread(ask)), ""
     except ClusterUnreachableError as error:
-        return [], str(error)
-    return [NodeOut(**asdict(node)) for node in nodes], ""
+        return None, str(error)
 
 
 async def _hot_items(settings: Settings, found: Actors) -> list[HotItemOut] | None:

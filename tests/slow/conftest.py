@@ -1,3 +1,5 @@
+import pytest
+
 from tests.cluster.conftest import another_cluster  # noqa: F401 - fixtures
 from tests.stack.conftest import (  # noqa: F401 - fixtures
     docker_project,
@@ -8,4 +10,12 @@ from tests.stack.conftest import (  # noqa: F401 - fixtures
     shared_local_stack,
     stack,
 )
+from tests.stack.project import Project
 from tests.stack.test_status_page import browser  # noqa: F401 - a fixture
+
+
+@pytest.fixture(scope="module", params=["docker", "local"])
+def project(request: pytest.FixtureRequest) -> Project:
+    """A stack of each runtime, one after the other, shared with the other modules."""
+    shared: Project = request.getfixturevalue(f"shared_{request.param}_stack")
+    return shared

@@ -27,12 +27,6 @@ PROFILES = {
 }
 
 
-@pytest.fixture(scope="module", params=["docker", "local"])
-def project(request: pytest.FixtureRequest) -> Project:
-    shared: Project = request.getfixturevalue(f"shared_{request.param}_stack")
-    return shared
-
-
 @pytest.fixture
 def dashboard(browser: Browser, project: Project) -> Iterator[Page]:
     """Open, after the token was typed."""

@@ -14,12 +14,6 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.timeout(900)  # the stack starts anew
 
 
-@pytest.fixture(scope="module", params=["docker", "local"])
-def project(request: pytest.FixtureRequest) -> Project:
-    shared: Project = request.getfixturevalue(f"shared_{request.param}_stack")
-    return shared
-
-
 @pytest.fixture(scope="module")
 def heard(project: Project) -> Iterator[Project]:
     """A stack whose logs are records, in which an actor has spoken."""

@@ -61,12 +61,6 @@ ray job submit --submission-id of_this_test --working-dir /tmp/of_this_test -- p
 """
 
 
-@pytest.fixture(scope="module", params=["docker", "local"])
-def project(request: pytest.FixtureRequest) -> Project:
-    shared: Project = request.getfixturevalue(f"shared_{request.param}_stack")
-    return shared
-
-
 @pytest.fixture(scope="module")
 def answers(project: Project) -> dict[str, tuple[int, str]]:
     """Exit code and output of each command, typed into one shell."""
