@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from seedcore.store.files.array_files import Encoded
 from seedcore.store.sqlite.store_reader import Unread
@@ -13,9 +14,9 @@ LookAtMany = Callable[[str, Sequence[str]], Mapping[str, Encoded] | None]
 class GatheredLooks:
     """The looks of one event loop.
 
-    The first one of a turn is done at once, since it may be the only one. Those that come in the same turn wait for its
-    end and share one snapshot, which begins after all of them: SQLite takes as long to begin and end a snapshot as to
-    find an item.
+    The first one of a turn is done at once, since it may be the only one, and so are further ones of that task, which
+    follow each other. Those of other tasks in the same turn wait for its end and share one snapshot, which begins after
+    all of them: SQLite takes as long to begin and end a snapshot as to find an item.
 
     Args:
         look_at_one: what the file tells of an item of an owner.
@@ -25,21 +26,23 @@ class GatheredLooks:
     def __init__(self, look_at_one: LookAtOne, look_at_many: LookAtMany) -> None:
         self._look_at_one = look_at_one
         self._look_at_many = look_at_many
-        self._is_in_turn = False
+        self._first_task: asyncio.Task[Any] | None = None  # of the turn that the loop is in
         self._waiting: dict[str, dict[str, list[asyncio.Future[Encoded | Unread]]]] = {}  # by owner and item
 
     async def look(self, owner: str, item_id: str) -> Encoded | Unread:
         """What the file tells of an item."""
-        if not self._is_in_turn:
-            self._is_in_turn = True
+        task = asyncio.current_task()
+        if self._first_task is None:
+            self._first_task = task
             asyncio.get_running_loop().call_soon(self._end_turn)
+        if self._first_task is task:
             return self._look_at_one(owner, item_id)
         answer: asyncio.Future[Encoded | Unread] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, {}).setdefault(item_id, []).append(answer)
         return await answer
 
     def _end_turn(self) -> None:
-        self._is_in_turn = False
+        self._first_task = None
         waiting, self._waiting = self._waiting, {}
         for owner, answers in waiting.items():
             try:

@@ -50,10 +50,9 @@ async def test_the_looks_of_one_turn_are_two(looks: Looks) -> None:
     assert looks.done == [["a"], ["b", "c", "a", "d"]]
 
 
-async def test_a_look_alone_is_done_at_once(looks: Looks) -> None:
+async def test_the_looks_of_one_task_are_done_at_once(looks: Looks) -> None:
     for name in "abc":
         assert await looks.gathered.look(ORGAN, name) == name.encode()
-        await asyncio.sleep(0)
     assert looks.done == [["a"], ["b"], ["c"]]
 
 
