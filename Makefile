@@ -13,6 +13,24 @@ SHELL_SCRIPTS := $(wildcard images/*.sh images/*/*.sh scripts/host/*.sh .ci/*.sh
 # make's own command-line options must not reach programs that it starts
 unexport MAKEFLAGS MFLAGS
 
+# Nor must what a shell tells other programs, see docs/reference.md. A knob counts in the shell, but not where Ray reads
+# the same variable. On make's command line everything counts.
+FOREIGN := RAY_% PYTHON% VIRTUAL_ENV GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PREFIX \
+	COMPOSE_FILE COMPOSE_ENV_FILES COMPOSE_DISABLE_ENV_FILE COMPOSE_PATH_SEPARATOR COMPOSE_ANSI COMPOSE_PROGRESS \
+	COMPOSE_STATUS_STDOUT COMPOSE_REMOVE_ORPHANS COMPOSE_IGNORE_ORPHANS COMPOSE_COMPATIBILITY COMPOSE_CONVERT_WINDOWS_PATHS \
+	DOCKER_API_VERSION DOCKER_BUILDKIT DOCKER_CONTENT_TRUST DOCKER_DEFAULT_PLATFORM BUILDX_BUILDER BUILDKIT_PROGRESS \
+	BASH_ENV CDPATH SHELLOPTS BASHOPTS POSIXLY_CORRECT
+OURS := RAY_AGENT_PORT RAY_CLIENT_PORT RAY_TEMP_DIR RAY_WORKER_CPUS RAY_WORKER_REPLICAS PYTHON_FOR_VENV
+ARGUMENTS := A ARGS FILE FOLLOW M MINUTES N OFF S SEED UPGRADE YES
+of_shell = $(foreach name,$(filter $(1),$(.VARIABLES)),$(if $(findstring environment,$(origin $(name))),$(name)))
+export LEFT_OUT := $(filter-out $(OURS),$(call of_shell,$(FOREIGN)))
+unexport $(LEFT_OUT)
+$(foreach name,$(call of_shell,$(ARGUMENTS)),$(eval override undefine $(name)))
+# What the shell excepts from its proxy; images/ray.env adds the stack to it.
+export EXCEPT_FROM_PROXY := $(or $(NO_PROXY),$(no_proxy),localhost)
+# whatever the locale, since messages have more than Latin letters
+export PYTHONUTF8 := 1
+
 .PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps debug debug-ray run shell scale token rotate-token test test-slow faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
@@ -46,13 +64,13 @@ support-bundle: .venv/bin/python ## gather versions, settings and logs in one ar
 	$(STACK) support-bundle
 
 backup: .venv/installed ## copy all items into a file below backups/, or FILE=PATH
-	$(STACK) backup $(FILE)
+	$(STACK) backup $(if $(FILE),"$$FILE")
 
 restore: .venv/installed ## replace all items by those of the newest backup, or FILE=PATH, after asking; YES=1 does not
-	$(STACK) restore $(FILE) $(if $(filter-out 0,$(YES)),--yes)
+	$(STACK) restore $(if $(FILE),"$$FILE") $(if $(filter-out 0,$(YES)),--yes)
 
 logs: .venv/bin/python ## show and follow the logs; S=SERVICE or A=ACTOR only of one, FOLLOW=0 ends at the last line
-	$(STACK) logs $(S) $(if $(A),--actor=$(A)) $(if $(FOLLOW),--follow=$(FOLLOW))
+	$(STACK) logs $(if $(S),"$$S") $(if $(A),--actor="$$A") $(if $(FOLLOW),--follow="$$FOLLOW")
 
 ps: .venv/bin/python ## show the state of each service
 	$(STACK) ps
@@ -64,13 +82,13 @@ debug-ray: .venv/installed ## attach this terminal to a breakpoint() in a task o
 	$(STACK) debug-ray
 
 run: .venv/installed ## run a program in the stack: make run M=app.jobs.primes ARGS=1000000
-	$(STACK) run $(or $(M),$(error say which module: make run M=app.jobs.primes)) $(ARGS)
+	$(STACK) run $(if $(M),"$$M",$(error say which module: make run M=app.jobs.primes)) $(ARGS)
 
 shell: .venv/installed ## open a shell in the environment of the API
 	$(STACK) shell
 
 scale: .venv/installed ## run N ray-worker nodes: make scale N=3
-	$(STACK) scale $(or $(N),$(error say how many: make scale N=3))
+	$(STACK) scale $(if $(N),"$$N",$(error say how many: make scale N=3))
 
 token: .venv/installed ## show the token that the dashboard asks for
 	$(STACK) token

@@ -194,8 +194,9 @@ api() {
         export PYDEVD_DISABLE_FILE_VALIDATION=1 # says at each start that the standard library is compiled in
         program=(python3 -m debugpy --listen "$listen:$DEBUG_PORT" -m uvicorn)
     fi
+    local level=${LOG_LEVEL,,}
     local server=("${program[@]}" seedcore.api.server:app --host "$listen" --port "$API_PORT"
-        --log-level "${LOG_LEVEL,,}" --no-access-log --no-server-header --timeout-graceful-shutdown 5
+        --log-level "${level/%warn/warning}" --no-access-log --no-server-header --timeout-graceful-shutdown 5
         --timeout-keep-alive 75 --http h11)
 
     # Embedded, the API is a driver on the head's node: a driver needs some node on its machine.

@@ -64,7 +64,9 @@ class Verify:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._api = httpx.Client(base_url=f"http://127.0.0.1:{settings.api_port}", timeout=HTTP_TIMEOUT_S)
+        self._api = httpx.Client(
+            base_url=f"http://127.0.0.1:{settings.api_port}", timeout=HTTP_TIMEOUT_S, trust_env=False
+        )
         self._memory = MwManager(ORGAN_ID)
 
     def checks(self) -> list[Check]:
@@ -231,7 +233,7 @@ class Verify:
         host = self._settings.ray_address.partition(":")[0]
         url = f"http://{host}:{self._settings.dashboard_port}/api/jobs/"
         try:
-            status = httpx.get(url, timeout=HTTP_TIMEOUT_S).status_code
+            status = httpx.get(url, timeout=HTTP_TIMEOUT_S, trust_env=False).status_code
         except httpx.HTTPError as error:
             raise CheckError(f"no dashboard at {url}: {error}. See `make logs S=ray-head`.") from error
         if status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

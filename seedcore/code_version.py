@@ -49,7 +49,7 @@ class Sources:
         """Each module's file by its name."""
         found = {}
         for package in self._packages:
-            for path in package.rglob("*.py"):
+            for path in filter(Path.is_file, package.rglob("*.py")):  # Emacs locks a file by a link to nowhere
                 parts = path.relative_to(package.parent).with_suffix("").parts
                 found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
         return found

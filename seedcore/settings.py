@@ -5,10 +5,12 @@ default here. The knobs of the host are in `scripts/host/settings.py`. `.env` ha
 as `SPECIALIST` may be added to it. `tests/unit/test_knobs.py` holds compose.yaml to it, `tests/template` the documents.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final, Self, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,12 +46,17 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """Levels of the `logging` module."""
+    """Levels of the `logging` module, in upper or lower case."""
 
     DEBUG = "DEBUG"
     INFO = "INFO"
     WARNING = "WARNING"
+    WARN = WARNING
     ERROR = "ERROR"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        return cls.__members__.get(str(value).upper())
 
 
 class Synchronous(StrEnum):
@@ -212,17 +219,19 @@ def load_settings() -> Settings:
     return read_settings(Settings)
 
 
-def read_settings(kind: type[S]) -> S:
+def read_settings(kind: type[S], given: Mapping[str, str] = MappingProxyType({})) -> S:
     """The settings as the environment has them now.
 
     Args:
         kind: which knobs.
+        given: knobs that count whatever the environment has.
 
     Raises:
         SettingsError: a knob has a value that is not allowed.
     """
     try:
-        return kind()
+        values: dict[str, Any] = {name.lower(): value for name, value in given.items()}
+        return kind(**values)
     except ValidationError as error:
         raise SettingsError(_explain(kind, error)) from None
     except UnicodeDecodeError as error:

@@ -1,13 +1,18 @@
 """Decides where the stack runs: on Docker or as local processes."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from typing import Final
 
-from scripts.host.docker_engine import connect_to_engine
+from scripts.host.docker_engine import NoEngineError, connect_to_engine
 from scripts.host.docker_runtime import DockerRuntime
 from scripts.host.local_runtime import LocalRuntime
-from scripts.host.runtime import LOCAL_DIR, StackError, StackRuntime
-from scripts.host.settings import HostSettings, Runtime
+from scripts.host.runtime import StackError, StackRuntime
+from scripts.host.settings import HostSettings, Runtime, load_host_settings, set_knobs
+from scripts.host.started import Started, last_start, stack_name
+from seedcore.settings import SettingsError
+
+_engine: Final = cache(connect_to_engine)
 
 
 @dataclass(frozen=True)
@@ -18,23 +23,37 @@ class Choice:
     reason: str
 
 
+def settings_in_use() -> HostSettings:
+    """The knobs that a running stack was started with, else those of now."""
+    started = last_start(stack_name())
+    if started is not None:
+        try:
+            settings = started.settings()
+            if make_runtime(started.runtime, settings).is_up():
+                return settings
+        except (SettingsError, StackError):  # of another version, or no engine answers: whoever needs it says so
+            pass
+    return load_host_settings()
+
+
 def runtime_to_start(settings: HostSettings) -> Choice:
     """The runtime for `up`, which is remembered for the other verbs.
 
     Raises:
-        StackError: `RUNTIME=docker` without a usable Docker, or this stack is up in the other runtime.
+        StackError: `RUNTIME=docker` without a usable Docker; this stack is up elsewhere, or its items are.
     """
-    other = _remembered(settings)
-    choice = _choose(settings, other)
-    if other and other.name != choice.runtime.name and other.is_up():
-        raise StackError(
-            f"this stack is already up in the {other.name} runtime: `make down RUNTIME={other.name}` first, "
-            "or set another COMPOSE_PROJECT_NAME and other ports for a second one."
-        )
-    note = _note(settings)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(choice.runtime.name)
+    started = last_start(settings.compose_project_name)
+    choice = _choose(settings, started)
+    if started is not None:
+        _require_same_place(settings, started, choice.runtime)
+    knobs = started.knobs if started is not None else {}  # what runs until this start is done
+    Started(choice.runtime.name, *choice.runtime.engine(), knobs).write(settings.compose_project_name)
     return choice
+
+
+def remember_start(settings: HostSettings, runtime: StackRuntime) -> None:
+    """Have the other verbs go by these knobs, now that it runs with them."""
+    Started(runtime.name, *runtime.engine(), set_knobs(settings)).write(settings.compose_project_name)
 
 
 def runtime_in_use(settings: HostSettings) -> StackRuntime:
@@ -43,14 +62,13 @@ def runtime_in_use(settings: HostSettings) -> StackRuntime:
     Raises:
         StackError: it is Docker, and no usable Docker is there; or the stack is up in the other runtime.
     """
-    if settings.runtime is Runtime.AUTO:
-        remembered = _remembered(settings, required=True)
-        if remembered:
-            return remembered
+    started = last_start(settings.compose_project_name)
+    if settings.runtime is Runtime.AUTO and started is not None:
+        return make_runtime(started.runtime, settings)
     runtime = _choose(settings, None).runtime
-    other = _remembered(settings)
-    if other and other.name != runtime.name and other.is_up() and not runtime.is_up():
-        raise StackError(f"this stack is up in the {other.name} runtime: say RUNTIME={other.name}.")
+    other = started is not None and started.runtime != runtime.name and not runtime.is_up()
+    if started is not None and other and _is_up(started.runtime, settings):
+        raise StackError(f"this stack is up in the {started.runtime} runtime: say RUNTIME={started.runtime}.")
     return runtime
 
 
@@ -62,39 +80,78 @@ def running(settings: HostSettings) -> StackRuntime:
     """
     runtime = runtime_in_use(settings)
     if not runtime.is_up():
+        started = last_start(settings.compose_project_name)
+        elsewhere = _elsewhere(started, runtime) if started is not None else ""
         raise StackError(
-            f"the stack '{settings.compose_project_name}' is not up in the {runtime.name} runtime. `make up` starts it."
+            f"the stack '{settings.compose_project_name}' is not up in the {runtime.name} runtime. {elsewhere}"
+            "`make up` starts it."
         )
     return runtime
 
 
-def _choose(settings: HostSettings, remembered: StackRuntime | None) -> Choice:
-    if settings.runtime is Runtime.LOCAL:
-        return Choice(LocalRuntime(settings), "RUNTIME=local")
-    if settings.runtime is Runtime.DOCKER:
-        return Choice(DockerRuntime(settings, connect_to_engine()), "RUNTIME=docker")
-    if remembered and remembered.is_up():
-        return Choice(remembered, "the stack is already up there")
+def _choose(settings: HostSettings, started: Started | None) -> Choice:
+    if settings.runtime is not Runtime.AUTO:
+        return Choice(make_runtime(settings.runtime.value, settings), f"RUNTIME={settings.runtime.value}")
+    last = started.runtime if started is not None else None
+    if last == LocalRuntime.name:
+        local = LocalRuntime(settings)
+        if local.is_up():
+            return Choice(local, "the stack is already up there")
+        if local.has_items():
+            return Choice(local, "its items are there; RUNTIME=docker starts without them")
     try:
-        return Choice(DockerRuntime(settings, connect_to_engine()), "a Docker engine answers")
-    except StackError as error:
+        return Choice(make_runtime(DockerRuntime.name, settings), "a Docker engine answers")
+    except NoEngineError as error:
+        if last == DockerRuntime.name:
+            raise StackError(
+                f"this stack was last started on Docker, and its items are there, but {error} `make up RUNTIME=local` "
+                "starts another one beside it, without them."
+            ) from error
         return Choice(LocalRuntime(settings), str(error).split(". ")[0])
 
 
-def _remembered(settings: HostSettings, *, required: bool = False) -> StackRuntime | None:
+def _require_same_place(settings: HostSettings, started: Started, runtime: StackRuntime) -> None:
+    """Refuse to start a stack a second time, or without the items that it has elsewhere."""
+    if started.runtime != runtime.name:
+        if _is_up(started.runtime, settings):
+            raise StackError(
+                f"this stack is already up in the {started.runtime} runtime: `make down RUNTIME={started.runtime}` "
+                "first, or set another COMPOSE_PROJECT_NAME and other ports for a second one."
+            )
+        if not runtime.has_items():
+            print(f"the items of the {started.runtime} runtime stay there; `make backup` and `make restore` carry them")
+    elif (elsewhere := _elsewhere(started, runtime)) and not runtime.has_items():
+        raise StackError(
+            f"{elsewhere}Its items are there. Choose that engine again (`docker context ls`, DOCKER_HOST), or set "
+            "another COMPOSE_PROJECT_NAME for a stack without them here; `make clean` here forgets the other one."
+        )
+
+
+def _elsewhere(started: Started, runtime: StackRuntime) -> str:
+    """That the stack was started on another engine, as a sentence."""
+    engine, engine_id = runtime.engine()
+    if started.runtime != runtime.name or started.engine_id == engine_id:
+        return ""
+    return (
+        f"It was last started on the engine at {started.engine}, and now the docker command uses the one at {engine}. "
+    )
+
+
+def _is_up(name: str, settings: HostSettings) -> bool:
     try:
-        name = _note(settings).read_text().strip()
-    except FileNotFoundError:
-        return None
-    if name == Runtime.LOCAL.value:
+        return make_runtime(name, settings).is_up()
+    except NoEngineError:
+        return False
+
+
+def make_runtime(name: str, settings: HostSettings) -> StackRuntime:
+    """The runtime of this name.
+
+    Raises:
+        StackError: it is Docker, and no usable Docker is there, or its stack of this name is another folder's.
+    """
+    if name == LocalRuntime.name:
         return LocalRuntime(settings)
-    try:
-        return DockerRuntime(settings, connect_to_engine())
-    except StackError:
-        if required:
-            raise
-        return None
-
-
-def _note(settings: HostSettings) -> Path:
-    return LOCAL_DIR / f"runtime.{settings.compose_project_name}"
+    runtime = DockerRuntime(settings, _engine())
+    runtime.require_own()
+    return runtime

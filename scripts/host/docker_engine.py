@@ -21,11 +21,15 @@ INSTALL_HINT: Final = (
 )
 
 
+class NoEngineError(StackError):
+    """Raised when no Docker can be used; the message says what is missing."""
+
+
 def connect_to_engine() -> docker.DockerClient:
     """A client of the engine that the `docker` command uses, after engine and Compose have been found good enough.
 
     Raises:
-        StackError: there is no `docker` command, no engine answers, Compose is missing, or one of both is too old.
+        NoEngineError: there is no `docker` command, no engine answers, Compose is missing, or one of both is too old.
     """
     host = _engine_host()
     try:
@@ -33,7 +37,7 @@ def connect_to_engine() -> docker.DockerClient:
         client.ping()
     except DockerException as error:
         reason = "you may not use it; add yourself to the group docker" if "ermission" in str(error) else str(error)
-        raise StackError(f"no Docker engine answers at {host}: {reason}. Start it. {INSTALL_HINT}") from error
+        raise NoEngineError(f"no Docker engine answers at {host}: {reason}. Start it. {INSTALL_HINT}") from error
     _require("Docker Engine", client.version()["Version"], MIN_ENGINE)
     require_compose()
     return client
@@ -49,12 +53,12 @@ def require_compose() -> str:
     """The version of `docker compose`.
 
     Raises:
-        StackError: it is missing or too old.
+        NoEngineError: it is missing or too old.
     """
     try:
         version = _docker("compose", "version", "--short").strip()
-    except StackError as error:
-        raise StackError(f"the docker command has no Compose v2 (`docker compose`). {INSTALL_HINT}") from error
+    except NoEngineError as error:
+        raise NoEngineError(f"the docker command has no Compose v2 (`docker compose`). {INSTALL_HINT}") from error
     _require("Docker Compose", version, MIN_COMPOSE)
     return version
 
@@ -63,7 +67,7 @@ def _require(what: str, version: str, oldest: tuple[int, int]) -> None:
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if not numbers or (int(numbers[1]), int(numbers[2])) < oldest:
         wanted = ".".join(map(str, oldest))
-        raise StackError(f"{what} {version} is too old, {wanted} or newer is needed. {INSTALL_HINT}")
+        raise NoEngineError(f"{what} {version} is too old, {wanted} or newer is needed. {INSTALL_HINT}")
 
 
 def _docker(*arguments: str) -> str:
@@ -72,12 +76,12 @@ def _docker(*arguments: str) -> str:
             ["docker", *arguments], capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
         )
     except FileNotFoundError:
-        raise StackError(f"there is no `docker` command. {INSTALL_HINT}") from None
+        raise NoEngineError(f"there is no `docker` command. {INSTALL_HINT}") from None
     except subprocess.TimeoutExpired:
         command = f"docker {' '.join(arguments)}"
-        raise StackError(f"`{command}` did not answer in {COMMAND_TIMEOUT_S} s. {INSTALL_HINT}") from None
+        raise NoEngineError(f"`{command}` did not answer in {COMMAND_TIMEOUT_S} s. {INSTALL_HINT}") from None
     if done.returncode:
-        raise StackError(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}. {INSTALL_HINT}")
+        raise NoEngineError(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}. {INSTALL_HINT}")
     return done.stdout
 
 

@@ -15,11 +15,13 @@ from uuid import uuid4
 import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
+from docker.types import Mount
+from docker.utils.config import load_general_config
 
 from scripts.host.ca_certificates import copy_extra_ca_certificates
 from scripts.host.docker_engine import base_image_in_place_of, has_image, no_base_image
 from scripts.host.ports import require_free_ports
-from scripts.host.remedies import explain_failures, is_known
+from scripts.host.remedies import explain_failures, is_known, remedy_for_text
 from scripts.host.runtime import (
     API,
     BOOTSTRAP,
@@ -37,7 +39,7 @@ from scripts.host.runtime import (
     require_good_code,
     show_log,
 )
-from scripts.host.settings import HostSettings, env_files, knobs_in_local_file
+from scripts.host.settings import HostSettings, env_files, set_knobs
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 LOOK_AGAIN_S: Final = 45.0  # above interval and timeout of the health checks in compose.yaml
@@ -51,6 +53,8 @@ COMPOSE_FILES: Final = ("compose.yaml", "compose.override.yaml")
 DEBUG_FILE: Final = "images/debug.yaml"
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
+FOLDER_LABEL: Final = "com.docker.compose.project.working_dir"
+VOLUME_LABEL: Final = "com.docker.compose.volume"
 SERVICE_LABEL: Final = "com.docker.compose.service"
 
 
@@ -62,6 +66,7 @@ class DockerRuntime:
     def __init__(self, settings: HostSettings, client: docker.DockerClient) -> None:
         self._settings = settings
         self._client = client
+        self._label = f"{PROJECT_LABEL}={settings.compose_project_name}"
         self._debug_mark = LOCAL_DIR / "debug" / settings.compose_project_name  # there while the debugger is on
         self._environment = self._make_environment()
 
@@ -72,7 +77,8 @@ class DockerRuntime:
             self.down(remove_state=False)
         self.require_free_ports()
         copy_extra_ca_certificates(self._settings.extra_ca_certs)
-        self._environment["BASE_IMAGE"] = self._base_image()
+        self._environment["BASE_IMAGE"] = base = self._base_image()
+        self._require_visible_checkout(base)
         if self._compose("build"):
             raise StackError(
                 "building the image failed; the lines above say at which step. When pip cannot check a certificate, "
@@ -94,6 +100,30 @@ class DockerRuntime:
             container.status in ("running", "restarting") and container.labels[SERVICE_LABEL] in SERVICES
             for container in self._containers()
         )
+
+    def has_items(self) -> bool:
+        """Whether the volume is there."""
+        return bool(self._client.volumes.list(filters={"label": [self._label, f"{VOLUME_LABEL}=state"]}))
+
+    def engine(self) -> tuple[str, str]:
+        """Its address, and the id that it made when it was installed."""
+        return str(self._client.api.base_url), str(self._client.info()["ID"])
+
+    def require_own(self) -> None:
+        """Refuse to meddle with a stack of the same name that runs from another folder.
+
+        Raises:
+            StackError: there is one. A folder that is gone was moved to here, as far as can be told.
+        """
+        folders = {Path(container.labels.get(FOLDER_LABEL, PROJECT_ROOT)) for container in self._containers()}
+        others = [
+            folder for folder in folders if (folder / COMPOSE_FILES[0]).exists() and not folder.samefile(PROJECT_ROOT)
+        ]
+        if others:
+            raise StackError(
+                f"the stack '{self._settings.compose_project_name}' belongs to {others[0]}, where `make down` ends it. "
+                "For another one beside it set COMPOSE_PROJECT_NAME, API_PORT and DASHBOARD_PORT in this folder's .env."
+            )
 
     def services(self) -> tuple[str, ...]:
         """What compose.yaml and compose.override.yaml have, and what still runs of an earlier one."""
@@ -198,10 +228,10 @@ class DockerRuntime:
 
     def _make_environment(self) -> dict[str, str]:
         return {
-            **knobs_in_local_file(),
             **os.environ,
+            **set_knobs(self._settings),
             "COMPOSE_PROJECT_NAME": self._settings.compose_project_name,
-            "COMPOSE_PROFILES": self._settings.compose_profiles,
+            "EXCEPT_FROM_PROXY": _no_proxy() or "localhost",
             **({"COMPOSE_FILE": f"{_compose_files()}:{DEBUG_FILE}"} if self.is_debugged() else {}),
         }
 
@@ -237,9 +267,17 @@ class DockerRuntime:
             if failures:
                 raise StackError(explain_failures(failures))
             raise StackError(
-                f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
+                remedy_for_text(self._why_not_created())
+                or f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
                 "See `make ps` and `make logs`; then `make up` again."
             )
+
+    def _why_not_created(self) -> str:
+        """What Compose says when it makes the containers, which nobody could read on its way to the terminal."""
+        command = ["docker", "compose", "create", "--no-build"]
+        return subprocess.run(
+            command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
+        ).stderr
 
     def _wait_for_another_look(self) -> None:
         """Let Docker look once more at what it found unhealthy: it may be well by now, and Compose gives up at once."""
@@ -271,9 +309,10 @@ class DockerRuntime:
         return SERVICES.index(service) if service in SERVICES else len(SERVICES)
 
     def _containers(self) -> list[Container]:
-        label = f"{PROJECT_LABEL}={self._settings.compose_project_name}"
         # ignore_removed: a container may go between the list and the look at it.
-        listed: list[Container] = self._client.containers.list(all=True, ignore_removed=True, filters={"label": label})
+        listed: list[Container] = self._client.containers.list(
+            all=True, ignore_removed=True, filters={"label": self._label}
+        )
         return [container for container in listed if SERVICE_LABEL in container.labels]
 
     def _restarts(self) -> dict[str, int]:
@@ -312,6 +351,15 @@ class DockerRuntime:
             raise no_base_image(wanted, pull.stderr.strip())
         print(f"{wanted} cannot be pulled; building on {other}, which is on this machine")
         return other
+
+    def _require_visible_checkout(self, image: str) -> None:
+        """Refuse to build for an engine that could mount nothing of this folder."""
+        seen = Mount("/seen", str(PROJECT_ROOT / COMPOSE_FILES[0]), type="bind", read_only=True)
+        try:
+            self._client.containers.create(image, ["true"], mounts=[seen]).remove()
+        except APIError as error:
+            remedy = remedy_for_text(str(error))
+            raise StackError(f"{remedy}. {error.explanation}" if remedy else str(error)) from error
 
     def _compose(self, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> int:
         command = ("docker", "compose", *arguments)
@@ -355,6 +403,12 @@ def _compose_files() -> str:
     """What Compose would read if it were not told, as COMPOSE_FILE has it."""
     chosen = os.environ.get("COMPOSE_FILE") or env_files().get("COMPOSE_FILE")
     return chosen or ":".join(name for name in COMPOSE_FILES if (PROJECT_ROOT / name).exists())
+
+
+def _no_proxy() -> str:
+    """What Docker's client configuration excepts from the proxies that containers get."""
+    proxies = load_general_config().get("proxies", {}).get("default", {})
+    return str(proxies.get("noProxy", ""))
 
 
 def _terminal() -> list[str]:

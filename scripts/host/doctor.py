@@ -7,14 +7,15 @@ from typing import Final
 from packaging.utils import canonicalize_name
 
 from scripts.checks import Check, CheckError, Result, report, run_check
-from scripts.host.choose_runtime import runtime_in_use
+from scripts.host.choose_runtime import make_runtime, runtime_in_use
+from scripts.host.docker_engine import NoEngineError
 from scripts.host.doctor_of_machine import DoctorOfMachine
 from scripts.host.ports import LOOPBACK
 from scripts.host.remedies import remedy_for
 from scripts.host.runtime import API, BOOTSTRAP, ServiceFailure, StackError, StackRuntime, captured
-from scripts.host.settings import HostSettings
+from scripts.host.settings import HostSettings, load_host_settings, set_knobs
 from scripts.run_module import EXIT_BROKEN
-from seedcore.settings import PROJECT_ROOT
+from seedcore.settings import PROJECT_ROOT, SettingsError
 
 LOCKS: Final = ("requirements.lock", "app/requirements.lock")  # ours, and what the application needs beside it
 BOOTSTRAPPED: Final = "Bootstrapped actors"
@@ -24,7 +25,11 @@ OF_CLUSTER: Final = "scripts.doctor_of_cluster"
 
 def results(settings: HostSettings) -> Iterator[Result]:
     """What comes of each check, as it ends: of this machine, then of the running stack, if it is up."""
-    runtime = _runtime(settings)
+    try:
+        runtime = _runtime(settings)
+    except StackError as error:
+        yield Result("which stack this is", False, str(error), 0.0)
+        return
     is_up = runtime is not None and runtime.is_up()
     for check in DoctorOfMachine(settings, runtime, is_up=is_up).checks():
         yield run_check(check)
@@ -33,7 +38,7 @@ def results(settings: HostSettings) -> Iterator[Result]:
     if not is_up:
         yield Result("the stack", None, "it is down; `make up` starts it, and doctor then looks into it", 0.0)
         return
-    for check in _stack(runtime):
+    for check in _stack(settings, runtime):
         yield run_check(check)
     if settings.profiling:
         told = "PROFILING=1: whoever has Ray's token can see and record what the processes of the stack do"
@@ -47,16 +52,16 @@ def results(settings: HostSettings) -> Iterator[Result]:
 def _runtime(settings: HostSettings) -> StackRuntime | None:
     try:
         return runtime_in_use(settings)
-    except StackError:
+    except NoEngineError:
         return None
 
 
-def _stack(runtime: StackRuntime) -> list[Check]:
+def _stack(settings: HostSettings, runtime: StackRuntime) -> list[Check]:
     failures = runtime.failures()
     return [
         Check("every service is well", lambda: _services(failures, runtime)),
         Check("bootstrap's last run", lambda: _bootstrap(failures, runtime)),
-        Check("the services run with the settings of .env", lambda: _drift(runtime)),
+        Check("the services run with the settings of .env", lambda: _drift(settings, runtime)),
         Check("the services have the packages of the lock file", lambda: _packages(runtime)),
     ]
 
@@ -80,10 +85,21 @@ def _refuse(failures: list[ServiceFailure]) -> None:
         raise CheckError("; ".join(f"{failure.service} {failure.state}: {remedy_for(failure)}" for failure in failures))
 
 
-def _drift(runtime: StackRuntime) -> str:
-    changed = runtime.outdated_services()
-    if changed:
-        raise CheckError(f"{', '.join(changed)} was started with others. `make up` applies those of now.")
+def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
+    try:
+        now = load_host_settings()
+    except SettingsError as error:
+        raise CheckError(f"{error} The stack goes on with those that it was started with.") from error
+    was, is_now = set_knobs(settings), set_knobs(now)
+    different = [
+        f"{name} is {was.get(name, '(default)')}, and now {is_now.get(name, '(default)')}"
+        for name in sorted(was | is_now)
+        if was.get(name) != is_now.get(name)
+    ]
+    changed = make_runtime(runtime.name, now).outdated_services()
+    if different or changed:
+        services = f"{', '.join(changed)} was started with others" if changed else "the stack was started with others"
+        raise CheckError(f"{'; '.join([services, *different])}. `make up` applies those of now.")
     return "the same"
 
 

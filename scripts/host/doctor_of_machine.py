@@ -16,6 +16,7 @@ import certifi
 import docker
 import psutil
 from docker.errors import APIError
+from docker.utils.config import load_general_config
 
 from scripts.checks import Check, CheckError, DoesNotApplyError
 from scripts.host.ca_certificates import read_extra_ca_certificates
@@ -131,8 +132,8 @@ class DoctorOfMachine:
     def pip(self) -> str:
         """It reaches its index, with the authorities that the image will trust, where the image is not built yet."""
         client = self._client_for_builds()
-        if has_image(client, self._settings.seedcore_image):
-            raise DoesNotApplyError(f"the image {self._settings.seedcore_image} is built")
+        if has_image(client, self._settings.image):
+            raise DoesNotApplyError(f"the image {self._settings.image} is built")
         extra = _explained(lambda: read_extra_ca_certificates(self._settings.extra_ca_certs))
         with tempfile.TemporaryDirectory() as folder:
             trusted = Path(folder, "trusted.pem")
@@ -198,7 +199,10 @@ class DoctorOfMachine:
     def readable(self) -> str:
         """The containers' user is somebody else, and must be able to read the mounted code."""
         paths = [
-            path for folder in MOUNTED for path in (PROJECT_ROOT / folder).rglob("*") if path.name != "__pycache__"
+            path
+            for folder in MOUNTED
+            for path in (PROJECT_ROOT / folder).rglob("*")
+            if path.name != "__pycache__" and path.exists()  # Emacs locks a file by a link to nowhere
         ]
         needed = {True: 0o005, False: 0o004}
         closed = [path for path in paths if path.stat().st_mode & needed[path.is_dir()] != needed[path.is_dir()]]
@@ -227,16 +231,16 @@ class DoctorOfMachine:
         return found.source
 
     def proxy(self) -> str:
-        """Calls of this machine do not go through it."""
+        """What it is for: the stack's own calls do not use it."""
         proxies = {name: url for name, url in urllib.request.getproxies().items() if name in ("http", "https", "all")}
-        if not proxies:
+        for_containers = load_general_config().get("proxies", {})
+        if not proxies and not for_containers:
             raise DoesNotApplyError("none is set")
-        if not urllib.request.proxy_bypass("127.0.0.1"):
-            raise CheckError(
-                f"{', '.join(sorted(proxies))} calls to 127.0.0.1 would go through the proxy. "
-                "`export NO_PROXY=localhost,127.0.0.1`."
-            )
-        return f"for {', '.join(sorted(proxies))}, not for 127.0.0.1"
+        said = [f"your shell has one for {', '.join(sorted(proxies))}"] if proxies else []
+        said += ["Docker's client configuration has one for containers"] if for_containers else []
+        if proxies and not urllib.request.proxy_bypass("127.0.0.1"):
+            said.append("`export NO_PROXY=localhost,127.0.0.1` lets your own curl reach the API")
+        return f"{'; '.join(said)}. The stack's own calls do not use it"
 
     def ports(self) -> str:
         """Free, while the stack is down."""

@@ -132,6 +132,14 @@ class LocalRuntime:
             return False
         return True
 
+    def has_items(self) -> bool:
+        """Whether the folder has stores."""
+        return any(_stores(self._state_dir))
+
+    def engine(self) -> tuple[str, str]:
+        """None."""
+        return "", ""
+
     def services(self) -> tuple[str, ...]:
         """Ours; the user's are Compose's."""
         return SERVICES
@@ -454,9 +462,13 @@ def _last_lines(path: Path) -> Iterator[str]:
         return
 
 
+def _stores(state_dir: Path) -> Iterator[Path]:
+    return state_dir.glob("*/*.sqlite3*")
+
+
 def _remove_stores(state_dir: Path) -> None:
     """Delete the stores and nothing else: STATE_DIR may be a folder with other files in it."""
-    for path in state_dir.glob("*/*.sqlite3*"):
+    for path in _stores(state_dir):
         if path.is_dir():
             shutil.rmtree(path)
         else:

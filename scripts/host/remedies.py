@@ -37,6 +37,16 @@ REMEDIES: Final = (
         "another process has the port: stop it, or change the *_PORT knob in .env",
     ),
     (
+        r"non-overlapping IPv4 address pool|predefined address pools have been fully subnetted",
+        "Docker has no addresses left for another network: `docker network prune` removes those that nobody uses, then "
+        "`make up`",
+    ),
+    (
+        r"bind source path does not exist|[Mm]ounts denied",
+        "the Docker Engine does not see this folder, since it runs on another machine or beside this container: run "
+        "`make` where the engine runs, or `make up RUNTIME=local` here",
+    ),
+    (
         r"[Nn]o space left on device",
         "free disk space (`docker system df` shows what Docker holds), then `make up`",
     ),
@@ -94,7 +104,11 @@ def is_known(failure: ServiceFailure) -> bool:
 
 
 def _known_remedy(failure: ServiceFailure) -> str | None:
-    text = "\n".join((failure.state, *failure.log_lines))
+    return remedy_for_text("\n".join((failure.state, *failure.log_lines)))
+
+
+def remedy_for_text(text: str) -> str | None:
+    """What to do about what a program has said; None if nothing of it is known."""
     return next((remedy for pattern, remedy in REMEDIES if re.search(pattern, text)), None)
 
 

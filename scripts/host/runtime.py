@@ -65,6 +65,12 @@ class StackRuntime(Protocol):
     def is_up(self) -> bool:
         """Whether any service of this stack runs."""
 
+    def has_items(self) -> bool:
+        """Whether there are items of this stack, be it up or down."""
+
+    def engine(self) -> tuple[str, str]:
+        """Where its Docker Engine answers, and which one it is; empty without Docker."""
+
     def services(self) -> tuple[str, ...]:
         """All services, the user's own as well."""
 

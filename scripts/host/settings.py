@@ -1,5 +1,7 @@
 """The knobs of the host: what `make`, Compose and the image build read, beside those that its processes read."""
 
+import os
+from collections.abc import Mapping
 from enum import Enum, StrEnum
 from typing import Annotated, Final
 
@@ -57,8 +59,8 @@ class HostSettings(Settings):
         pattern=r"^([a-z0-9][a-z0-9.+:=~-]*( |$))*$",
         description="Debian packages that the image has as well, with a space between two",
     )
-    seedcore_image: Annotated[str, Field(min_length=1), SPECIALIST] = Field(
-        "seedcore:dev", description="tag of the image that is built"
+    seedcore_image: Annotated[str, SPECIALIST] = Field(
+        "", description="tag of the image that is built; empty: COMPOSE_PROJECT_NAME:dev"
     )
     extra_ca_certs: str = Field(
         "", description="PEM file of certificate authorities to trust as well; empty: as SSL_CERT_FILE says, if set"
@@ -77,19 +79,32 @@ class HostSettings(Settings):
             raise ValueError(f"must be above OBJECT_STORE_BYTES={store}, else Ray moves its object store to disk")
         return size
 
+    @field_validator("ray_address", mode="before")
+    @classmethod
+    def _own_head(cls, address: object) -> object:
+        return cls.model_fields["ray_address"].default if address == "auto" else address
+
+    @property
+    def image(self) -> str:
+        """`SEEDCORE_IMAGE`, or what it is by default: each stack has its own, with the packages of its lock file."""
+        return self.seedcore_image or f"{self.compose_project_name}:dev"
+
     @property
     def has_prometheus(self) -> bool:
         """Whether `COMPOSE_PROFILES` starts Prometheus."""
         return not {"*", OBSERVABILITY}.isdisjoint(self.compose_profiles.split(","))
 
 
-def load_host_settings() -> HostSettings:
+def load_host_settings(given: Mapping[str, str] | None = None) -> HostSettings:
     """Every knob, as the environment has it now.
+
+    Args:
+        given: knobs that count whatever the environment has.
 
     Raises:
         SettingsError: a knob has a value that is not allowed.
     """
-    return read_settings(HostSettings)
+    return read_settings(HostSettings, given or {})
 
 
 def docker_size_bytes(size: str) -> int:
@@ -116,14 +131,19 @@ def env_files() -> dict[str, str]:
     return found
 
 
+def left_out_knobs() -> frozenset[str]:
+    """Those that the shell sets for Ray programs, and that the Makefile therefore left out."""
+    return knobs() & frozenset(os.environ.get("LEFT_OUT", "").split())
+
+
 def own_variables() -> dict[str, str]:
     """Those that are no knobs; every process of the stack gets them."""
     return {name: value for name, value in env_files().items() if name not in knobs()}
 
 
-def knobs_in_local_file() -> dict[str, str]:
-    """Those of `.env.local`, which Compose does not read by itself."""
-    return {name: value or "" for name, value in dotenv_values(ENV_FILES[1]).items() if name in knobs()}
+def set_knobs(settings: HostSettings) -> dict[str, str]:
+    """The knobs that are set somewhere, as text."""
+    return {name.upper(): as_text(getattr(settings, name)) for name in sorted(settings.model_fields_set)}
 
 
 def process_environment(settings: Settings) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scripts.host.alone import alone
+from scripts.host.choose_runtime import settings_in_use
 from scripts.host.dialogue import NotConfirmedError
 from scripts.host.runtime import StackError, relative
 from scripts.host.settings import HostSettings, load_host_settings
@@ -107,7 +108,7 @@ def main(argv: list[str]) -> int:
     verb = VERBS[arguments.verb]
     try:
         require_env_file()
-        settings = load_host_settings()
+        settings = load_host_settings() if arguments.verb == "up" else settings_in_use()
         with alone(settings.compose_project_name) if verb.alone else nullcontext():
             return verb.run(settings, arguments)
     except SettingsError as error:

@@ -20,7 +20,7 @@ def test_data_tune_train_and_serve_run(request: pytest.FixtureRequest, runtime: 
     port, image = free_port(), "seedcore-test-libraries:dev"
     serve = "http://ray-head:8000" if runtime == "docker" else f"http://127.0.0.1:{port}"
     project = Project(tmp_path / "seedcore", runtime, SEEDCORE_IMAGE=image, SERVE_PORT=str(port))
-    project.environment["COMPOSE_FILE"] = "compose.yaml:images/serve.yaml"
+    project.given["COMPOSE_FILE"] = "compose.yaml:images/serve.yaml"
     try:
         (project.folder / ".venv").unlink()  # the tests' own, which must not get them
         (project.folder / "app/requirements.txt").write_text("ray[data,serve,train,tune]\n")

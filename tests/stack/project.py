@@ -12,6 +12,7 @@ import httpx
 
 from scripts.host.ports import free_port, free_ports
 from tests.checkout import copy_checkout, restore_checkout
+from tests.stack.hostile import HOSTILE
 from tests.waiting import wait_until
 
 AGENTS: Final = 3  # head and workers that a test may start
@@ -20,7 +21,9 @@ HTTP_TIMEOUT_S: Final = 70.0  # above CALL_DEADLINE_S, so that the API's own exp
 DOCTORS_CHECKS: Final = 10  # at least
 # Not that of the user's own stack, nor that of the other half of a run: the application is in the image.
 IMAGE: Final = f"seedcore-test{os.environ.get('PYTEST_XDIST_WORKER', '')}:dev"
-OF_MAKE_TEST: Final = frozenset({"MAKELEVEL", "ARGS"})  # else a make in a test takes itself for a part of it
+OF_MAKE_TEST: Final = "MAKELEVEL"  # else a make in a test takes itself for a part of it
+# What a shell says of them is for other programs.
+GIVEN_TO_MAKE: Final = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "COMPOSE_FILE")
 
 
 class Project:
@@ -41,26 +44,31 @@ class Project:
         self.dashboard_port = free_port()
         self.prometheus_port = free_port()
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name not in OF_MAKE_TEST},
+            **{name: value for name, value in os.environ.items() if name != OF_MAKE_TEST},
             "RUNTIME": runtime,
             "COMPOSE_PROJECT_NAME": self.name,
             "SEEDCORE_IMAGE": IMAGE,
             "API_PORT": str(self.api_port),
             "DASHBOARD_PORT": str(self.dashboard_port),
             "PROMETHEUS_PORT": str(self.prometheus_port),
-            "RAY_ADDRESS": f"127.0.0.1:{free_port()}",
             "RAY_CLIENT_PORT": str(free_port()),
             "RAY_AGENT_PORT": str(free_ports(AGENTS)),
             **knobs,
         }
+        self.given = {"RAY_ADDRESS": f"127.0.0.1:{free_port()}"}
         self.api = httpx.Client(base_url=f"http://127.0.0.1:{self.api_port}", timeout=HTTP_TIMEOUT_S)
 
     def run(self, *command: str, **knobs: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy and return its output, whatever its exit code."""
+        shell = {}
+        if command[0] == "make":
+            shell = HOSTILE
+            given = self.given | {name: value for name, value in knobs.items() if name in GIVEN_TO_MAKE}
+            command = (*command, *(f"{name}={value}" for name, value in given.items()))
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**self.environment, **knobs},
+            env={**shell, **self.environment, **knobs},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

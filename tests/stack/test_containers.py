@@ -1,11 +1,14 @@
 """What only containers have: health, order, exit codes, users, logs."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 from docker.models.containers import Container
 
+from tests.checkout import copy_checkout
 from tests.stack.containers import LONG_RUNNING, containers, only, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
@@ -108,6 +111,38 @@ def test_compose_up_by_hand(docker_stack: Project) -> None:
     assert done.returncode == 0, done.stdout
     docker_stack.wait_until_ready()
     assert docker_stack.actors() == before
+
+
+def test_another_folder_does_not_take_the_stack_over(docker_stack: Project, tmp_path: Path) -> None:
+    before = docker_stack.actors()
+    copy_checkout(tmp_path / "seedcore")
+    for verb in ("up", "down", "ps", "restart", "doctor", "clean"):
+        done = docker_stack.run("make", f"--directory={tmp_path}/seedcore", verb, "YES=1")
+        assert done.returncode != 0
+        assert f"the stack '{docker_stack.name}' belongs to {docker_stack.folder}" in done.stdout
+        assert "set COMPOSE_PROJECT_NAME, API_PORT and DASHBOARD_PORT" in done.stdout
+        assert "Traceback" not in done.stdout
+    assert docker_stack.actors() == before
+
+
+@pytest.mark.parametrize("runtime", ["auto", "docker"])
+def test_without_its_engine_no_empty_stack_is_started(docker_stack: Project, runtime: str) -> None:
+    done = docker_stack.run("make", "up", RUNTIME=runtime, DOCKER_HOST="unix:///nonexistent/docker.sock")
+    assert done.returncode != 0
+    assert "no Docker engine answers at unix:///nonexistent/docker.sock" in done.stdout
+    assert ("last started on Docker, and its items are there" in done.stdout) is (runtime == "auto")
+    assert "make up RUNTIME=local" in done.stdout
+
+
+def test_on_another_engine_no_empty_stack_is_started(docker_stack: Project) -> None:
+    note = next((docker_stack.folder / ".local").glob("started.*.json"))
+    other = {**json.loads(note.read_text()), "engine": "tcp://another:2375", "engine_id": "another"}
+    # The volume of a stack of this name is not here either.
+    (note.parent / "started.elsewhere.json").write_text(json.dumps(other))
+    done = docker_stack.run("make", "up", COMPOSE_PROJECT_NAME="elsewhere")
+    assert done.returncode != 0
+    assert "It was last started on the engine at tcp://another:2375, and now" in done.stdout
+    assert "Its items are there." in done.stdout
 
 
 def test_doctor_names_a_head_that_is_dead(engine: docker.DockerClient, docker_stack: Project) -> None:

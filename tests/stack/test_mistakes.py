@@ -74,6 +74,16 @@ def test_engine_without_compose(engine: docker.DockerClient, project: Project) -
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a folder that the engine does not see")
+def test_an_engine_that_does_not_see_the_folder(docker_project: Project, tmp_path: Path) -> None:
+    hidden = f"mount -t tmpfs none {tmp_path}; cp -a {docker_project.folder} {tmp_path}/here"
+    done = docker_project.run("unshare", "--mount", "sh", "-ec", f"{hidden}; exec make --directory={tmp_path}/here up")
+    assert done.returncode != 0
+    assert "the Docker Engine does not see this folder" in done.stdout, done.stdout
+    assert "`make up RUNTIME=local` here" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_a_bad_value_names_knob_value_and_what_is_allowed(project: Project) -> None:
     refused(project, "LOOKUP_RETRIES='many'", "valid integer", "how often a look-up is tried", LOOKUP_RETRIES="many")
     refused(project, "RUNTIME='podman'", "'docker'", "'local'", RUNTIME="podman")

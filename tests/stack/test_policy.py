@@ -99,6 +99,14 @@ def test_one_namespace_and_one_environment(config: Any) -> None:
     assert environments[0]["RAY_NAMESPACE"] == load_host_settings().ray_namespace
 
 
+def test_calls_within_the_stack_use_no_proxy(config: Any) -> None:
+    for service in SERVICES:
+        environment = config["services"][service]["environment"]
+        excepted = environment["NO_PROXY"].split(",")
+        assert {*LONG_RUNNING, "localhost", "127.0.0.1", "172.16.0.0/12"} <= set(excepted)
+        assert environment["no_proxy"] == environment["NO_PROXY"]
+
+
 def test_prometheus_has_no_secret(config: Any) -> None:
     assert not config["services"][PROMETHEUS].get("secrets")
     assert set(config["services"][PROMETHEUS]["environment"]) == {"API_PORT"}

@@ -28,6 +28,7 @@ def test_up_again_changes_nothing_and_prints_the_urls(stack: Project) -> None:
     before = stack.actors()
     output = stack.make("up")
     assert f"runtime: {stack.runtime}" in output
+    assert "RAY_NAMESPACE of your shell is for other programs; `make up RAY_NAMESPACE=...` or .env" in output
     assert f"http://127.0.0.1:{stack.api_port}/docs" in output
     assert f"http://127.0.0.1:{stack.dashboard_port}" in output
     assert "Next: " in output
@@ -54,9 +55,10 @@ def test_verify_holds(stack: Project) -> None:
 
 def test_doctor_finds_what_is_wrong_inside(stack: Project) -> None:
     assert stack.doctor() == {}  # before anything is
-    ((title, said),) = stack.doctor(LOOKUP_RETRIES="13").items()
+    ((title, said),) = stack.doctor(API_PORT="8200").items()  # which it looks for where the stack has it
     assert title == "the services run with the settings of .env"
-    assert "seedcore-api was started with others. `make up` applies" in said
+    assert "seedcore-api was started with others" in said
+    assert f"API_PORT is {stack.api_port}, and now 8200. `make up` applies those of now." in said
     lock = stack.folder / "requirements.lock"
     good, written = lock.read_text(), lock.stat()
     lock.write_text(re.sub(r"(?m)^tenacity==\S+", "tenacity==0.0.1", good))
@@ -131,7 +133,7 @@ def test_restart_picks_up_code_and_keeps_items_and_actors(stack: Project) -> Non
     stack.put("restart", "item", {"kept": True})
     before = stack.actors()
     _change(stack, '"alive"', '"alive and restarted"')
-    stack.make("restart")
+    stack.make("restart", API_PORT="8200")  # it runs elsewhere
     assert stack.api.get("/healthz").json() == {"status": "alive and restarted"}
     assert stack.get("restart", "item") == {"kept": True}
     assert stack.actors() == before
@@ -235,7 +237,10 @@ def test_clean_asks_first(stack: Project) -> None:
 
 def test_backup_and_restore(stack: Project) -> None:
     stack.put("backup", "item", {"from": "the backup"})
-    stack.make("backup", "FILE=copy.tar")
+    copy = stack.folder / "My $(touch Backups)"
+    stack.make("backup", f"FILE={copy}/copy 1.tar".replace("$", "$$"))  # a dollar is make's
+    assert list(stack.folder.glob("Backups")) == []
+    (copy / "copy 1.tar").rename(stack.folder / "copy.tar")
     stack.put("backup", "item", "newer")
     stack.put("backup", "later", 1)
 

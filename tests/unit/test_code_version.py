@@ -63,6 +63,12 @@ def test_a_loaded_module_that_was_deleted_counts_as_changed(package: Path) -> No
     assert code.version().changed == (f"{PACKAGE}.loaded",)
 
 
+def test_a_lock_of_emacs_is_no_module(package: Path) -> None:
+    before = Sources(package).modules()
+    (package / ".#settings.py").symlink_to("somebody@somewhere.1234")
+    assert Sources(package).modules() == before
+
+
 def test_a_forked_process_can_begin_anew(package: Path) -> None:
     code = ProcessCode(Sources(package))
     write(package / "loaded.py", "VALUE = 2\n")

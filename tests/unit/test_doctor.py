@@ -86,6 +86,11 @@ def test_a_knob_of_a_specialist_may_be_there_and_need_not(checkout: Path) -> Non
     assert found(checkout) == {}
 
 
+def test_a_lock_of_emacs_is_no_file(checkout: Path) -> None:
+    (checkout / "seedcore/.#settings.py").symlink_to("somebody@somewhere.1234")
+    assert found(checkout) == {}
+
+
 def test_windows_line_endings(checkout: Path) -> None:
     script = checkout / "images/entrypoint.sh"
     script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
@@ -139,10 +144,10 @@ def test_certificate_authorities_that_are_none(checkout: Path, content: str | No
 
 
 def test_a_proxy_for_everything(checkout: Path) -> None:
-    ((title, said),) = found(checkout, http_proxy="http://proxy.example:3128").items()
-    assert title == "proxy"
-    assert "NO_PROXY=localhost,127.0.0.1" in said
-    assert found(checkout, http_proxy="http://proxy.example:3128", no_proxy="127.0.0.1") == {}
+    environment = {"http_proxy": "http://proxy.example:3128"}
+    assert found(checkout, **environment) == {}
+    _, output = doctor(checkout, **environment)
+    assert "✅ proxy: your shell has one for http; `export NO_PROXY=localhost,127.0.0.1` lets your own curl" in output
 
 
 def test_docker_that_is_wanted_and_does_not_answer(checkout: Path) -> None:

@@ -38,6 +38,15 @@ LOGGED = [
     ),
     ("OSError: [Errno 98] Address already in use", "_PORT"),
     ("Bind for 127.0.0.1:8000 failed: port is already allocated", "_PORT"),
+    (
+        "failed to create network seedcore_default: Error response from daemon: could not find an available, "
+        "non-overlapping IPv4 address pool among the defaults to assign to the network",
+        "docker network prune",
+    ),
+    ("Error response from daemon: all predefined address pools have been fully subnetted", "docker network prune"),
+    ("Error response from daemon: invalid mount config: bind source path does not exist: /host/app", "does not see"),
+    ("Error response from daemon: Mounts denied: the path /work is not shared from the host", "does not see"),
+    ("mounts denied", "does not see"),
     ("OSError: [Errno 28] No space left on device: '/tmp/ray/session'", "docker system df"),
     ("write /var/lib/docker/tmp: no space left on device", "docker system df"),
     ("exited with code 137, killed for lack of memory (OOM)", "WORKER_MEMORY"),

@@ -12,6 +12,7 @@ from seedcore.ray_environment import export_ray_environment, ray_environment
 from seedcore.settings import (
     MIN_OBJECT_STORE_BYTES,
     PROJECT_ROOT,
+    LogLevel,
     Settings,
     SettingsError,
     load_settings,
@@ -63,7 +64,7 @@ def test_nonsense_is_refused_with_knob_value_and_meaning(knobs: SetKnobs, knob: 
         ("OBJECT_STORE_BYTES", "1000", str(MIN_OBJECT_STORE_BYTES)),
         ("RUNTIME", "podman", "'auto', 'docker' or 'local'"),
         ("RAY_AUTH_MODE", "none", "'token' or 'disabled'"),
-        ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
         ("SQLITE_SYNCHRONOUS", "OFF", "'NORMAL' or 'FULL'"),
         ("RAY_NAMESPACE", "", "at least 1 character"),
@@ -86,6 +87,17 @@ def test_a_value_that_is_not_allowed_is_refused_with_what_is(
     line = refusal().splitlines()[1]
     assert line.startswith(f"  {knob}={value!r}: ")
     assert allowed in line
+
+
+@pytest.mark.parametrize("level", ["warn", "Warning", "WARN", "WARNING"])
+def test_a_log_level_may_be_written_as_people_do(knobs: SetKnobs, level: str) -> None:
+    knobs(LOG_LEVEL=level)
+    assert load_host_settings().log_level is LogLevel.WARNING
+
+
+def test_the_address_auto_is_the_stacks_own_head(knobs: SetKnobs) -> None:
+    knobs(RAY_ADDRESS="auto")
+    assert load_host_settings().ray_address == "127.0.0.1:6379"
 
 
 def test_all_bad_values_are_named_at_once(knobs: SetKnobs) -> None:

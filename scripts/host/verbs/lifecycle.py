@@ -6,10 +6,19 @@ import time
 from argparse import Namespace
 from typing import Final
 
-from scripts.host.choose_runtime import running, runtime_in_use, runtime_to_start
+from scripts.host.choose_runtime import remember_start, running, runtime_in_use, runtime_to_start
 from scripts.host.dialogue import confirm, next_step
 from scripts.host.runtime import StackError, relative
-from scripts.host.settings import HostSettings, Runtime, env_files, knobs_in_env_file, load_host_settings, own_variables
+from scripts.host.settings import (
+    HostSettings,
+    Runtime,
+    env_files,
+    knobs_in_env_file,
+    left_out_knobs,
+    load_host_settings,
+    own_variables,
+)
+from scripts.host.started import forget
 from scripts.host.token_file import ensure_token
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
@@ -24,7 +33,10 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
     APPLICATION.mkdir(exist_ok=True)  # else Docker makes it, as root
     choice = runtime_to_start(settings)
     print(f"runtime: {choice.runtime.name} ({choice.reason})")
+    for name in sorted(left_out_knobs()):
+        print(f"{name} of your shell is for other programs; `make up {name}=...` or .env says it to the stack")
     choice.runtime.up()
+    remember_start(settings, choice.runtime)
     print(
         f"\nThe stack '{settings.compose_project_name}' is up after {time.monotonic() - began:.1f} s:\n"
         f"  API        http://127.0.0.1:{settings.api_port}\n"
@@ -64,13 +76,13 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
         arguments,
     )
     runtime.down(remove_state=True)
+    forget(settings.compose_project_name)
     return next_step("everything is deleted: `make up` starts with an empty memory")
 
 
 def scale(settings: HostSettings, arguments: Namespace) -> int:
     """Run another number of ray-worker nodes."""
-    os.environ["RAY_WORKER_REPLICAS"] = arguments.workers  # so that the knob's own limits hold
-    workers = load_host_settings().ray_worker_replicas
+    workers = load_host_settings({"RAY_WORKER_REPLICAS": arguments.workers}).ray_worker_replicas  # within its limits
     running(settings).scale(workers)
     print(f"ray-worker nodes: {workers}")
     return next_step("`make ps` shows them; the next `make up` goes by RAY_WORKER_REPLICAS in .env again")

@@ -1,0 +1,67 @@
+"""What a stack was last started with: where, and with which knobs. The verbs go by that as long as it is up."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from scripts.host.runtime import LOCAL_DIR
+from scripts.host.settings import HostSettings, env_files, load_host_settings
+
+
+@dataclass(frozen=True)
+class Started:
+    """The last `make up` of a stack from this folder.
+
+    Args:
+        runtime: docker or local.
+        engine: where the Docker Engine answered, or "".
+        engine_id: which one it was, or "".
+        knobs: those that were set then.
+    """
+
+    runtime: str
+    engine: str = ""
+    engine_id: str = ""
+    knobs: dict[str, str] = field(default_factory=dict)
+
+    def write(self, stack: str) -> None:
+        """Remember it.
+
+        Args:
+            stack: its name.
+        """
+        LOCAL_DIR.mkdir(exist_ok=True)
+        _file(stack).write_text(json.dumps(asdict(self)))
+
+    def settings(self) -> HostSettings:
+        """Every knob as it was then."""
+        return load_host_settings(self.knobs)
+
+
+def last_start(stack: str) -> Started | None:
+    """How the stack of this name was last started from this folder; None if it never was.
+
+    Args:
+        stack: its name.
+    """
+    try:
+        return Started(**json.loads(_file(stack).read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def forget(stack: str) -> None:
+    """It has no items any more, so it may start anywhere."""
+    _file(stack).unlink(missing_ok=True)
+
+
+def stack_name() -> str:
+    """The name that the environment says, be the other knobs right or wrong."""
+    name = "COMPOSE_PROJECT_NAME"
+    default = HostSettings.model_fields[name.lower()].default
+    return os.environ.get(name) or env_files().get(name) or str(default)
+
+
+def _file(stack: str) -> Path:
+    return LOCAL_DIR / f"started.{stack}.json"
