@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import docker
 import pytest
 
+from tests.slow.test_actor_logs import END, PROGRAM
 from tests.stack.containers import only, run_in
 from tests.stack.project import Project
-from tests.stack.test_actor_logs import END, PROGRAM
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)  # the stack starts anew

@@ -64,3 +64,12 @@ def test_doctor_names_a_service_that_is_paused(engine: docker.DockerClient, dock
     assert "did not answer" in failures["every singleton answers"]
     docker_stack.wait_until_ready()
     wait_until(lambda: docker_stack.doctor() == {}, HEALTHY_AGAIN_S)
+
+
+def test_doctor_names_a_head_that_is_dead(engine: docker.DockerClient, docker_stack: Project) -> None:
+    head = only(engine, docker_stack, "ray-head")
+    failures = docker_stack.doctor_between(head.stop, head.start)
+    assert "ray-head exited with exit code 0" in failures["every service is well"]
+    assert "no Ray head answers at RAY_ADDRESS=ray-head:6379" in failures["the cluster"]
+    wait_until(lambda: docker_stack.doctor() == {}, HEALTHY_AGAIN_S)
+    docker_stack.wait_until_ready()

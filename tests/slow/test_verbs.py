@@ -2,15 +2,17 @@
 
 import re
 import threading
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import pytest
 
 from tests.stack.project import Project
-from tests.stack.test_verbs import MW_STORE, ROUTES, add_to_mw_store, code_of
+from tests.stack.test_verbs import ROUTES
 from tests.waiting import wait_until
 
+MW_STORE = "seedcore/actors/mw_store.py"
+CONSTRUCTOR = "        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))\n"
 ACTORS = '''"""Mine."""
 
 import os
@@ -191,3 +193,44 @@ def _reload(stack: Project, how: str) -> dict[str, tuple[str, int]]:
     assert load.succeeded > 20
     assert re.findall(r"✅ (\w+): (.*?), pid", output) == [("mw", how)]
     return stack.actors()
+
+
+def test_broken_code_takes_nothing_down(stack: Project) -> None:
+    stack.put("broken", "kept", 1)
+    before = stack.actors()
+    good = add_to_mw_store(stack, "    def broken(:\n")
+    for verb in ("reload-actors", "monitor"):
+        refused = stack.run("make", verb)
+        assert refused.returncode != 0
+        assert re.search(r"seedcore/actors/mw_store.py, line \d+: invalid syntax", refused.stdout)
+        assert "Traceback" not in refused.stdout
+    assert stack.actors() == before
+    stack.put("broken", "later", 2)
+
+    (stack.folder / MW_STORE).write_text(
+        good.replace(CONSTRUCTOR, f"{CONSTRUCTOR}        raise ValueError('not today')\n")
+    )
+    refused = stack.run("make", "reload-actors")
+    assert refused.returncode != 0
+    assert "nothing was restarted, the old code goes on serving. mw: ValueError: not today" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert stack.actors() == before
+    assert [stack.get("broken", "kept"), stack.get("broken", "later")] == [1, 2]
+
+    (stack.folder / MW_STORE).write_text(good)
+    wait_until(lambda: code_of(stack, "mw").get("stale") is False)
+    assert "❌" not in stack.make("verify")
+
+
+def code_of(stack: Project, name: str) -> dict[str, Any]:
+    actors = stack.api.get("/actors").json()["actors"]
+    # None while the API, just reloaded, is connecting to Ray.
+    code: dict[str, Any] = next(actor for actor in actors if actor["name"] == name)["code"] or {}
+    return code
+
+
+def add_to_mw_store(stack: Project, code: str) -> str:
+    """Add to the end of the class; what was there before."""
+    good = (stack.folder / MW_STORE).read_text()
+    (stack.folder / MW_STORE).write_text(f"{good}\n{code}")
+    return good

@@ -145,15 +145,6 @@ def test_on_another_engine_no_empty_stack_is_started(docker_stack: Project) -> N
     assert "Its items are there." in done.stdout
 
 
-def test_doctor_names_a_head_that_is_dead(engine: docker.DockerClient, docker_stack: Project) -> None:
-    head = only(engine, docker_stack, "ray-head")
-    failures = docker_stack.doctor_between(head.stop, head.start)
-    assert "ray-head exited with exit code 0" in failures["every service is well"]
-    assert "no Ray head answers at RAY_ADDRESS=ray-head:6379" in failures["the cluster"]
-    wait_until(lambda: _health(head) == "healthy")
-    docker_stack.wait_until_ready()
-
-
 def _health(container: Container) -> str:
     return str(_reloaded(container)["State"]["Health"]["Status"])
 
