@@ -47,6 +47,16 @@ def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
     assert "go back to that version of the code" in failures["bootstrap's last run"]
 
 
+def test_a_stack_moves_with_its_folder(docker_project: Project) -> None:
+    docker_project.make("up")
+    docker_project.put("organ", "item", "moved")
+    docker_project.folder = docker_project.folder.rename(docker_project.folder.with_name("elsewhere"))
+    assert "❌" not in docker_project.make("doctor")  # which looks at the containers of the folder that is gone
+    docker_project.make("up")
+    assert docker_project.get("organ", "item") == "moved"
+    assert docker_project.doctor() == {}
+
+
 def test_stop_is_graceful_and_start_brings_it_back(engine: docker.DockerClient, docker_stack: Project) -> None:
     docker_stack.put("stop", "item", 1)
     stopped = docker_stack.run("docker", "compose", "stop")
