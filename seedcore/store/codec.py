@@ -1,19 +1,16 @@
 """Turns values into bytes and back, as data: decoding never runs code that came with the value.
 
-The bytes are msgpack. Types that msgpack does not have travel as its extension types, numbered in `_Ext`. Large arrays
-can be left out of the bytes, to stand beside them.
+The bytes are msgpack. Types that msgpack does not have travel as its extension types, numbered in `_Ext`: those of
+Python and numpy as the tables below say, values of the user's classes as `records` takes them apart, and all others by
+the table in `value_types`. Large arrays can be left out of the bytes, to stand beside them.
 """
 
-import dataclasses
 import datetime as dt
 import io
-import sys
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from enum import Enum, Flag, IntEnum
-from functools import cache, partial
-from importlib import import_module
-from pkgutil import resolve_name
+from enum import IntEnum
+from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -22,17 +19,20 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from seedcore.application import declared
 from seedcore.errors import InvalidValueError
+from seedcore.store import records, value_types
 
 SUPPORTED: Final = (
     "None, bool, int, float, str, bytes, list, tuple, set, frozenset, dict, datetime, date, time, timedelta, Decimal, "
-    "UUID, complex, numpy arrays and scalars without objects, enums and dataclasses"
+    "UUID, complex, numpy arrays and scalars without objects, enums, dataclasses, named tuples, pydantic models, "
+    "pandas frames and series, pyarrow tables, torch tensors, and what VALUES in app/values.py has a row for"
 )
 
 MAX_DEPTH: Final = (
     100  # of nesting; the C stack holds about twice as many nested extension types, and JSON as many lists
 )
+
+TOO_DEEP: Final = f"cannot keep a value that is nested more than {MAX_DEPTH} levels deep"
 
 ALIGNMENT: Final = 64  # bytes; each array that stands beside its value starts at a multiple, as numpy's own do
 
@@ -90,11 +90,15 @@ class _Ext(IntEnum):
     COMPLEX = 11
     NDARRAY = 12
     NUMPY_SCALAR = 13
-    DATACLASS = 14
+    DATACLASS = 14  # until 0.2
     NUMPY_BYTES = 15
     NUMPY_STR = 16
     ARRAY_ASIDE = 17
     ENUM = 18
+    DATACLASS_STATE = 19
+    NAMED_TUPLE = 20
+    MODEL = 21
+    VALUE_TYPE = 22
 
 
 def encode(value: Any) -> bytes:
@@ -156,8 +160,7 @@ def aligned(place: int) -> int:
 
 def _encode(value: Any, aside: _Aside | None) -> bytes:
     try:
-        _validate_depth(value, MAX_DEPTH)
-        return _pack(value, aside)
+        return _pack(value, aside, _levels_left(value, MAX_DEPTH))
     except InvalidValueError:
         raise
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -168,37 +171,44 @@ def decode(encoded: bytes | WithArrays) -> Any:
     """The value that was encoded.
 
     Raises:
-        InvalidValueError: the bytes are damaged, or hold a dataclass that this process cannot import or make.
+        InvalidValueError: the bytes are damaged, or hold a value of a class or package that this process cannot import.
     """
     data, arrays = encoded if isinstance(encoded, WithArrays) else (encoded, None)
     try:
         return _unpack(data, MAX_DEPTH, arrays)
     except InvalidValueError:
         raise
-    except Exception as error:  # of msgpack, numpy, the types' constructors, and the constructors of dataclasses
+    except Exception as error:  # of msgpack, numpy, the types' constructors, and functions of the application's table
         raise InvalidValueError(f"cannot decode a stored value: {type(error).__name__}: {error}") from error
 
 
-def _validate_depth(value: Any, depth: int) -> None:
-    for child in _children(value):
-        kind = type(child)
-        if kind not in _FLAT and (kind in _CHILDREN or dataclasses.is_dataclass(kind)):
-            if depth == 0:
-                raise InvalidValueError(f"cannot keep a value that is nested more than {MAX_DEPTH} levels deep")
-            _validate_depth(child, depth - 1)
+def _levels_left(value: Any, depth: int) -> int:
+    """How many levels of nesting are left below the deepest part of a value; what `_pack_other` takes apart is one.
 
-
-def _children(value: Any) -> Iterable[Any]:
+    Raises:
+        InvalidValueError: it is nested more deeply.
+    """
     children = _CHILDREN.get(type(value))
-    if children is not None:
-        return children(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name) for field in dataclasses.fields(value)]
-    return ()
+    if children is None:
+        return depth
+    left = depth
+    for child in children(value):
+        kind = type(child)
+        if kind not in _FLAT and kind in _CHILDREN:
+            if depth == 0:
+                raise InvalidValueError(TOO_DEEP)
+            below = _levels_left(child, depth - 1)
+            if below < left:  # which is quicker than min()
+                left = below
+    return left
 
 
 def _refuse_msgpack(value: Any) -> Iterable[Any]:
     raise InvalidValueError(f"cannot keep a msgpack.{type(value).__name__}; values are data: {SUPPORTED}")
+
+
+def _refuse_buffer(value: Any) -> Iterable[Any]:
+    raise InvalidValueError(f"cannot keep a {type(value).__name__}, which would come back as bytes: keep bytes(value)")
 
 
 _FLAT: Final = frozenset({type(None), bool, int, float, str, bytes})  # most values, so that they cost no more than this
@@ -211,12 +221,14 @@ _CHILDREN: Final[dict[type, Callable[[Any], Iterable[Any]]]] = {
     dict: lambda value: (*value, *value.values()),
     msgpack.ExtType: _refuse_msgpack,
     msgpack.Timestamp: _refuse_msgpack,
+    bytearray: _refuse_buffer,  # msgpack takes both for bytes
+    memoryview: _refuse_buffer,
 }
 
 
-def _pack(value: Any, aside: _Aside | None) -> bytes:
+def _pack(value: Any, aside: _Aside | None, left: int) -> bytes:
     # strict_types sends tuples and subclasses, such as numpy's float64, to _pack_other instead of flattening them.
-    pack_other = _pack_other if aside is None else partial(_pack_other, aside=aside)
+    pack_other = partial(_pack_other, aside, left)
     return bytes(msgpack.packb(value, default=pack_other, strict_types=True, use_bin_type=True))
 
 
@@ -229,23 +241,44 @@ def _unpack(data: bytes, depth: int, arrays: Arrays | None) -> Any:
 
 
 def _pack_time(value: dt.datetime | dt.time, pack: Pack) -> bytes:
-    zone = getattr(value.tzinfo, "key", None)  # a zoneinfo zone keeps its name, a fixed offset its offset
+    zone: Any = value.tzinfo  # a zoneinfo zone keeps its name, a fixed offset its offset, any other is a value itself
+    if type(zone) is ZoneInfo and zone.key:
+        zone = zone.key
+    elif type(zone) is dt.timezone and zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None):
+        zone = None
+    elif zone is not None:
+        value = value.replace(tzinfo=None)
     return pack([value.isoformat(), value.fold, zone])
 
 
 def _unpack_time(kind: type[dt.datetime] | type[dt.time], data: bytes, unpack: Unpack) -> dt.datetime | dt.time:
     text, fold, zone = unpack(data)
     value = kind.fromisoformat(text).replace(fold=fold)
-    return value.replace(tzinfo=ZoneInfo(zone)) if zone else value
+    if zone is None:
+        return value
+    return value.replace(tzinfo=ZoneInfo(zone) if isinstance(zone, str) else zone)
 
 
 def _pack_array(value: Any) -> bytes:
+    _validate_dtype(value.dtype)
     buffer = io.BytesIO()
-    try:
-        np.lib.format.write_array(buffer, np.asarray(value), allow_pickle=False)
-    except ValueError as error:
-        raise InvalidValueError(f"cannot keep a numpy array of dtype {value.dtype}: it holds Python objects") from error
+    np.lib.format.write_array(buffer, np.asarray(value), allow_pickle=False)
     return buffer.getvalue()
+
+
+def _validate_dtype(dtype: np.dtype[Any]) -> None:
+    """Refuse what numpy's own format does not keep: objects, records, metadata, and the dtypes of other packages."""
+    if dtype.hasobject:
+        problem = "it holds Python objects"
+    elif dtype.type is np.record:
+        problem = "keep array.view(numpy.ndarray).astype(array.dtype.descr), which has the same fields"
+    elif np.lib.format.drop_metadata(dtype) is not dtype:
+        problem = "its metadata would be lost"
+    elif np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype)) != dtype:
+        problem = f"numpy's own format does not know it; keep array.view('V{dtype.itemsize}') and the name of the dtype"
+    else:
+        return
+    raise InvalidValueError(f"cannot keep a numpy array of dtype {dtype}: {problem}")
 
 
 def _unpack_array(data: bytes) -> Any:
@@ -254,17 +287,18 @@ def _unpack_array(data: bytes) -> Any:
 
 
 def _is_large(value: Any, min_bytes: int) -> bool:
-    return type(value) is np.ndarray and value.nbytes >= min_bytes and not value.dtype.hasobject
+    return type(value) is np.ndarray and value.nbytes >= min_bytes
 
 
 def _pack_place(array: Any, aside: _Aside) -> bytes:
     """Where the array stands beside the value, and what it is."""
+    _validate_dtype(array.dtype)
     is_fortran = bool(array.flags.f_contiguous and not array.flags.c_contiguous)
     content = np.ascontiguousarray(array.T if is_fortran else array).reshape(-1).view(np.uint8)
     described = np.lib.format.dtype_to_descr(array.dtype)
     # An array file without content says as well what fields there are.
     kind = described if isinstance(described, str) else _pack_array(np.empty(0, array.dtype))
-    return _pack([aside.put(content), kind, list(array.shape), is_fortran], None)
+    return _pack([aside.put(content), kind, list(array.shape), is_fortran], None, 0)
 
 
 def _unpack_place(data: bytes, unpack: Unpack, arrays: Arrays | None) -> Any:
@@ -273,73 +307,6 @@ def _unpack_place(data: bytes, unpack: Unpack, arrays: Arrays | None) -> Any:
     if arrays is None or dtype.hasobject:
         raise InvalidValueError("cannot decode a stored value: an array that should stand beside it does not")
     return np.ndarray(tuple(shape), dtype, arrays, place, order="F" if is_fortran else "C")
-
-
-def _pack_dataclass(value: Any, pack: Pack) -> bytes:
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return pack([*_name_of_class(value, "a dataclass"), fields])
-
-
-def _pack_enum(value: Enum, pack: Pack) -> bytes:
-    # By the name, as Python's own pickle does: what a member stands for may change. Several flags have no name.
-    return pack([*_name_of_class(value, "an enum"), value.value if isinstance(value, Flag) else value.name])
-
-
-def _name_of_class(value: Any, kind: str) -> tuple[str, str]:
-    cls = type(value)
-    if _find_class(cls.__module__, cls.__qualname__) is not cls:
-        raise InvalidValueError(
-            f"cannot keep a {cls.__qualname__}: {kind} must stand at the top level of a module, "
-            f"and {cls.__module__} has none of this name"
-        )
-    return cls.__module__, cls.__qualname__
-
-
-def _unpack_dataclass(data: bytes, unpack: Unpack) -> Any:
-    module, qualname, values = unpack(data)
-    cls = _find_class(module, qualname)
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise _no_class("a dataclass", module, qualname)
-    init = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.init and field.name in values}
-    value = cls(**init)
-    for field in dataclasses.fields(cls):
-        if not field.init and field.name in values:
-            object.__setattr__(value, field.name, values[field.name])
-    return value
-
-
-def _unpack_enum(data: bytes, unpack: Unpack) -> Any:
-    module, qualname, member = unpack(data)
-    cls = _find_class(module, qualname)
-    if not (isinstance(cls, type) and issubclass(cls, Enum)):
-        raise _no_class("an enum", module, qualname)
-    return cls(member) if issubclass(cls, Flag) else cls[member]
-
-
-def _no_class(kind: str, module: str, qualname: str) -> InvalidValueError:
-    return InvalidValueError(
-        f"the stored value is {kind} {module}.{qualname}, which this process cannot import; put its module on the "
-        "PYTHONPATH, or its new name into MOVED in app/moved.py"
-    )
-
-
-def _find_class(module: str, qualname: str) -> Any:
-    moved = _moved().get(f"{module}.{qualname}")
-    try:
-        if moved is not None:
-            return resolve_name(moved)
-        found: Any = sys.modules.get(module) or import_module(module)
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return None
-    return found
-
-
-@cache
-def _moved() -> dict[str, str]:
-    """The new name of each class that the application has moved since values of it were stored."""
-    return declared("moved", "MOVED", dict) or {}
 
 
 # Exact type -> its extension type, and how it is packed; what is in it is packed by the second argument.
@@ -361,6 +328,21 @@ _PACKERS: Final[dict[type, tuple[_Ext, Callable[[Any, Pack], bytes]]]] = {
     np.str_: (_Ext.NUMPY_STR, lambda value, pack: "".join(value).encode()),
 }
 
+_PLAIN: Final = (dict, list, tuple, set, frozenset, str, bytes, int, float)  # what a kind of it can be kept as
+
+# Extension type -> the kind of class; the first that includes a class is taken.
+_RECORDS: Final = {
+    _Ext.ENUM: records.ENUM,
+    _Ext.DATACLASS_STATE: records.DATACLASS,
+    _Ext.NAMED_TUPLE: records.NAMED_TUPLE,
+    _Ext.MODEL: records.MODEL,
+}
+
+
+def _unpack_record(kind: records.Kind, data: bytes, unpack: Unpack) -> Any:
+    return records.unpack(kind, unpack(data))
+
+
 # Extension type -> how it is unpacked; what is in it is unpacked by the second argument.
 _UNPACKERS: Final[dict[int, Callable[[bytes, Unpack], Any]]] = {
     _Ext.BIG_INT: lambda data, unpack: int(data.decode(), 16),
@@ -376,28 +358,45 @@ _UNPACKERS: Final[dict[int, Callable[[bytes, Unpack], Any]]] = {
     _Ext.COMPLEX: lambda data, unpack: complex(*unpack(data)),
     _Ext.NDARRAY: lambda data, unpack: _unpack_array(data),
     _Ext.NUMPY_SCALAR: lambda data, unpack: _unpack_array(data)[()],
-    _Ext.DATACLASS: _unpack_dataclass,
-    _Ext.ENUM: _unpack_enum,
+    _Ext.DATACLASS: partial(_unpack_record, records.OLD_DATACLASS),
     _Ext.NUMPY_BYTES: lambda data, unpack: np.bytes_(data),
     _Ext.NUMPY_STR: lambda data, unpack: np.str_(data.decode()),
+    **{code: partial(_unpack_record, kind) for code, kind in _RECORDS.items()},
+    _Ext.VALUE_TYPE: lambda data, unpack: value_types.unpack(*unpack(data)),
 }
 
 
-def _pack_other(value: Any, aside: _Aside | None = None) -> Any:
+def _pack_other(aside: _Aside | None, left: int, value: Any) -> Any:
     if aside is not None and _is_large(value, aside.min_bytes):
         return msgpack.ExtType(_Ext.ARRAY_ASIDE, _pack_place(value, aside))
-    pack = partial(_pack, aside=aside)
-    packer = _PACKERS.get(type(value))
+    cls = type(value)
+    packer = _PACKERS.get(cls)
     if packer is not None:
         code, pack_value = packer
-        return msgpack.ExtType(code, pack_value(value, pack))
-    if isinstance(value, np.generic):
+        return msgpack.ExtType(code, pack_value(value, partial(_pack, aside=aside, left=left)))
+    if isinstance(value, np.generic) and cls is np.dtype(value.dtype.str).type:
         return msgpack.ExtType(_Ext.NUMPY_SCALAR, _pack_array(value))
-    if isinstance(value, Enum):
-        return msgpack.ExtType(_Ext.ENUM, _pack_enum(value, pack))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return msgpack.ExtType(_Ext.DATACLASS, _pack_dataclass(value, pack))
-    raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}; values are data: {SUPPORTED}")
+    code, data = _taken_apart(value)
+    if left == 0:
+        raise InvalidValueError(TOO_DEEP)
+    parts = [part for one in data for part in (one.values() if type(one) is dict else [one])]
+    try:
+        return msgpack.ExtType(code, _pack(data, aside, _levels_left(parts, left - 1)))
+    except InvalidValueError as error:
+        raise error if str(error) == TOO_DEEP else InvalidValueError(f"{cls.__qualname__}: {error}") from None
+
+
+def _taken_apart(value: Any) -> tuple[_Ext, list[Any]]:
+    cls: Any = type(value)
+    row = value_types.value_type_of(cls)
+    if row is not None:
+        return _Ext.VALUE_TYPE, value_types.pack(row, value)
+    for code, kind in _RECORDS.items():
+        if kind.includes(cls):
+            return code, records.pack(kind, value)
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    plain = next((f": keep {base.__name__}(value)" for base in _PLAIN if issubclass(cls, base)), "")
+    raise InvalidValueError(f"cannot keep a value of type {name}{plain}; values are data: {SUPPORTED}")
 
 
 def _unpack_other(depth: int, arrays: Arrays | None, code: int, data: bytes) -> Any:
