@@ -17,6 +17,7 @@ SETTINGS: Final = "seedcore.settings"
 TABLE: Final = "seedcore.cluster.singletons"  # imports every actor's class
 ERRORS: Final = "seedcore.errors"
 APPLICATION: Final = "seedcore.application"
+VALUE_TYPES: Final = "seedcore.store.value_types"
 EXIT_BROKEN: Final = 65  # sysexits.h: the input, which is the code, was wrong
 OURS: Final = ("app", "seedcore")  # whose mistakes are told; the user's first
 
@@ -44,6 +45,7 @@ def _load_code() -> None:
     settings = importlib.import_module(SETTINGS)
     application = importlib.import_module(APPLICATION)
     application.declared("routes", "router", object)
+    importlib.import_module(VALUE_TYPES).table()
     try:
         known = settings.load_settings()
     except settings.SettingsError:  # the module itself says that, in its own words

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
         StoreFencedError,
         StoreFullError,
         StoreUnavailableError,
+        UnreadableItemsError,
         ValueTooLargeError,
         VersionMismatchError,
     )
     from seedcore.memory.working_memory import MwManager
+    from seedcore.store.value_types import ValueType
 
 __version__ = "0.2.0"
 
@@ -61,7 +63,9 @@ __all__ = [
     "StoreFencedError",
     "StoreFullError",
     "StoreUnavailableError",
+    "UnreadableItemsError",
     "ValueTooLargeError",
+    "ValueType",
     "VersionMismatchError",
     "bootstrap_actors",
     "get_singleton",
@@ -70,6 +74,7 @@ __all__ = [
 _HOMES = {
     "MwManager": "seedcore.memory.working_memory",
     "Singleton": "seedcore.cluster.singletons",
+    "ValueType": "seedcore.store.value_types",
     "bootstrap_actors": "seedcore.cluster.bootstrap",
     "get_singleton": "seedcore.cluster.bootstrap",
 }

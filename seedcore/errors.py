@@ -1,5 +1,8 @@
 """What can go wrong, in the user's terms. Every message says what was tried and what to do."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class SeedCoreError(Exception):
     """Base of all errors that SeedCore raises on purpose."""
@@ -51,6 +54,26 @@ class InvalidKeyError(SeedCoreError, ValueError):
 
 class InvalidValueError(SeedCoreError, ValueError):
     """Raised for a value that the working memory cannot keep: its type or its nesting."""
+
+
+class UnreadableItemsError(SeedCoreError):
+    """Raised by a get of many items of which some are there and cannot be read; it has the others.
+
+    Args:
+        message: names them.
+        unreadable: the error of each, by its id.
+        found: the other items that were found, as the get would have returned them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        unreadable: Mapping[str, SeedCoreError] | None = None,
+        found: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.unreadable = dict(unreadable or {})
+        self.found = dict(found or {})
 
 
 class InvalidTtlError(SeedCoreError, ValueError):

@@ -1,7 +1,7 @@
 """Organ items, shared items and hot items over HTTP. Values come as JSON and nothing is ever unpickled."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -11,7 +11,18 @@ from fastapi import APIRouter, HTTPException, Query, Response
 from seedcore.api import middleware
 from seedcore.api.json_bodies import JsonRoute
 from seedcore.api.json_values import to_json_value
-from seedcore.api.models import Deleted, HotItemOut, ItemIds, ItemIn, ItemOut, ItemsIn, ItemsOut, Kept
+from seedcore.api.models import (
+    Deleted,
+    HotItemOut,
+    ItemIds,
+    ItemIn,
+    ItemOut,
+    ItemsIn,
+    ItemsOut,
+    Kept,
+    UnreadableItem,
+)
+from seedcore.errors import InvalidValueError, SeedCoreError, UnreadableItemsError
 from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory.working_memory import FoundItem, MwManager, Source
 from seedcore.store.codec import is_small
@@ -63,8 +74,8 @@ async def put_organ_items(organ_id: str, items: ItemsIn) -> Kept:
 @organs.post("/query")
 async def query_organ_items(organ_id: str, query: ItemIds) -> ItemsOut:
     """Get many items, each as a single get finds it."""
-    found = await _manager(organ_id).find_items_async(query.item_ids)
-    return await _many(found, query.item_ids)
+    found, unreadable = await _readable(_manager(organ_id).find_items_async(query.item_ids))
+    return await _many(found, unreadable, query.item_ids)
 
 
 @shared.get(ITEM, response_model=ItemOut, responses=NOT_FOUND)
@@ -97,8 +108,9 @@ async def put_shared_items(items: ItemsIn) -> Kept:
 @shared.post("/query")
 async def query_shared_items(query: ItemIds) -> ItemsOut:
     """Get many shared items."""
-    found = _as_shared(await _manager(API_ORGAN).get_global_items_async(query.item_ids))
-    return await _many(found, query.item_ids)
+    values, unreadable = await _readable(_manager(API_ORGAN).get_global_items_async(query.item_ids))
+    found = {item_id: FoundItem(value, Source.SHARED) for item_id, value in values.items()}
+    return await _many(found, unreadable, query.item_ids)
 
 
 @hot.get("/hot-items")
@@ -110,8 +122,12 @@ async def hot_items(n: Annotated[int, Query(ge=0, le=MAX_HOT_ITEMS)] = 10) -> li
     ]
 
 
-def _as_shared(values: Mapping[str, Any]) -> dict[str, FoundItem]:
-    return {item_id: FoundItem(value, Source.SHARED) for item_id, value in values.items()}
+async def _readable(found: Awaitable[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, SeedCoreError]]:
+    """The items that were found, and what is wrong with those that cannot be read."""
+    try:
+        return await found, {}
+    except UnreadableItemsError as error:
+        return error.found, error.unreadable
 
 
 async def _one(item_id: str, found: FoundItem | None) -> Response:
@@ -127,15 +143,29 @@ def _json(item_id: str, found: FoundItem) -> Response:
     return Response(_item_out(item_id, found).model_dump_json(), media_type="application/json")
 
 
-async def _many(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
+async def _many(
+    found: Mapping[str, FoundItem], unreadable: Mapping[str, SeedCoreError], item_ids: list[str]
+) -> ItemsOut:
     if len(item_ids) <= INLINE_ITEMS and all(is_small(item.value) for item in found.values()):
-        return _items_out(found, item_ids)
-    return await asyncio.to_thread(_items_out, found, item_ids)
+        return _items_out(found, unreadable, item_ids)
+    return await asyncio.to_thread(_items_out, found, unreadable, item_ids)
 
 
-def _items_out(found: Mapping[str, FoundItem], item_ids: list[str]) -> ItemsOut:
-    items = [_item_out(item_id, item) for item_id, item in found.items()]
-    return ItemsOut(items=items, missing=[item_id for item_id in dict.fromkeys(item_ids) if item_id not in found])
+def _items_out(
+    found: Mapping[str, FoundItem], unreadable: Mapping[str, SeedCoreError], item_ids: list[str]
+) -> ItemsOut:
+    items = []
+    reasons = dict(unreadable)
+    for item_id, item in found.items():
+        try:
+            items.append(_item_out(item_id, item))
+        except InvalidValueError as error:
+            reasons[item_id] = error
+    return ItemsOut(
+        items=items,
+        missing=[item_id for item_id in dict.fromkeys(item_ids) if item_id not in found and item_id not in reasons],
+        unreadable=[UnreadableItem(item_id=item_id, reason=str(error)) for item_id, error in reasons.items()],
+    )
 
 
 def _item_out(item_id: str, found: FoundItem) -> ItemOut:

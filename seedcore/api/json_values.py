@@ -10,13 +10,21 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from pydantic import BaseModel, RootModel
+
+from seedcore.errors import InvalidValueError
+from seedcore.store.value_types import value_type_of
 
 
 def to_json_value(value: Any) -> Any:
     """What JSON shows of a value that may have come from Python.
 
-    bytes become base64, arrays nested lists, dataclasses objects, enums their values, sets and tuples lists, times ISO
-    8601, a timedelta seconds; NaN and the infinities, which JSON cannot write, become null.
+    bytes become base64, arrays nested lists, dataclasses and models objects, enums their values, sets and tuples lists,
+    times ISO 8601, a timedelta seconds, and what `value_types` has a row for what that says; NaN, the infinities and
+    pandas' NaT, which JSON cannot write, become null.
+
+    Raises:
+        InvalidValueError: two keys of a dict, which are text in JSON, would be the same.
     """
     match value:
         case None | bool() | int() | str():
@@ -24,7 +32,10 @@ def to_json_value(value: Any) -> Any:
         case float():
             return float(value) if math.isfinite(value) else None
         case dict():
-            return {key if isinstance(key, str) else str(key): to_json_value(item) for key, item in value.items()}
+            shown = {key if isinstance(key, str) else str(key): to_json_value(item) for key, item in value.items()}
+            if len(shown) < len(value):
+                _require_different(value)
+            return shown
         case list() | tuple() | set() | frozenset():
             return [to_json_value(item) for item in value]
         case bytes() | bytearray():
@@ -35,7 +46,7 @@ def to_json_value(value: Any) -> Any:
                 plain = complex(value) if np.iscomplexobj(value) else float(value)
             return to_json_value(plain)
         case datetime() | date() | time():
-            return value.isoformat()
+            return value.isoformat() if value == value else None  # NaT is not equal to itself
         case timedelta():
             return value.total_seconds()
         case Decimal() | UUID() | complex():
@@ -45,4 +56,22 @@ def to_json_value(value: Any) -> Any:
         case _ if dataclasses.is_dataclass(value):
             fields = dataclasses.fields(value)
             return {field.name: to_json_value(getattr(value, field.name)) for field in fields}
-    return str(value)
+        case RootModel():
+            return to_json_value(value.root)
+        case BaseModel():
+            return {name: to_json_value(item) for name, item in value}
+    cls: Any = type(value)
+    row = value_type_of(cls)
+    return str(value) if row is None else to_json_value((row.to_json or row.to_data)(value))
+
+
+def _require_different(value: dict[Any, Any]) -> None:
+    keys: dict[str, Any] = {}
+    for key in value:
+        text = str(key)
+        if text in keys:
+            raise InvalidValueError(
+                f"JSON cannot show a dict with the keys {keys[text]!r} and {key!r}, which would both be {text!r}; "
+                "read it in Python"
+            )
+        keys[text] = key

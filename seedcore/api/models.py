@@ -43,11 +43,19 @@ class ItemOut(_Strict):
     source: str = Field(description="organ or shared: where it was found")
 
 
+class UnreadableItem(_Strict):
+    """An item that is there and cannot be shown."""
+
+    item_id: str
+    reason: str
+
+
 class ItemsOut(_Strict):
-    """Items that were found, and those that were not."""
+    """Items that were found, those that were not, and those that are there and cannot be shown."""
 
     items: list[ItemOut]
     missing: list[str]
+    unreadable: list[UnreadableItem]
 
 
 class Deleted(_Strict):

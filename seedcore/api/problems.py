@@ -22,6 +22,7 @@ from seedcore.errors import (
     StoreDamagedError,
     StoreFullError,
     StoreUnavailableError,
+    UnreadableItemsError,
     ValueTooLargeError,
 )
 
@@ -32,6 +33,7 @@ STATUSES: Final[dict[type[SeedCoreError], HTTPStatus]] = {
     InvalidKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidValueError: HTTPStatus.UNPROCESSABLE_ENTITY,
     InvalidTtlError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnreadableItemsError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ValueTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     StoreDamagedError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,

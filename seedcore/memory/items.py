@@ -12,7 +12,7 @@ import numpy as np
 from seedcore.actors import calls
 from seedcore.actors.calls import Packed
 from seedcore.cluster.actor_client import ActorClient
-from seedcore.errors import StoreUnavailableError
+from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS, OfEachLoop
 from seedcore.memory.gathered_looks import GatheredLooks
 from seedcore.memory.read_report import ReadReport
@@ -24,6 +24,8 @@ from seedcore.store.files.array_files import Encoded
 from seedcore.store.sqlite.store_reader import StoreReader, Unread
 
 logger = logging.getLogger(__name__)
+
+Many = Mapping[str, Encoded | ItemDamagedError]  # items by their ids; in place of a damaged one what is wrong with it
 
 LOCATE_AGAIN_S: Final = 1.0  # after the store was not where this process can read it
 
@@ -90,15 +92,20 @@ class Items:
         """`get` without blocking the event loop."""
         found = Unread.ASK if self._reader is None else await self._gathered.get().look(owner, item_id)
         if isinstance(found, Unread):
-            return None if found is Unread.ABSENT else (await self.get_many_async(owner, [item_id])).get(item_id)
+            if found is Unread.ABSENT:
+                return None
+            value = (await self.get_many_async(owner, [item_id])).get(item_id)
+            if isinstance(value, ItemDamagedError):
+                raise value
+            return value
         return found
 
-    def get_many(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
+    def get_many(self, owner: str, item_ids: Sequence[str]) -> Many:
         """The encoded values of those items that exist, by their ids, each of which is given once."""
         found = self._look_at_many(owner, item_ids)
-        return self._ask(owner, item_ids) if found is None else found
+        return self._ask_for_many(owner, item_ids) if found is None else found
 
-    async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
+    async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> Many:
         """`get_many` without blocking the event loop."""
         found = None
         if self._reader is not None:
@@ -106,7 +113,7 @@ class Items:
                 found = self._look_at_many(owner, item_ids, INLINE_BYTES)
             if found is None:
                 found = await asyncio.to_thread(self._look_at_many, owner, item_ids)
-        return await self._ask_async(owner, item_ids) if found is None else found
+        return await self._ask_for_many_async(owner, item_ids) if found is None else found
 
     def _look(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread:
         """What the file tells of an item of which at most so many bytes are to be read."""
@@ -143,6 +150,28 @@ class Items:
     def _lose(self, error: StoreUnavailableError) -> None:
         logger.debug("%s; its actor is asked", error)
         self._reader = None
+
+    def _ask_for_many(self, owner: str, item_ids: Sequence[str]) -> Many:
+        """Half of them at a time where one is damaged, until it stands alone."""
+        try:
+            return self._ask(owner, item_ids)
+        except ItemDamagedError as error:
+            if len(item_ids) == 1:
+                return {item_ids[0]: error}
+            first, second = _halves(item_ids)
+            return {**self._ask_for_many(owner, first), **self._ask_for_many(owner, second)}
+
+    async def _ask_for_many_async(self, owner: str, item_ids: Sequence[str]) -> Many:
+        try:
+            return await self._ask_async(owner, item_ids)
+        except ItemDamagedError as error:
+            if len(item_ids) == 1:
+                return {item_ids[0]: error}
+            first, second = _halves(item_ids)
+            return {
+                **await self._ask_for_many_async(owner, first),
+                **await self._ask_for_many_async(owner, second),
+            }
 
     def _ask(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
         found = _unpacked(self._client.call("get_many", owner, list(item_ids)))
@@ -236,6 +265,11 @@ class Items:
         except OSError as error:
             logger.debug("arrays go through the actor: %s", error)
             return packed
+
+
+def _halves(item_ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    middle = len(item_ids) // 2
+    return item_ids[:middle], item_ids[middle:]
 
 
 def _unpacked(packed: Mapping[str, Packed]) -> Mapping[str, Encoded]:

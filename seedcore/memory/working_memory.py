@@ -8,9 +8,16 @@ from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 from seedcore.cluster.actor_client import actor_client
-from seedcore.errors import BlockingCallError, InvalidKeyError
+from seedcore.errors import (
+    BlockingCallError,
+    InvalidKeyError,
+    InvalidValueError,
+    ItemDamagedError,
+    SeedCoreError,
+    UnreadableItemsError,
+)
 from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS
-from seedcore.memory.items import Items
+from seedcore.memory.items import Items, Many
 from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings, load_settings
 from seedcore.store import limits
@@ -21,6 +28,8 @@ from seedcore.store.sqlite.miss_store import HotItem
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+MAX_NAMED: Final = 3  # of the items that cannot be read, in one message
 
 
 class Source(StrEnum):
@@ -66,7 +75,7 @@ def end_memory(settings: Settings) -> None:
     _process(settings).report.close()
 
 
-_Found = tuple[list[str], Mapping[str, Encoded], Mapping[str, Encoded]]
+_Found = tuple[list[str], Many, Many]
 
 
 class MwManager:
@@ -84,9 +93,10 @@ class MwManager:
 
     Making a manager costs nothing: the actors are looked up at the first use, or by `connect`.
 
-    Values are data: JSON types, bytes, numpy arrays, datetimes, dataclasses and the other types that
-    `seedcore.store.codec` lists. They come back equal, never as the same object. Large numpy arrays are files that a
-    get maps into memory: it copies nothing, and whoever changes such an array changes a copy of those pages only.
+    Values are data: JSON types, bytes, numpy arrays, datetimes, dataclasses, pydantic models, frames and the other
+    types that docs/reference.md lists. They come back equal and of the same type, never as the same object; all else is
+    refused when it is set. Large numpy arrays are files that a get maps into memory: it copies nothing, and whoever
+    changes such an array changes a copy of those pages only.
 
     Args:
         organ_id: one agent or service; 1 to `KEY_MAX_LENGTH` characters.
@@ -244,7 +254,11 @@ class MwManager:
     # Many items
 
     def get_items(self, item_ids: Iterable[str]) -> dict[str, Any]:
-        """The values of those items that were found, as `get_item` finds them; each other one counts as a miss."""
+        """The values of those items that were found, as `get_item` finds them; each other one counts as a miss.
+
+        Raises:
+            UnreadableItemsError: some are there and cannot be read; it has the others.
+        """
         wanted, own, shared = self._find(item_ids)
         return _decoded(wanted, {**shared, **own})
 
@@ -312,7 +326,7 @@ class MwManager:
     # Many shared items
 
     def get_global_items(self, item_ids: Iterable[str]) -> dict[str, Any]:
-        """The values of those shared items that exist; each other one counts as a miss."""
+        """The values of those shared items that exist; each other one counts as a miss. Raises as `get_items`."""
         self._refuse_event_loop("get_global_items")
         wanted = self._keys(item_ids)
         if not self._is_ready and not self._sees_files():
@@ -417,25 +431,54 @@ class MwManager:
         )
 
 
-def _without(item_ids: list[str], found: Mapping[str, Encoded]) -> list[str]:
+def _without(item_ids: list[str], found: Many) -> list[str]:
     return [item_id for item_id in item_ids if item_id not in found]
 
 
-def _found(wanted: list[str], own: Mapping[str, Encoded], shared: Mapping[str, Encoded]) -> dict[str, FoundItem]:
+def _found(wanted: list[str], own: Many, shared: Many) -> dict[str, FoundItem]:
+    try:
+        return _with_source(_decoded(wanted, {**shared, **own}), own)
+    except UnreadableItemsError as error:
+        raise UnreadableItemsError(str(error), error.unreadable, _with_source(error.found, own)) from None
+
+
+def _with_source(values: Mapping[str, Any], own: Many) -> dict[str, FoundItem]:
     return {
-        item_id: FoundItem(decode(items[item_id]), source)
-        for item_id in wanted
-        for items, source in ((own, Source.ORGAN), (shared, Source.SHARED))
-        if item_id in items
+        item_id: FoundItem(value, Source.ORGAN if item_id in own else Source.SHARED)
+        for item_id, value in values.items()
     }
 
 
-def _decoded(wanted: list[str], items: Mapping[str, Encoded]) -> dict[str, Any]:
-    return {item_id: decode(items[item_id]) for item_id in wanted if item_id in items}
+def _decoded(wanted: list[str], items: Many) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    unreadable: dict[str, SeedCoreError] = {}
+    for item_id in wanted:
+        encoded = items.get(item_id)
+        if isinstance(encoded, ItemDamagedError):
+            unreadable[item_id] = encoded
+        elif encoded is not None:
+            try:
+                found[item_id] = decode(encoded)
+            except InvalidValueError as error:
+                unreadable[item_id] = error
+    if unreadable:
+        named = "; ".join(f"{item_id!r}: {error}" for item_id, error in list(unreadable.items())[:MAX_NAMED])
+        raise UnreadableItemsError(
+            f"{len(unreadable)} of {len(unreadable) + len(found)} items cannot be read ({named}); "
+            "`found` of this error has the others",
+            unreadable,
+            found,
+        )
+    return found
 
 
-def _bytes(encoded: Encoded) -> int:
-    return len(encoded if isinstance(encoded, bytes) else encoded.data)
+def _bytes(encoded: Encoded | ItemDamagedError) -> int:
+    match encoded:
+        case bytes():
+            return len(encoded)
+        case ItemDamagedError():
+            return 0
+    return len(encoded.data)
 
 
 # What is so large that it would stall the event loop goes to a thread.
@@ -446,9 +489,7 @@ async def _decode_async(encoded: Encoded) -> Any:
     return decode(encoded) if len(data) <= INLINE_BYTES else await asyncio.to_thread(decode, encoded)
 
 
-async def _beside_the_loop(
-    decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Mapping[str, Encoded]
-) -> dict[str, T]:
+async def _beside_the_loop(decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Many) -> dict[str, T]:
     total = sum(_bytes(encoded) for some in items for encoded in some.values())
     if len(wanted) > INLINE_ITEMS or total > INLINE_BYTES:
         return await asyncio.to_thread(decode_all, wanted, *items)

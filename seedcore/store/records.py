@@ -45,7 +45,7 @@ class Kind(NamedTuple):
 def _of_dataclass(value: Any) -> Data:
     cls: Any = type(value)
     _require_only_attributes(cls)
-    attributes = _attributes(value)
+    attributes = _state(value)
     fields = {}
     for field in dataclasses.fields(cls):
         if field.name in attributes:
@@ -55,7 +55,7 @@ def _of_dataclass(value: Any) -> Data:
                 fields[field.name] = getattr(value, field.name)
             except AttributeError:
                 raise InvalidValueError(f"cannot keep a {cls.__qualname__}: its {field.name} is not set") from None
-    return [fields, attributes]
+    return [fields, _lasting(cls, attributes)]
 
 
 def _to_dataclass(cls: Any, fields: Fields, rest: Fields) -> Any:
@@ -102,14 +102,19 @@ def _slots(cls: type) -> frozenset[str]:
     )
 
 
-def _attributes(value: Any) -> Fields:
-    """What stands in the value itself, but for what it would compute again."""
+def _state(value: Any) -> Fields:
+    """What stands in the value itself."""
     state: Any = object.__getstate__(value)
     own, slots = state if isinstance(state, tuple) else (state, None)
+    return {**(own or {}), **(slots or {})}
+
+
+def _lasting(cls: type, attributes: Fields) -> Fields:
+    """Without what the class computes again."""
     return {
         name: attribute
-        for name, attribute in {**(own or {}), **(slots or {})}.items()
-        if name != ARGUMENTS and not isinstance(_of_class(type(value), name), cached_property)
+        for name, attribute in attributes.items()
+        if name != ARGUMENTS and not isinstance(_of_class(cls, name), cached_property)
     }
 
 
@@ -137,7 +142,7 @@ def _of_named_tuple(value: Any) -> Data:
     cls = type(value)
     if len(value) != len(cls._fields):
         raise InvalidValueError(f"cannot keep a {cls.__qualname__}: it has other elements than its fields")
-    return [dict(zip(cls._fields, tuple(value), strict=True)), _attributes(value)]
+    return [dict(zip(cls._fields, tuple(value), strict=True)), _lasting(cls, _state(value))]
 
 
 def _to_named_tuple(cls: Any, fields: Fields, rest: Fields) -> Any:
@@ -165,11 +170,8 @@ def _of_model(value: BaseModel) -> Data:
             f"class Name({cls.__qualname__}): ..."
         )
     state = BaseModel.__getstate__(value)
-    fields = {
-        name: one for name, one in state["__dict__"].items() if not isinstance(_of_class(cls, name), cached_property)
-    }
     rest = {EXTRA: value.__pydantic_extra__, PRIVATE: state["__pydantic_private__"], ARE_SET: value.model_fields_set}
-    return [fields, rest]
+    return [_lasting(cls, state["__dict__"]), rest]
 
 
 def _to_model(cls: Any, fields: Fields, rest: Fields) -> Any:

@@ -82,6 +82,7 @@ OWN = f"{IMPORT}\nclass Own:\n    pass\n\n"
         ("actors", f"{OWN}SINGLETONS = [Singleton('mw', Own)]\n", "two singletons have the same name: mw"),
         ("routes", "router = no_router\n", "NameError: name 'no_router' is not defined (app/routes.py, line 1)"),
         ("routes", "", "InvalidAppError: router is missing in app/routes.py"),
+        ("values", "VALUES = [1]\n", "VALUES in app/values.py must have ValueType(...) in it, not 1. What"),
     ],
 )
 def test_what_is_wrong_in_the_application_is_named_in_one_line(
