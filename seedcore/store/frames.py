@@ -200,8 +200,8 @@ def frame_from_data(data: list[Any]) -> Any:
 
 def frame_to_json(frame: Any) -> Any:
     """Its columns, index and rows, each a list."""
-    shown = frame.astype(object)
-    return shown.where(frame.notna(), None).to_dict("split")
+    rows = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    return {"columns": frame.columns.tolist(), "index": frame.index.tolist(), "data": rows}
 
 
 def series_to_data(series: Any) -> list[Any]:

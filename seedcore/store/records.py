@@ -59,7 +59,7 @@ def _of_dataclass(value: Any) -> Data:
 
 
 def _to_dataclass(cls: Any, fields: Fields, rest: Fields) -> Any:
-    attributes = dict(rest)
+    attributes = {}
     for field in dataclasses.fields(cls):
         if field.name in fields:
             attributes[field.name] = fields[field.name]
@@ -72,7 +72,7 @@ def _to_dataclass(cls: Any, fields: Fields, rest: Fields) -> Any:
         else:
             raise _lacks(cls, field.name)
     value = object.__new__(cls)
-    _set_attributes(value, attributes)
+    _set_attributes(value, {**attributes, **rest})
     return value
 
 

@@ -531,6 +531,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
     errors.InvalidKeyError: 422,
     errors.InvalidValueError: 422,
     errors.InvalidTtlError: 422,
+    errors.UnreadableItemsError: 422,
     errors.ValueTooLargeError: 413,
     errors.StoreUnavailableError: 503,
     errors.StoreFullError: 507,
@@ -542,7 +543,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
 
 
 def test_every_error_of_ours_has_a_status() -> None:
-    ours = {value for value in vars(errors).values() if isinstance(value, type)}
+    ours = {value for value in vars(errors).values() if getattr(value, "__module__", None) == errors.__name__}
     assert ours == set(STATUSES)
 
 

@@ -5,12 +5,13 @@ import datetime as dt
 import math
 from collections.abc import Hashable, Iterable
 from decimal import Decimal
-from enum import Enum
-from typing import Any
+from enum import Enum, IntEnum, IntFlag
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 
 
 @dataclasses.dataclass
@@ -38,8 +39,50 @@ class Square:
         number: int
 
 
+@dataclasses.dataclass
+class Celsius:
+    """Takes degrees Fahrenheit, and converts them whenever it is made."""
+
+    degrees: float
+    scale: dataclasses.InitVar[float] = 1.0
+
+    def __post_init__(self, scale: float) -> None:
+        self.degrees = (self.degrees - 32) * 5 / 9 * scale
+        self.noted = {"scale": scale}
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any = None
+
+
+class Reading(BaseModel):
+    """Doubles what it is given, and counts how often it was made."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    value: Any
+    _made: int = PrivateAttr(default=0)
+
+    @field_validator("value")
+    @classmethod
+    def double(cls, value: Any) -> Any:
+        return (value, value)
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._made += 1
+
+
 class Color(Enum):
     RED = 1
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Access(IntFlag):
+    READ = 1
+    WRITE = 2
 
 
 offsets = st.integers(-86_399, 86_399).map(lambda seconds: dt.timezone(dt.timedelta(seconds=seconds)))
@@ -69,10 +112,16 @@ hashable_scalars = st.one_of(
     st.decimals().filter(lambda value: not value.is_snan()),
     st.uuids(),
     st.complex_numbers(),
+    st.sampled_from([Color.RED, Level.LOW, Access.READ | Access.WRITE, Access(64)]),
 )
 hashables: st.SearchStrategy[Hashable] = st.recursive(
     hashable_scalars,
-    lambda inner: st.tuples(inner) | st.frozensets(inner, max_size=3) | st.builds(FrozenPoint, inner, inner),
+    lambda inner: st.one_of(
+        st.tuples(inner),
+        st.frozensets(inner, max_size=3),
+        st.builds(FrozenPoint, inner, inner),
+        st.builds(Pair, inner, inner),
+    ),
     max_leaves=4,
 )
 
@@ -97,6 +146,9 @@ values: st.SearchStrategy[Any] = st.recursive(
         st.dictionaries(hashables, inner, max_size=4),
         st.sets(hashables, max_size=4),
         st.builds(Point, inner, inner),
+        st.builds(Pair, inner, inner),
+        st.builds(lambda value, other: Reading(value=value, other=other), inner, inner),
+        st.floats().map(Celsius),
     ),
     max_leaves=8,
 )
@@ -107,6 +159,8 @@ def same(left: Any, right: Any) -> bool:
     if type(left) is not type(right):
         return False
     match left:
+        case Enum():
+            return left is right
         case _ if isinstance(left, np.longdouble):  # its bytes have gaps, with anything in them
             return bool(left == right)
         case np.ndarray() | np.generic():
@@ -130,10 +184,10 @@ def same(left: Any, right: Any) -> bool:
             )
         case Decimal():
             return bool(left.as_tuple() == right.as_tuple())
+        case BaseModel():
+            return same(left.__getstate__(), right.__getstate__())
         case _ if dataclasses.is_dataclass(left):
-            return all(
-                same(getattr(left, field.name), getattr(right, field.name)) for field in dataclasses.fields(left)
-            )
+            return same(object.__getstate__(left), object.__getstate__(right))
     return bool(left == right)
 
 

@@ -322,6 +322,7 @@ async function find(organ, item) {
     timeoutMs: LOOK_UP_TIMEOUT_MS,
     reviver: exactly,
   });
+  if (answer.unreadable.length) throw new Error(answer.unreadable[0].reason);
   return answer.items[0];
 }
 
