@@ -24,7 +24,8 @@ from seedcore.api.models import (
 )
 from seedcore.errors import InvalidValueError, SeedCoreError, UnreadableItemsError
 from seedcore.event_loop import INLINE_ITEMS
-from seedcore.memory.working_memory import FoundItem, MwManager, Source
+from seedcore.memory.found_items import FoundItem, Source
+from seedcore.memory.working_memory import MwManager
 from seedcore.store.codec import is_small
 
 MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand

@@ -3,47 +3,27 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sized
-from enum import StrEnum
 from functools import cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from seedcore.cluster.actor_client import actor_client
 from seedcore.errors import (
     BlockingCallError,
     InvalidKeyError,
-    InvalidValueError,
-    ItemDamagedError,
-    SeedCoreError,
-    UnreadableItemsError,
 )
-from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS
+from seedcore.event_loop import INLINE_ITEMS
+from seedcore.memory import found_items
+from seedcore.memory.found_items import FoundItem, Source
 from seedcore.memory.items import Items, Many
 from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings, load_settings
 from seedcore.store import limits
 from seedcore.store.codec import decode
-from seedcore.store.files.array_files import Encoded
 from seedcore.store.limits import EVERYBODY
 from seedcore.store.sqlite.miss_store import HotItem
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-MAX_NAMED: Final = 3  # of the items that cannot be read, in one message
-
-
-class Source(StrEnum):
-    """Where an item was found."""
-
-    ORGAN = "organ"
-    SHARED = "shared"
-
-
-class FoundItem(NamedTuple):
-    """An item and where it was."""
-
-    value: Any
-    source: Source
 
 
 class _Process:
@@ -183,7 +163,7 @@ class MwManager:
         if encoded is None:
             self._note_missed([key])
             return None
-        return FoundItem(await _decode_async(encoded), source)
+        return FoundItem(await found_items.decode_async(encoded), source)
 
     def set_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
         """Keep a value as the organ's own.
@@ -233,7 +213,7 @@ class MwManager:
         if encoded is None:
             self._note_missed([key])
             return default
-        return await _decode_async(encoded)
+        return await found_items.decode_async(encoded)
 
     def set_global_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
         """Keep a value for every organ; as `set_item` otherwise."""
@@ -260,21 +240,21 @@ class MwManager:
             UnreadableItemsError: some are there and cannot be read; it has the others.
         """
         wanted, own, shared = self._find(item_ids)
-        return _decoded(wanted, {**shared, **own})
+        return found_items.decoded(wanted, {**shared, **own})
 
     async def get_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """`get_items` without blocking the event loop."""
         wanted, own, shared = await self._find_async(item_ids)
-        return await _beside_the_loop(_decoded, wanted, {**shared, **own})
+        return await found_items.beside_the_loop(found_items.decoded, wanted, {**shared, **own})
 
     def find_items(self, item_ids: Iterable[str]) -> dict[str, FoundItem]:
         """`get_items` that also tells where each item was."""
-        return _found(*self._find(item_ids))
+        return found_items.with_sources(*self._find(item_ids))
 
     async def find_items_async(self, item_ids: Iterable[str]) -> dict[str, FoundItem]:
         """`find_items` without blocking the event loop."""
         wanted, own, shared = await self._find_async(item_ids)
-        return await _beside_the_loop(_found, wanted, own, shared)
+        return await found_items.beside_the_loop(found_items.with_sources, wanted, own, shared)
 
     def _find(self, item_ids: Iterable[str]) -> _Found:
         """The ids, those items that are the organ's own, and those of the others that are shared."""
@@ -333,7 +313,7 @@ class MwManager:
             self.connect()
         shared = self._shared.get_many(EVERYBODY, wanted)
         self._note_missed(_without(wanted, shared))
-        return _decoded(wanted, shared)
+        return found_items.decoded(wanted, shared)
 
     async def get_global_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """`get_global_items` without blocking the event loop."""
@@ -342,7 +322,7 @@ class MwManager:
             await self.connect_async()
         shared = await self._shared.get_many_async(EVERYBODY, wanted)
         self._note_missed(_without(wanted, shared))
-        return await _beside_the_loop(_decoded, wanted, shared)
+        return await found_items.beside_the_loop(found_items.decoded, wanted, shared)
 
     def set_global_items(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_item` for many: all or none. Beyond the cache's bounds the first of them go again at once."""
@@ -433,67 +413,6 @@ class MwManager:
 
 def _without(item_ids: list[str], found: Many) -> list[str]:
     return [item_id for item_id in item_ids if item_id not in found]
-
-
-def _found(wanted: list[str], own: Many, shared: Many) -> dict[str, FoundItem]:
-    try:
-        return _with_source(_decoded(wanted, {**shared, **own}), own)
-    except UnreadableItemsError as error:
-        raise UnreadableItemsError(str(error), error.unreadable, _with_source(error.found, own)) from None
-
-
-def _with_source(values: Mapping[str, Any], own: Many) -> dict[str, FoundItem]:
-    return {
-        item_id: FoundItem(value, Source.ORGAN if item_id in own else Source.SHARED)
-        for item_id, value in values.items()
-    }
-
-
-def _decoded(wanted: list[str], items: Many) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    unreadable: dict[str, SeedCoreError] = {}
-    for item_id in wanted:
-        encoded = items.get(item_id)
-        if isinstance(encoded, ItemDamagedError):
-            unreadable[item_id] = encoded
-        elif encoded is not None:
-            try:
-                found[item_id] = decode(encoded)
-            except InvalidValueError as error:
-                unreadable[item_id] = error
-    if unreadable:
-        named = "; ".join(f"{item_id!r}: {error}" for item_id, error in list(unreadable.items())[:MAX_NAMED])
-        raise UnreadableItemsError(
-            f"{len(unreadable)} of {len(unreadable) + len(found)} items cannot be read ({named}); "
-            "`found` of this error has the others",
-            unreadable,
-            found,
-        )
-    return found
-
-
-def _bytes(encoded: Encoded | ItemDamagedError) -> int:
-    match encoded:
-        case bytes():
-            return len(encoded)
-        case ItemDamagedError():
-            return 0
-    return len(encoded.data)
-
-
-# What is so large that it would stall the event loop goes to a thread.
-
-
-async def _decode_async(encoded: Encoded) -> Any:
-    data = encoded if isinstance(encoded, bytes) else encoded.data
-    return decode(encoded) if len(data) <= INLINE_BYTES else await asyncio.to_thread(decode, encoded)
-
-
-async def _beside_the_loop(decode_all: Callable[..., dict[str, T]], wanted: list[str], *items: Many) -> dict[str, T]:
-    total = sum(_bytes(encoded) for some in items for encoded in some.values())
-    if len(wanted) > INLINE_ITEMS or total > INLINE_BYTES:
-        return await asyncio.to_thread(decode_all, wanted, *items)
-    return decode_all(wanted, *items)
 
 
 async def _beside_if_many(some: object, function: Callable[..., T], *arguments: Any) -> T:

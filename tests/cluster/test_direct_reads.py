@@ -11,7 +11,8 @@ import pytest
 import ray
 
 from seedcore.cluster.bootstrap import bootstrap_actors, get_mw_store, get_shared_cache
-from seedcore.memory.working_memory import FoundItem, MwManager, Source
+from seedcore.memory.found_items import FoundItem, Source
+from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
 from seedcore.store.recovery import backups
 from tests.cluster.cluster import Cluster

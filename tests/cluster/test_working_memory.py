@@ -23,7 +23,8 @@ from seedcore.errors import (
     SeedCoreError,
     ValueTooLargeError,
 )
-from seedcore.memory.working_memory import FoundItem, MwManager, Source
+from seedcore.memory.found_items import FoundItem, Source
+from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
 from tests.cluster.processes import paused
 from tests.waiting import wait_until
