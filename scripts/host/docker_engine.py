@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from typing import Final
+from typing import Any, Final
 
 import docker
 from docker.errors import DockerException, ImageNotFound, NotFound
@@ -13,8 +13,9 @@ from scripts.host.runtime import StackError
 MIN_ENGINE: Final = (25, 0)  # the first whose health checks have a start_interval
 MIN_COMPOSE: Final = (2, 24)  # of the same month, January 2024
 COMMAND_TIMEOUT_S: Final = 20  # `docker` asks the engine, which may be on another machine
-DEFAULT_BASE_IMAGE: Final = "python:3.11-slim-bookworm"
-LOCAL_BASE_IMAGE: Final = "seedcore/python-base:bookworm"  # what .ci/install_docker.sh makes
+DEFAULT_BASE_IMAGE: Final = "python:3.13-slim-trixie"
+# What .ci/install_docker.sh makes, the newest first.
+LOCAL_BASE_IMAGES: Final = ("seedcore/python-base:trixie", "seedcore/python-base:bookworm")
 INSTALL_HINT: Final = (
     f"Install Docker Engine {MIN_ENGINE[0]} or newer with Compose {'.'.join(map(str, MIN_COMPOSE))} or newer "
     "(https://docs.docker.com/engine/install/); `make up RUNTIME=local` needs no Docker."
@@ -45,8 +46,17 @@ def connect_to_engine() -> docker.DockerClient:
 
 def _engine_host() -> str:
     # The SDK knows DOCKER_HOST but not the command's contexts, which Docker Desktop and rootless engines use.
-    contexts = json.loads(_docker("context", "inspect"))
-    return str(contexts[0]["Endpoints"]["docker"]["Host"])
+    return str(_context()["Endpoints"]["docker"]["Host"])
+
+
+def name_of_context() -> str:
+    """The name of what the `docker` command uses; the builder of its engine has the same."""
+    return str(_context()["Name"])
+
+
+def _context() -> dict[str, Any]:
+    contexts: list[dict[str, Any]] = json.loads(_docker("context", "inspect"))
+    return contexts[0]
 
 
 def require_compose() -> str:
@@ -96,15 +106,15 @@ def has_image(client: docker.DockerClient, name: str) -> bool:
 
 def base_image_in_place_of(client: docker.DockerClient, wanted: str) -> str | None:
     """The image of this machine to build on where `wanted` cannot be pulled; None if there is none."""
-    if wanted == DEFAULT_BASE_IMAGE and has_image(client, LOCAL_BASE_IMAGE):
-        return LOCAL_BASE_IMAGE
-    return None
+    if wanted != DEFAULT_BASE_IMAGE:
+        return None
+    return next((name for name in LOCAL_BASE_IMAGES if has_image(client, name)), None)
 
 
 def no_base_image(wanted: str, reason: str) -> StackError:
     """What is to be said where there is nothing to build on."""
     return StackError(
         f"the base image {wanted} (BASE_IMAGE) is not on this machine and cannot be pulled: {reason}. "
-        "Set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 or newer that you have. Without a registry, "
-        f".ci/install_docker.sh shows how to make {LOCAL_BASE_IMAGE} from Debian packages."
+        "Set BASE_IMAGE to any Debian or Ubuntu image with Python 3.11 to 3.14 that you have. Without a registry, "
+        f".ci/install_docker.sh shows how to make {LOCAL_BASE_IMAGES[0]} from Debian packages."
     )

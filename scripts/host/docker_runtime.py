@@ -20,6 +20,7 @@ from docker.utils.config import load_general_config
 
 from scripts.host.ca_certificates import copy_extra_ca_certificates
 from scripts.host.docker_engine import base_image_in_place_of, has_image, no_base_image
+from scripts.host.image_build import build_image
 from scripts.host.ports import require_free_ports
 from scripts.host.remedies import explain_failures, is_known, remedy_for_text
 from scripts.host.runtime import (
@@ -79,11 +80,7 @@ class DockerRuntime:
         copy_extra_ca_certificates(self._settings.extra_ca_certs)
         self._environment["BASE_IMAGE"] = base = self._base_image()
         self._require_visible_checkout(base)
-        if self._compose("build"):
-            raise StackError(
-                "building the image failed; the lines above say at which step. When pip cannot check a certificate, "
-                "set EXTRA_CA_CERTS to the PEM file of your network's certificate authority."
-            )
+        build_image({"COMPOSE_FILE": _compose_files(), **self._environment})
         if self.is_up():
             require_good_code(self)
         self._up()

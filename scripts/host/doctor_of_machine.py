@@ -27,6 +27,7 @@ from scripts.host.docker_engine import (
     no_base_image,
     require_compose,
 )
+from scripts.host.package_index import PipConfigurationError, environment_for_pip, for_build, read_options, remedy_for
 from scripts.host.runtime import StackError, StackRuntime, relative
 from scripts.host.settings import HostSettings, Runtime, env_files, knobs, knobs_in_env_file, own_variables
 from scripts.host.token_file import require_token
@@ -67,7 +68,7 @@ class DoctorOfMachine:
             Check("scripts have Unix line endings", self.line_endings),
             Check("Docker", self.engine),
             Check("base image", self.base_image),
-            Check("pip in the build", self.pip),
+            Check("package index", self.package_index),
             Check("CPUs and memory", self.machine),
             Check("disk", self.disk),
             Check("files are yours", self.owner),
@@ -129,28 +130,33 @@ class DoctorOfMachine:
             raise CheckError(str(no_base_image(wanted, str(error.explanation or error)))) from error
         return f"{wanted} can be pulled"
 
-    def pip(self) -> str:
-        """It reaches its index, with the authorities that the image will trust, where the image is not built yet."""
+    def package_index(self) -> str:
+        """It can be reached, as the build will reach it, where the image is not built yet."""
         client = self._client_for_builds()
         if has_image(client, self._settings.image):
             raise DoesNotApplyError(f"the image {self._settings.image} is built")
         extra = _explained(lambda: read_extra_ca_certificates(self._settings.extra_ca_certs))
+        pip = [sys.executable, "-I", "-m", "pip"]
         with tempfile.TemporaryDirectory() as folder:
-            trusted = Path(folder, "trusted.pem")
+            trusted, told = Path(folder, "trusted.pem"), Path(folder, "pip.conf")
             trusted.write_bytes(Path(certifi.where()).read_bytes() + (extra.content if extra else b""))
-            command = ["-m", "pip", "download", "--no-deps", "--no-cache-dir", "--retries=0", "--dest", folder, PROBE]
-            # What this machine tells its own pip does not reach the one in the build.
-            kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+            try:
+                told.write_text(for_build(read_options(pip)))
+            except PipConfigurationError as error:
+                raise CheckError(str(error)) from error
+            command = ["download", "--no-deps", "--no-cache-dir", "--retries=0", "--dest", folder, PROBE]
+            # The build does not know who you are (netrc), but what its index is.
+            environment = {**environment_for_pip({}), "PIP_CONFIG_FILE": str(told), "NETRC": os.devnull}
             done = subprocess.run(
-                [sys.executable, *command, f"--timeout={PIP_TIMEOUT_S}", f"--cert={trusted}"],
-                env={**kept, "PIP_CONFIG_FILE": os.devnull},
+                [*pip, *command, f"--timeout={PIP_TIMEOUT_S}", f"--cert={trusted}"],
+                env=environment,
                 capture_output=True,
                 text=True,
                 check=False,
             )
         if done.returncode:
             raise CheckError(_why_pip_failed(done.stdout + done.stderr))
-        return f"it downloads {PROBE}"
+        return f"it has {PROBE}"
 
     @cached_property
     def _client(self) -> docker.DockerClient:
@@ -253,13 +259,9 @@ class DoctorOfMachine:
 
 
 def _why_pip_failed(output: str) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in output:
-        return (
-            "CERTIFICATE_VERIFY_FAILED: your network has a certificate authority of its own. "
-            "Set EXTRA_CA_CERTS to its PEM file in .env, then `make up`."
-        )
-    reason = next((line for line in output.splitlines() if line.startswith("ERROR:")), "it says nothing")
-    return f"it cannot download {PROBE}: {reason}. Is there a network, or a proxy to set (HTTPS_PROXY)?"
+    reason = next((line for line in output.splitlines() if line.startswith("ERROR:")), "pip says nothing")
+    remedy = remedy_for(output)
+    return f"it does not have {PROBE}: {reason}." + (f" What to do: {remedy}." if remedy else "")
 
 
 def _explained(run: Callable[[], T]) -> T:

@@ -51,8 +51,8 @@ class HostSettings(Settings):
 
     # Docker
     base_image: Annotated[str, Field(min_length=1)] = Field(
-        "python:3.11-slim-bookworm",
-        description="image to build on: Debian or Ubuntu with python3 3.11 or newer and venv",
+        "python:3.13-slim-trixie",
+        description="image to build on: Debian or Ubuntu with python3, 3.11 to 3.14",
     )
     apt_packages: Annotated[str, SPECIALIST] = Field(
         "",
