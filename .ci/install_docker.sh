@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
-# Brings a bare Debian 12 machine to a running Docker Engine 26.1 with Compose v2 and buildx, and makes a base image from
-# Debian packages, so that images can be built where no container registry can be reached. Run as root; does only what
-# is missing. An engine that answers is left alone if it is new enough.
+# Brings a bare Debian 12 machine to a running Docker Engine 26.1 with the newest Compose and buildx that Debian has, and
+# makes base images from Debian packages, so that images can be built where no container registry can be reached. Run as
+# root; does only what is missing. An engine that answers is left alone if it is new enough.
 #     .ci/install_docker.sh
 #
 #   DOCKER_ENGINE_DIR  folder that the engine's programs go to
 #   DOCKER_DATA_ROOT   folder of the engine's images, containers and volumes, if this script starts the engine
-#   PYTHON_BASE        tag of the base image
+#   PYTHON_BASES       releases of Debian of which to make a base image, seedcore/python-base:RELEASE
 set -euo pipefail
 
 engine_dir=${DOCKER_ENGINE_DIR:-/opt/seedcore-docker}
 data_root=${DOCKER_DATA_ROOT:-/var/lib/docker}
-python_base=${PYTHON_BASE:-seedcore/python-base:bookworm}
+read -ra python_bases <<<"${PYTHON_BASES:-trixie}"
 min_engine=25 # as scripts/host/docker_engine.py has them
 min_compose=2.24
 engine_log=/var/log/dockerd-seedcore.log
 engine_deadline_s=60
-release=bookworm    # of the base image; its own engine is 20.10, and it has no Compose v2
-next_release=trixie # has both, as programs that run here as well
+engine_release=trixie # Debian 12 itself has 20.10; these programs run there as well
+plugins_release=sid
+apt_options=(-o Acquire::Check-Valid-Until=false) # a mirror may be some weeks behind
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 plugin_dir=/usr/local/lib/docker/cli-plugins
 export DEBIAN_FRONTEND=noninteractive
@@ -46,18 +47,18 @@ debian_mirror() {
     head -n 1 <<<"$mirrors"
 }
 
-# The files of packages of the next release, below a folder: fetch FOLDER PACKAGE...
+# The files of packages of another release, below a folder: fetch RELEASE FOLDER PACKAGE...
 fetch() {
-    local folder=$1 mirror work apt package
-    shift
-    say "fetching $*"
+    local release=$1 folder=$2 mirror work apt package
+    shift 2
+    say "fetching $* of $release"
     mirror=$(debian_mirror)
     work=$(mktemp -d)
     mkdir -p "$work/lists/partial" "$work/archives/partial"
-    echo "deb [signed-by=$keyring] $mirror $next_release main" >"$work/sources.list"
+    echo "deb [signed-by=$keyring] $mirror $release main" >"$work/sources.list"
     # A package index of its own, so that nothing else is ever upgraded from there.
     apt=(apt-get -qq -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o APT::Sandbox::User=root)
+        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work" -o APT::Sandbox::User=root "${apt_options[@]}")
     "${apt[@]}" update
     (cd "$work" && "${apt[@]}" download "$@" >/dev/null)
     for package in "$work"/*.deb; do
@@ -85,7 +86,7 @@ plugins_are_good() {
 
 install_engine() {
     # runc is this machine's own, since that of the next release needs a newer libc. tini is what docker-init links to.
-    [[ -x $engine_dir/usr/sbin/dockerd ]] || fetch "$engine_dir" docker.io docker-cli containerd tini
+    [[ -x $engine_dir/usr/sbin/dockerd ]] || fetch $engine_release "$engine_dir" docker.io docker-cli containerd tini
     ln -sf "$engine_dir/usr/bin/docker" /usr/local/bin/docker
     hash -r
 }
@@ -93,7 +94,7 @@ install_engine() {
 install_plugins() {
     local work
     work=$(mktemp -d)
-    fetch "$work/root" docker-compose docker-buildx
+    fetch $plugins_release "$work/root" docker-compose docker-buildx
     mkdir -p "$plugin_dir"
     install "$work"/root/usr/libexec/docker/cli-plugins/docker-{compose,buildx} "$plugin_dir"
     rm -rf "$work"
@@ -116,11 +117,15 @@ start_engine() {
 }
 
 make_python_base() {
-    local mirror
-    say "making the base image $python_base from Debian packages"
+    local release=$1 image=$2 mirror work
+    say "making the base image $image from Debian packages"
     mirror=$(debian_mirror)
+    work=$(mktemp -d)
+    # Through a file: of a pipe that breaks, Docker would make an empty image.
     mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates \
-        "$release" - "$mirror" | docker import - "$python_base" >/dev/null
+        --aptopt='Acquire::Check-Valid-Until "false"' "$release" "$work/root.tar" "$mirror"
+    docker import "$work/root.tar" "$image"
+    rm -rf "$work"
 }
 
 main() {
@@ -137,12 +142,15 @@ main() {
         start_engine
     fi
     plugins_are_good || install_plugins
-    if ! docker image inspect "$python_base" >/dev/null 2>&1; then
+    local release image
+    for release in "${python_bases[@]}"; do
+        image=seedcore/python-base:$release
+        [[ -z $(docker image ls --quiet "$image") ]] || continue
         require_programs mmdebstrap
-        make_python_base
-    fi
+        make_python_base "$release" "$image"
+    done
 
-    say "engine $(engine_version), Compose $(docker compose version --short), base image $python_base"
+    say "engine $(engine_version), Compose $(docker compose version --short), base images of ${python_bases[*]}"
 }
 
 main

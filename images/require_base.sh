@@ -38,9 +38,8 @@ packages=""
 [ -z "$(lacking)" ] || packages="$packages python3-venv"
 if [ -n "$packages" ]; then
     echo "adding what the base image lacks: $packages"
-    apt-get update -qq
     # shellcheck disable=SC2086 # words
-    DEBIAN_FRONTEND=noninteractive apt-get install --yes -q --no-install-recommends $packages ||
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install --yes -q --no-install-recommends $packages; } ||
         refuse "lacks $packages, which apt-get cannot install, as it says above"
     rm -rf /var/lib/apt/lists/*
 fi

@@ -1,0 +1,189 @@
+"""The image on bases that people have, and the virtual environment in folders and shells that they have."""
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import docker
+import pytest
+
+from scripts.host.docker_engine import LOCAL_BASE_IMAGES, has_image
+from seedcore.settings import PROJECT_ROOT
+from tests.stack.project import Project
+
+LOG: Final = ".local/log/build.log"
+TIMEOUT_S: Final = 600.0
+# Of a shell that was set up for other programs than these.
+FOREIGN: Final = {
+    "PIP_USER": "1",
+    "PIP_TARGET": "/nowhere",
+    "PIP_REQUIRE_VIRTUALENV": "1",
+    "UV_OFFLINE": "1",
+    "UV_PYTHON": "3.8",
+    "DOCKER_BUILDKIT": "0",
+    "BUILDX_BUILDER": "of-somebody-else",
+    "BUILDKIT_PROGRESS": "rawjson",
+}
+
+MakeBase = Callable[[str], str]
+
+
+@pytest.fixture
+def make_base(engine: docker.DockerClient, tmp_path: Path) -> Iterator[MakeBase]:
+    """Makes a base image from the lines that follow `FROM`, which has a Debian image of this machine as `$DEBIAN`."""
+    name = f"seedcore-test-base-{uuid4().hex[:8]}:latest"
+    debian = next(image for image in (*LOCAL_BASE_IMAGES, "python:3.13-slim-trixie") if has_image(engine, image))
+
+    def make(dockerfile: str) -> str:
+        (tmp_path / "base").mkdir()
+        (tmp_path / "base/Dockerfile").write_text(f"ARG DEBIAN={debian}\n{dockerfile}\n")
+        command = ["docker", "build", "--quiet", "--tag", name, str(tmp_path / "base")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return name
+
+    yield make
+    if has_image(engine, name):
+        engine.images.remove(name, force=True)
+
+
+def log_of(project: Project) -> str:
+    return (project.folder / LOG).read_text()
+
+
+def refused(project: Project, base: str, **environment: str) -> str:
+    """What `make up` says on a base image that it cannot build on."""
+    done = project.run("make", "up", BASE_IMAGE=base, **environment)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert f"The whole output is in {LOG}" in done.stdout
+    return done.stdout
+
+
+OTHER_USER = """FROM ${DEBIAN}
+RUN apt-get purge --yes --allow-remove-essential ca-certificates python3-venv 'python3.*-venv'
+RUN useradd --uid 1000 --create-home someone
+ENV HOME=/home/someone PIP_USER=1 PIP_TARGET=/nowhere UV_OFFLINE=1 UV_SYSTEM_PYTHON=1 PYTHONHOME=/nowhere
+WORKDIR /home/someone
+USER 1000
+"""
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+def test_a_base_with_a_user_and_variables_of_its_own_and_without_what_we_need(
+    docker_project: Project, make_base: MakeBase
+) -> None:
+    """From a shell that has some as well."""
+    done = docker_project.run("make", "up", BASE_IMAGE=make_base(OTHER_USER), **FOREIGN)
+    assert done.returncode == 0, done.stdout
+    assert "adding what the base image lacks: ca-certificates python3-venv" in log_of(docker_project)
+    lines = [line for line in done.stdout.splitlines() if " s  " in line]
+    assert any("install_packages" in line for line in lines)
+    assert len(done.stdout.splitlines()) < 60, done.stdout  # Compose says each state of each container
+    assert "❌" not in docker_project.make("verify")
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "said"),
+    [
+        (
+            "FROM ${DEBIAN} AS debian\nRUN apt-get update && apt-get install --yes busybox-static\nFROM scratch\n"
+            "COPY --from=debian /bin/busybox /bin/sh\nCOPY --from=debian /bin/busybox /bin/busybox\n"
+            'SHELL ["/bin/sh", "-c"]\n'
+            "RUN /bin/busybox mkdir /etc && echo 'PRETTY_NAME=\"Alpine Linux v3.22\"' > /etc/os-release",
+            "this one is Alpine Linux v3.22",
+        ),
+        ("FROM ${DEBIAN}\nRUN rm /usr/bin/python3*", "without python3"),
+        (
+            "FROM ${DEBIAN}\nRUN echo '#!/bin/sh' >/usr/local/bin/python3 && echo 'echo 3.10' >>/usr/local/bin/python3 "
+            "&& chmod a+x /usr/local/bin/python3",
+            "with Python 3.10",
+        ),
+        ("FROM scratch\nCOPY Dockerfile /", "no such file or directory"),
+    ],
+    ids=["another libc", "no Python", "an old Python", "no shell"],
+)
+def test_a_base_that_cannot_do_says_so(
+    docker_project: Project, make_base: MakeBase, dockerfile: str, said: str
+) -> None:
+    output = refused(docker_project, make_base(dockerfile))
+    assert said in output
+    assert "set BASE_IMAGE to another image" in output
+    assert "EXTRA_CA_CERTS" not in output
+
+
+def test_a_step_that_fails_shows_its_reason(docker_project: Project, make_base: MakeBase) -> None:
+    output = refused(docker_project, make_base("FROM ${DEBIAN}"), APT_PACKAGES="no-such-package")
+    assert "E: Unable to locate package no-such-package" in output
+    assert "EXTRA_CA_CERTS" not in output
+    assert "BASE_IMAGE" not in output
+
+
+@contextmanager
+def package_index() -> Iterator[tuple[str, list[str]]]:
+    """A mirror on this machine's 127.0.0.1 that has nothing; its address, and who asked for what."""
+    asked: list[str] = []
+
+    class Nothing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers.get('Authorization')}")
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815 - http.server's name
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://me:secret@127.0.0.1:{server.server_port}/simple", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_index_of_the_shell_is_that_of_the_build(docker_project: Project, make_base: MakeBase) -> None:
+    base = make_base(f"FROM ${{DEBIAN}}\nLABEL of={uuid4().hex}")  # else the layer may be there already
+    with package_index() as (url, asked):
+        output = refused(docker_project, base, PIP_INDEX_URL=url)
+        assert "secret" not in output
+    assert any(line.startswith("/simple/uv/ Basic ") for line in asked), asked
+    assert "secret" not in log_of(docker_project)
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+def test_the_environment_is_made_and_moved(tmp_path: Path) -> None:
+    folder = tmp_path / "my checkout"
+    for name in ("scripts", "requirements.lock", "requirements-dev.lock"):
+        source = PROJECT_ROOT / name
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
+    command = ["scripts/host/make_venv.sh", "requirements.lock", "requirements-dev.lock"]
+    made = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **FOREIGN, "PYTHONHOME": "/nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert " + ray==" in (folder / ".local/log/venv.log").read_text()
+    assert " + ray==" not in made.stdout
+    moved = folder.rename(tmp_path / "elsewhere")
+    again = subprocess.run(command, cwd=moved, capture_output=True, text=True, check=True)
+    assert again.stdout == ""
+    for program in ("ray", "supervisord", "pip"):
+        version = subprocess.run(
+            [moved / ".venv/bin" / program, "--version"], capture_output=True, text=True, check=False
+        )
+        assert version.returncode == 0, version.stderr
