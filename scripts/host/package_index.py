@@ -167,6 +167,8 @@ def environment_for_uv(options: Mapping[str, str]) -> dict[str, str]:
         environment["HTTP_PROXY"] = options["proxy"]
     if "cert" not in options and Path(ssl.get_default_verify_paths().cafile or os.devnull).is_file():
         environment["UV_SYSTEM_CERTS"] = "1"  # those of the machine, as of pip 24.2
+    if not _is_writable(Path(os.environ.get("UV_CACHE_DIR") or _cache_home() / "uv")):
+        environment["UV_NO_CACHE"] = "1"  # a home that cannot be written is no error of pip's
     return environment
 
 
@@ -197,6 +199,18 @@ def _variable(option: str) -> str:
 
 def _without_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if value and not name.startswith(SETTINGS)}
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def _is_remote(place: str) -> bool:

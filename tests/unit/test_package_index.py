@@ -104,6 +104,13 @@ def test_what_was_meant_for_other_environments_reaches_neither(home: Path, monke
     assert "foreign" not in environment_for_uv(told).values()
 
 
+def test_uv_needs_no_home_that_can_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "UV_NO_CACHE" not in environment_for_uv({})
+    (home / "file").touch()
+    monkeypatch.setenv("HOME", str(home / "file"))
+    assert environment_for_uv({})["UV_NO_CACHE"] == "1"
+
+
 def test_a_build_is_told_what_it_can_reach(home: Path) -> None:
     told = {
         "index-url": MIRROR,
