@@ -107,6 +107,7 @@ def test_a_store_without_permission_serves_reads_and_writes_again_once_it_may(
     store.database.close()
 
 
+@pytest.mark.skipif(shutil.which("chattr") is None, reason="there is no chattr")
 def test_a_file_that_nobody_may_change_is_read(path: Path) -> None:
     done = subprocess.run(["chattr", "+i", str(path)], check=False, capture_output=True, text=True)
     if done.returncode:
