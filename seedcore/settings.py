@@ -5,6 +5,7 @@ default here. The knobs of the host are in `scripts/host/settings.py`. `.env` ha
 as `SPECIALIST` may be added to it. `tests/unit/test_knobs.py` holds compose.yaml to it, `tests/template` the documents.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -21,6 +22,7 @@ from seedcore.code_version import PROJECT_ROOT as PROJECT_ROOT
 ENV_FILES: Final = (PROJECT_ROOT / ".env", PROJECT_ROOT / ".env.local")
 SPECIALIST: Final = "specialist"  # marks a knob that few ever turn: it is not in .env, but may be added there
 MAX_PORT: Final = 65535
+HOST: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]*[\w-])\.?)(:[0-9]*)?", re.ASCII)
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -186,8 +188,12 @@ class Settings(BaseSettings):
     @field_validator("api_allowed_hosts")
     @classmethod
     def _names_a_host(cls, hosts: str) -> str:
-        if not hosts.replace(",", "").strip():
+        named = [host.strip() for host in hosts.split(",") if host.strip()]
+        if not named:
             raise ValueError("must name one host or more")
+        for host in named:
+            if host_name(host) is None:
+                raise ValueError(f"{host!r} is no host; name each one by itself, such as dev.local or [::1]")
         return hosts
 
     @model_validator(mode="after")
@@ -202,8 +208,17 @@ class Settings(BaseSettings):
 
     @property
     def allowed_hosts(self) -> list[str]:
-        """`API_ALLOWED_HOSTS` as a list."""
-        return [host.strip() for host in self.api_allowed_hosts.split(",") if host.strip()]
+        """`API_ALLOWED_HOSTS` as `host_name` has each of them."""
+        return [name for host in self.api_allowed_hosts.split(",") if (name := host_name(host.strip()))]
+
+
+def host_name(host: str) -> str | None:
+    """The host that a Host header names, without its port, in the one spelling in which names are compared.
+
+    None if it names none. A name may end with a dot, and an IPv6 address stands in brackets.
+    """
+    parts = HOST.fullmatch(host)
+    return (parts["ipv6"] or parts["name"]).lower() if parts else None
 
 
 S = TypeVar("S", bound=Settings)

@@ -1,7 +1,6 @@
 """What every request passes before its route: the Host header, the bounds of its body, the Idempotency-Key."""
 
 import asyncio
-import re
 from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seedcore.api.problems import problem
 from seedcore.cluster.request_ids import idempotency_key
+from seedcore.settings import host_name
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})  # cannot be rebound, and the health check uses it
-HOST_AND_PORT: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]@/]+))(:[0-9]*)?")
 
 BODY_TIMEOUT_S: Final = 30.0  # in which a body must come
 LARGE_BYTES: Final = 64 * 1024
@@ -45,20 +44,20 @@ class HostGuard:
 
     Args:
         app: what to guard.
-        allowed_hosts: names without port; those of this machine itself are always allowed.
+        allowed_hosts: by `host_name`; those of this machine itself are always allowed.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: list[str]) -> None:
         self._app = app
-        self._allowed = {host.lower() for host in allowed_hosts} | LOOPBACK
+        self._allowed = LOOPBACK.union(allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        host = _without_port(Headers(scope=scope).get("host", ""))
-        if host in self._allowed:
+        host = Headers(scope=scope).get("host", "")
+        if host_name(host) in self._allowed:
             await self._app(scope, receive, send)
             return
         refusal = problem(
@@ -66,11 +65,6 @@ class HostGuard:
             f"the Host header says {host!r}; allowed are {', '.join(sorted(self._allowed))}: see API_ALLOWED_HOSTS",
         )
         await refusal(scope, receive, send)
-
-
-def _without_port(host: str) -> str:
-    parts = HOST_AND_PORT.fullmatch(host)
-    return (parts["ipv6"] or parts["name"]).lower() if parts else host
 
 
 class BodyLimit:

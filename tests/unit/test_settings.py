@@ -77,6 +77,12 @@ def test_nonsense_is_refused_with_knob_value_and_meaning(knobs: SetKnobs, knob: 
         ("AUTO_CREATE", "2", "boolean"),
         ("BASE_IMAGE", "", "at least 1 character"),
         ("API_ALLOWED_HOSTS", "", "at least 1 character"),
+        ("API_ALLOWED_HOSTS", "dev.local:8000,*", "'*' is no host"),
+        ("API_ALLOWED_HOSTS", "*.dev.local", "'*.dev.local' is no host"),
+        ("API_ALLOWED_HOSTS", "http://dev.local", "'http://dev.local' is no host"),
+        ("API_ALLOWED_HOSTS", "dev.local/", "'dev.local/' is no host"),
+        ("API_ALLOWED_HOSTS", "localhost, ::1", "'::1' is no host"),
+        ("API_ALLOWED_HOSTS", "dev local", "'dev local' is no host"),
         ("VALUE_MAX_BYTES", "1000000000000", "less than or equal to"),
     ],
 )
