@@ -127,12 +127,12 @@ class Connection:
         ]
         await self.send("\r\n".join([*head, "", ""]).encode() + body)
 
-    async def answer(self) -> httpx.Response:
-        """The next answer."""
+    async def answer(self, *, has_body: bool = True) -> httpx.Response:
+        """The next answer; one to HEAD has no body."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         status, *lines = head.decode().split("\r\n")[:-2]
         headers = httpx.Headers(dict(line.split(": ", 1) for line in lines))
-        body = await self._reader.readexactly(int(headers["content-length"]))
+        body = await self._reader.readexactly(int(headers["content-length"])) if has_body else b""
         return httpx.Response(int(status.split()[1]), headers=headers, content=body)
 
     def close(self) -> None:

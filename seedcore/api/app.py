@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from seedcore import __version__
 from seedcore.api import health, items, metrics, problems, status_page
+from seedcore.api.methods import HeadAsGet
 from seedcore.api.middleware import BodyLimit, HostGuard, Idempotency
 from seedcore.api.request_records import RequestRecords
 from seedcore.application import declared
@@ -29,7 +30,8 @@ from seedcore.settings import load_settings
 logger = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S: Final = 0.0005  # Python's own is 5 ms
-ROUTERS: Final = (health.router, metrics.router, status_page.router, items.organs, items.shared, items.hot)
+# In the order in which they are asked whether a path is theirs.
+ROUTERS: Final = (items.organs, items.shared, items.hot, health.router, metrics.router, status_page.router)
 MAX_BOOTSTRAP_BACKOFF_S: Final = 10  # between two tries while the cluster is not there
 
 
@@ -60,6 +62,7 @@ def create_app() -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes)
     app.add_middleware(HostGuard, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestRecords)  # around the others, so that what they refuse counts as well
+    app.add_middleware(HeadAsGet)
     return app
 
 

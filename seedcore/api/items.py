@@ -6,9 +6,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, HTTPException, Query, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Response
 
-from seedcore.api import middleware
+from seedcore.api import middleware, problems
 from seedcore.api.json_bodies import JsonRoute
 from seedcore.api.json_values import to_json_value
 from seedcore.api.models import (
@@ -20,6 +20,7 @@ from seedcore.api.models import (
     ItemsIn,
     ItemsOut,
     Kept,
+    Key,
     UnreadableItem,
 )
 from seedcore.errors import InvalidValueError, SeedCoreError, UnreadableItemsError
@@ -32,13 +33,18 @@ MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
 MAX_HOT_ITEMS: Final = 10_000  # in one answer
 API_ORGAN: Final = "seedcore-api"  # the organ in whose name shared items and hot items are asked for
 
-organs = APIRouter(prefix="/organs/{organ_id}/items", tags=["organ items"], route_class=JsonRoute)
-shared = APIRouter(prefix="/shared-items", tags=["shared items"], route_class=JsonRoute)
-hot = APIRouter(tags=["hot items"])
+ASKS: Final = problems.told(HTTPStatus.SERVICE_UNAVAILABLE)
+FINDS: Final = problems.told(HTTPStatus.NOT_FOUND)
+WRITES: Final = problems.told(HTTPStatus.INSUFFICIENT_STORAGE)
+
+organs = APIRouter(prefix="/organs/{organ_id}/items", tags=["organ items"], route_class=JsonRoute, responses=ASKS)
+shared = APIRouter(prefix="/shared-items", tags=["shared items"], route_class=JsonRoute, responses=ASKS)
+hot = APIRouter(tags=["hot items"], responses=ASKS)
 
 ITEM: Final = "/{item_id:path}"
 MISSING: Final = object()
-NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "no such item"}}
+OrganId = Annotated[Key, Path(description="of the organ; a slash in it as %2F", examples=["agent-1"])]
+ItemId = Annotated[Key, Path(description="of the item; a slash in it as %2F", examples=["plan"])]
 
 
 @lru_cache(maxsize=MAX_MANAGERS)
@@ -46,60 +52,60 @@ def _manager(organ_id: str) -> MwManager:
     return MwManager(organ_id)
 
 
-@organs.get(ITEM, response_model=ItemOut, responses=NOT_FOUND)
-async def get_organ_item(organ_id: str, item_id: str) -> Response:
+@organs.get(ITEM, response_model=ItemOut, responses=FINDS)
+async def get_organ_item(organ_id: OrganId, item_id: ItemId) -> Response:
     """The organ's item, else the shared one; if there is neither, 404, and a miss is counted."""
     return await _one(item_id, await _manager(organ_id).find_item_async(item_id))
 
 
-@organs.put(ITEM, openapi_extra=middleware.KEY_PARAMETER)
-async def put_organ_item(organ_id: str, item_id: str, item: ItemIn) -> Kept:
+@organs.put(ITEM, responses=WRITES, openapi_extra=middleware.KEY_PARAMETER)
+async def put_organ_item(organ_id: OrganId, item_id: ItemId, item: ItemIn) -> Kept:
     """Keep a value as the organ's own; answered when it is durable."""
     await _manager(organ_id).set_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@organs.delete(ITEM, responses=NOT_FOUND, openapi_extra=middleware.KEY_PARAMETER)
-async def delete_organ_item(organ_id: str, item_id: str) -> Deleted:
+@organs.delete(ITEM, responses=FINDS | WRITES, openapi_extra=middleware.KEY_PARAMETER)
+async def delete_organ_item(organ_id: OrganId, item_id: ItemId) -> Deleted:
     """Delete the organ's item; 404 if it has none."""
     return _deleted(await _manager(organ_id).delete_item_async(item_id), item_id)
 
 
-@organs.put("", openapi_extra=middleware.KEY_PARAMETER)
-async def put_organ_items(organ_id: str, items: ItemsIn) -> Kept:
+@organs.put("", responses=WRITES, openapi_extra=middleware.KEY_PARAMETER)
+async def put_organ_items(organ_id: OrganId, items: ItemsIn) -> Kept:
     """Keep many values as the organ's own, all of them or none."""
     await _manager(organ_id).set_items_async(items.items, items.ttl_s)
     return Kept(kept=len(items.items))
 
 
 @organs.post("/query")
-async def query_organ_items(organ_id: str, query: ItemIds) -> ItemsOut:
+async def query_organ_items(organ_id: OrganId, query: ItemIds) -> ItemsOut:
     """Get many items, each as a single get finds it."""
     found, unreadable = await _readable(_manager(organ_id).find_items_async(query.item_ids))
     return await _many(found, unreadable, query.item_ids)
 
 
-@shared.get(ITEM, response_model=ItemOut, responses=NOT_FOUND)
-async def get_shared_item(item_id: str) -> Response:
+@shared.get(ITEM, response_model=ItemOut, responses=FINDS)
+async def get_shared_item(item_id: ItemId) -> Response:
     """The shared item; if there is none, 404, and a miss is counted."""
     value = await _manager(API_ORGAN).get_global_item_async(item_id, MISSING)
     return await _one(item_id, None if value is MISSING else FoundItem(value, Source.SHARED))
 
 
-@shared.put(ITEM, openapi_extra=middleware.KEY_PARAMETER)
-async def put_shared_item(item_id: str, item: ItemIn) -> Kept:
+@shared.put(ITEM, responses=WRITES, openapi_extra=middleware.KEY_PARAMETER)
+async def put_shared_item(item_id: ItemId, item: ItemIn) -> Kept:
     """Keep a value for every organ; answered when it is durable."""
     await _manager(API_ORGAN).set_global_item_async(item_id, item.value, item.ttl_s)
     return Kept(kept=1)
 
 
-@shared.delete(ITEM, responses=NOT_FOUND, openapi_extra=middleware.KEY_PARAMETER)
-async def delete_shared_item(item_id: str) -> Deleted:
+@shared.delete(ITEM, responses=FINDS | WRITES, openapi_extra=middleware.KEY_PARAMETER)
+async def delete_shared_item(item_id: ItemId) -> Deleted:
     """Delete the shared item; 404 if there is none."""
     return _deleted(await _manager(API_ORGAN).delete_global_item_async(item_id), item_id)
 
 
-@shared.put("", openapi_extra=middleware.KEY_PARAMETER)
+@shared.put("", responses=WRITES, openapi_extra=middleware.KEY_PARAMETER)
 async def put_shared_items(items: ItemsIn) -> Kept:
     """Keep many values for every organ, all of them or none."""
     await _manager(API_ORGAN).set_global_items_async(items.items, items.ttl_s)

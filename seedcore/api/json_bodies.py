@@ -1,6 +1,7 @@
 """JSON bodies, parsed as JSON and nothing else; large ones beside the event loop."""
 
 import asyncio
+import codecs
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -8,16 +9,18 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import HTTPException, Request, Response
-from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
+from seedcore.api.raw_paths import RawPathRoute
 from seedcore.event_loop import INLINE_BYTES
 
 # What may stand for a number that no float can hold. The parser makes infinity of it, which JSON does not have.
 MAYBE_TOO_LARGE: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
 
+PLAIN: Final = "identity"  # the Content-Encoding of a body as it is
 
-class JsonRoute(APIRoute):
+
+class JsonRoute(RawPathRoute):
     """A route whose JSON body is read by `JsonRequest`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -39,8 +42,14 @@ class JsonRequest(Request):
         """The body.
 
         Raises:
-            HTTPException: 422, it is not JSON.
+            HTTPException: 422, it is not JSON; 415, it is encoded.
         """
+        encoding = self.headers.get("content-encoding", PLAIN)
+        if encoding.lower() != PLAIN:
+            detail = (
+                f"header Content-Encoding: {encoding!r} is not understood. Send the body as it is, without the header."
+            )
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Encoding": PLAIN})
         body = await self.body()
         try:
             return _parse(body) if len(body) <= INLINE_BYTES else await asyncio.to_thread(_parse, body)
@@ -49,7 +58,7 @@ class JsonRequest(Request):
 
 
 def _parse(body: bytes) -> Any:
-    value = from_json(body, allow_inf_nan=False)
+    value = from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)
     if MAYBE_TOO_LARGE.search(body):
         json.dumps(value, allow_nan=False)
     return value

@@ -2,13 +2,27 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from seedcore.settings import load_settings
 
 MAX_ITEM_IDS = 100_000  # item ids in one request; the body limit bounds the rest
 
 TtlSeconds = Annotated[
     float | None, Field(gt=0, allow_inf_nan=False, description="seconds after which it is gone; null keeps it")
 ]
+
+
+class _KeyBounds:
+    """Tells the OpenAPI document what `validate_key` refuses."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "minLength": 1, "maxLength": load_settings().key_max_length}
+
+
+Key = Annotated[str, _KeyBounds()]
 
 
 class _Strict(BaseModel):
@@ -18,21 +32,21 @@ class _Strict(BaseModel):
 class ItemIn(_Strict):
     """An item to keep."""
 
-    value: Any = Field(description="any JSON value")
+    value: Any = Field(description="any JSON value", examples=[{"step": 1}])
     ttl_s: TtlSeconds = None
 
 
 class ItemsIn(_Strict):
     """Items to keep, all or none."""
 
-    items: dict[str, Any] = Field(description="values by item id")
+    items: dict[Key, Any] = Field(description="values by item id", examples=[{"plan": {"step": 1}}])
     ttl_s: TtlSeconds = None
 
 
 class ItemIds(_Strict):
     """Which items to get."""
 
-    item_ids: Annotated[list[str], FailFast()] = Field(max_length=MAX_ITEM_IDS)
+    item_ids: Annotated[list[Key], FailFast()] = Field(max_length=MAX_ITEM_IDS, examples=[["plan", "goal"]])
 
 
 class ItemOut(_Strict):
@@ -76,6 +90,23 @@ class HotItemOut(_Strict):
     item_id: str
     misses: int = Field(description="never too low, at most `overcount` too high")
     overcount: int
+
+
+class ProblemPlace(_Strict):
+    """One of the things that are wrong in a request."""
+
+    where: str = Field(description="in the request, such as body.ttl_s")
+    problem: str
+
+
+class Problem(_Strict):
+    """Why a request failed (RFC 9457)."""
+
+    type: str
+    title: str = Field(description="the phrase of the status")
+    status: int
+    detail: str = Field(description="what is wrong and what to do")
+    errors: list[ProblemPlace] = Field([], description="each place of a request that is not valid")
 
 
 class Alive(_Strict):

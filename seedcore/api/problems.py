@@ -8,6 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from seedcore.api.methods import allowed_methods
+from seedcore.api.models import Problem
 from seedcore.api.request_records import note_problem
 from seedcore.errors import (
     ActorNotFoundError,
@@ -45,6 +47,39 @@ STATUSES: Final[dict[type[SeedCoreError], HTTPStatus]] = {
     ClusterUnreachableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+FASTAPIS_PROBLEM: Final = "HTTPValidationError"  # which no answer is, since `install`
+
+# What the OpenAPI document says of each status.
+MEANINGS: Final = {
+    HTTPStatus.BAD_REQUEST: "the body cannot be read",
+    HTTPStatus.NOT_FOUND: "there is no such item",
+    HTTPStatus.REQUEST_TIMEOUT: "the body did not come in time",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is larger than API_MAX_BODY_BYTES, or a value than VALUE_MAX_BYTES",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the Content-Type is not application/json, or the body is encoded",
+    HTTPStatus.MISDIRECTED_REQUEST: "the Host header is not in API_ALLOWED_HOSTS",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "a parameter, a header or the body is not valid; the problem names the place",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "something that should not be; the API's log has the traceback",
+    HTTPStatus.SERVICE_UNAVAILABLE: "the cluster, an actor or its store is not there now",
+    HTTPStatus.INSUFFICIENT_STORAGE: "the disk of the store is full",
+}
+ALWAYS: Final = (HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR)
+WITH_INPUT: Final = (HTTPStatus.UNPROCESSABLE_ENTITY,)
+WITH_BODY: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
+
+
+def told(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Problem answers for the OpenAPI document, as FastAPI's `responses` take them."""
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    return {
+        status.value: {"description": MEANINGS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
 
 def problem(status: int, detail: str, **more: Any) -> JSONResponse:
     """A problem answer.
@@ -69,6 +104,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        if isinstance(error.body, bytes) and error.body and any(one["loc"] == ("body",) for one in error.errors()):
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _not_json(request.headers.get("content-type")))
         errors = [
             {"where": ".".join(map(str, one["loc"])), "problem": one["msg"]} for one in error.errors()[:MAX_ERRORS]
         ]
@@ -79,9 +116,38 @@ def install(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         answer = problem(error.status_code, str(error.detail))
         answer.headers.update(error.headers or {})
+        if "allow" in answer.headers:  # of one route only
+            answer.headers["allow"] = ", ".join(allowed_methods(request.scope))
         return answer
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
         # Starlette raises it again after this answer, and uvicorn logs the traceback.
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the API's log has the traceback")
+
+    documented = app.openapi
+    app.openapi = lambda: _with_problems(documented())  # type: ignore[method-assign]
+
+
+def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document with the problems that may be the answer of every operation, in place of FastAPI's own."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    own = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**own.pop("$defs"), Problem.__name__: own}
+    for operation in (one for methods in document["paths"].values() for one in methods.values()):
+        has_body = "requestBody" in operation
+        has_input = has_body or "parameters" in operation
+        responses = operation["responses"]
+        if FASTAPIS_PROBLEM in repr(responses.get("422")):
+            del responses["422"]
+        for status, answer in told(*ALWAYS, *WITH_INPUT * has_input, *WITH_BODY * has_body).items():
+            responses.setdefault(str(status), answer)
+        operation["responses"] = dict(sorted(responses.items()))
+    for name in (FASTAPIS_PROBLEM, "ValidationError"):
+        schemas.pop(name, None)
+    return document
+
+
+def _not_json(content_type: str | None) -> str:
+    given = "is missing" if content_type is None else f"is {content_type!r}"
+    return f"header Content-Type {given}; it must be application/json. With curl: -H 'Content-Type: application/json'"

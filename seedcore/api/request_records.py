@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seedcore.api.methods import METHODS
 from seedcore.settings import load_settings
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,6 @@ SLOW_S: Final = 1.0  # from which on a request is worth a warning
 ITEM_FIELDS: Final = {"organ_id": "organ", "item_id": "item"}  # by the names in the routes
 PROBLEM: Final = "seedcore.problem"  # key of the ASGI scope
 
-METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"})  # a client may send any word
 OTHER: Final = "other"
 # Routes that are asked all the time by what watches.
 WATCHERS: Final = frozenset({"/readyz", "/metrics", "/status", "/failures", "/work", "/actors/{name}/log"})
@@ -113,7 +113,7 @@ class RequestRecords:
             raise
         finally:
             seconds = time.perf_counter() - began
-            method = scope["method"] if scope["method"] in METHODS else OTHER
+            method = scope["method"] if scope["method"] in METHODS else OTHER  # a client may send any word
             route = getattr(scope.get("route"), "path", OTHER)
             REQUEST_SECONDS.labels(method, route, status).observe(seconds)
             log_request(scope, status, seconds, is_watcher=route in WATCHERS)

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from seedcore.api.health import actors
 from seedcore.api.items import hot_items
 from seedcore.api.models import ActorLog, Actors, FailureOut, Failures, HotItemOut, NodeOut, NodeWorkOut, Status, Work
+from seedcore.api.raw_paths import RawPathRoute
 from seedcore.api.request_records import requests_so_far
 from seedcore.cluster.state_api import StateApi
 from seedcore.cluster.status import node_statuses
@@ -23,7 +24,7 @@ from seedcore.settings import Settings, load_settings
 
 T = TypeVar("T")
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=RawPathRoute)
 
 FOLDER: Final = Path(__file__).parent / "page"
 HEADERS: Final = {

@@ -192,7 +192,18 @@ async def test_the_documentation_needs_no_network(api: httpx.AsyncClient, path: 
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LocalHost", "localhost:8000", "127.0.0.1:1", "seedcore-api:8000", "[::1]", "[::1]:8000"]
+    "host",
+    [
+        "localhost",
+        "LocalHost",
+        "localhost.",
+        "localhost.:8000",
+        "localhost:8000",
+        "127.0.0.1:1",
+        "seedcore-api:8000",
+        "[::1]",
+        "[::1]:8000",
+    ],
 )
 async def test_the_machines_own_names_are_served(api: httpx.AsyncClient, host: str) -> None:
     assert (await api.get("/healthz", headers={"Host": host})).status_code == 200
@@ -211,6 +222,11 @@ async def test_the_machines_own_names_are_served(api: httpx.AsyncClient, host: s
         ":8000",
         "[::1].rebound.example",
         "localhost:8000@rebound.example",
+        "localhost..",
+        ".",
+        "::1",
+        "*",
+        "localhost, rebound.example",
     ],
 )
 async def test_other_hosts_are_refused_whatever_they_ask_for(api: httpx.AsyncClient, host: str) -> None:
@@ -224,9 +240,10 @@ async def test_a_request_without_a_host_is_refused(api: httpx.AsyncClient) -> No
 
 
 async def test_the_knob_says_which_hosts_are_served(knobs: SetKnobs) -> None:
-    knobs(API_ALLOWED_HOSTS=" dev.example , other.example")
+    knobs(API_ALLOWED_HOSTS=" dev.example , Other.example:8000,[FE80::1]:8000")
     async with client_of(create_app()) as client:
-        assert (await client.get("/healthz", headers={"Host": "DEV.example:80"})).status_code == 200
+        for host in ("DEV.example:80", "dev.example.", "other.example", "[fe80::1]"):
+            assert (await client.get("/healthz", headers={"Host": host})).status_code == 200, host
         assert (await client.get("/healthz", headers={"Host": "localhost"})).status_code == 200  # the health check's
         assert (await client.get("/healthz", headers={"Host": "third.example"})).status_code == 421
 
@@ -244,7 +261,7 @@ async def test_what_a_web_page_may_send_unasked_is_not_read_as_json(
     api: httpx.AsyncClient, content_type: dict[str, str]
 ) -> None:
     answer = await api.post("/shared-items/query", content=b'{"item_ids": []}', headers=content_type)
-    assert_problem(answer, 422, "body")
+    assert_problem(answer, 415, "header Content-Type", "application/json")
 
 
 def body_of(size: int) -> bytes:
@@ -297,7 +314,9 @@ async def test_unknown_paths_and_methods_are_problems(api: httpx.AsyncClient) ->
     assert_problem(await api.get("/no/such/path"), 404)
     answer = await api.post("/healthz")
     assert_problem(answer, 405)
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
+    assert (await api.patch(ITEM)).headers["allow"] == "GET, HEAD, PUT, DELETE"
+    assert (await api.put("/page/page.js")).status_code == 405
 
 
 @pytest.mark.parametrize(
