@@ -70,17 +70,8 @@ class Installer:
         locked = folder / "uv.lock"
         locked.write_text("".join(REQUIREMENT_OF_UV.findall("".join(path.read_text() for path in lock_files))))
         pip = _pip_beside(folder / "bin/uv")
-        command: list[str | Path] = [
-            *pip,
-            "install",
-            "--quiet",
-            "--no-compile",
-            "--target",
-            folder,
-            "--require-hashes",
-            "-r",
-            locked,
-        ]
+        to, what = f"--target={folder}", f"--requirement={locked}"
+        command = [*pip, "install", "--quiet", "--no-compile", "--require-hashes", to, what]
         self._run(command, environment_for_pip(read_options(pip)))
 
     def install(self, uv: Path, environment: Path, lock_files: list[Path], *options: str) -> None:
