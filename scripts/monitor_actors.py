@@ -22,18 +22,23 @@ HEADING: Final = "📊 Singleton Actors Status:"
 def summary(statuses: list[ActorStatus]) -> str:
     """One line for each actor, and below them what is worth knowing of those that run."""
     lines = [HEADING]
-    lines += [
-        f"🎭 {status.class_name}: " + ("✅ Running" if status.running else f"❌ {status.reason}") for status in statuses
-    ]
+    lines += [f"🎭 {status.class_name}: {state(status)}" for status in statuses]
     lines += ["", *map(details, statuses)]
     return "\n".join(lines)
+
+
+def state(status: ActorStatus) -> str:
+    """Whether it runs, is busy, or why it does not run."""
+    if status.busy is not None:
+        return f"⏳ {status.reason}"
+    return "✅ Running" if status.running else f"❌ {status.reason}"
 
 
 def details(status: ActorStatus) -> str:
     """Node, process, age, restarts and statistics of one actor."""
     process = status.process
     if process is None:
-        return f"{status.name}: not running"
+        return f"{status.name}: {status.reason if status.busy else 'not running'}"
     facts = [
         f"node {process.node_ip} ({process.node_id[:8]})",
         f"pid {process.pid}",

@@ -29,7 +29,6 @@ from tenacity import (
 from scripts.checks import Check, CheckError, run_checks
 from scripts.cluster_checks import cluster_check
 from scripts.cluster_session import join_cluster
-from seedcore.cluster.actor_process import ActorProcess, describe_process
 from seedcore.cluster.bootstrap import bootstrap_actors
 from seedcore.cluster.singletons import singletons
 from seedcore.cluster.status import node_statuses, singleton_statuses, staleness
@@ -138,7 +137,10 @@ class Verify:
             raise CheckError(
                 "; ".join(silent) + ". `make monitor` shows more, `make bootstrap` creates what is missing."
             )
-        return ", ".join(f"{status.name} pid {status.process.pid}" for status in statuses if status.process)
+        return ", ".join(
+            f"{status.name} " + (f"pid {status.process.pid}" if status.process else status.reason)
+            for status in statuses
+        )
 
     def all_current(self) -> str:
         """No singleton runs older code than is on the disk."""
@@ -222,7 +224,8 @@ class Verify:
         """Bootstrapping again leaves every actor and its process as they are."""
         before = self._processes()
         bootstrap_actors(self._settings)
-        if (after := self._processes()) != before:
+        after = self._processes()
+        if any(after.get(name, process) != process for name, process in before.items()):
             raise CheckError(
                 f"actors changed from {before} to {after}. `make logs S=ray-worker` says why they restarted."
             )
@@ -241,16 +244,12 @@ class Verify:
         return f"{status}"
 
     def _processes(self) -> dict[str, tuple[str, int]]:
-        try:
-            handles = {
-                row.name: ray.get_actor(row.name, self._settings.ray_namespace) for row in singletons(self._settings)
-            }
-        except ValueError as error:  # Ray's word for a name that is not there
-            raise CheckError(f"{error}. `make bootstrap` creates what is missing.") from error
-        found: list[ActorProcess] = ray.get(
-            [h.__ray_call__.remote(describe_process) for h in handles.values()], timeout=TASK_TIMEOUT_S
-        )
-        return {name: (process.actor_id, process.pid) for name, process in zip(handles, found, strict=True)}
+        """Of each singleton that answers; one that is busy cannot say where it lives."""
+        statuses = singleton_statuses(self._settings)
+        dead = [f"{status.name}: {status.reason}" for status in statuses if not status.running]
+        if dead:
+            raise CheckError("; ".join(dead) + ". `make bootstrap` creates what is missing.")
+        return {status.name: (status.process.actor_id, status.process.pid) for status in statuses if status.process}
 
     def _put(self, item_id: str, value: Any) -> None:
         self._request("PUT", item_id, {"value": value, "ttl_s": ITEM_TTL_S})

@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         30, gt=0, le=3600, description="seconds after which a look-up ends, whatever it waits for"
     )
     bootstrap_deadline_s: Annotated[float, SPECIALIST] = Field(
-        60, gt=0, le=3600, description="seconds in which all singletons must answer a ping"
+        60, gt=0, le=3600, description="seconds in which all singletons must answer a ping, or be there and busy"
     )
     call_deadline_s: Annotated[float, SPECIALIST] = Field(
         60, gt=0, le=3600, description="seconds that a get or set waits for a restarting actor"

@@ -1,12 +1,13 @@
 """Is it alive, is it ready, and how are the actors."""
 
 import asyncio
+from dataclasses import asdict
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
 from seedcore.api.json_values import to_json_value
-from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, Code, Readiness
+from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, BusyOut, Code, Readiness
 from seedcore.cluster.status import ActorStatus, singleton_statuses
 from seedcore.code_version import CodeVersion, process_code
 from seedcore.event_loop import in_thread
@@ -23,7 +24,7 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness}})
 async def readyz(response: Response) -> Readiness:
-    """Whether all singleton actors answer: 200, or 503 with the reason for each that does not."""
+    """Whether all singleton actors run: 200, or 503 with the reason for each that does not. A busy one runs."""
     statuses = await statuses_now(detailed=False)
     ready = all(status.running for status in statuses)
     if not ready:
@@ -63,6 +64,7 @@ def _actor_out(status: ActorStatus) -> ActorOut:
         restarts=status.restarts,
         code=_code_out(process.code) if process and process.code else None,
         stats=to_json_value(status.stats),
+        busy=BusyOut(**asdict(status.busy)) if status.busy else None,
     )
 
 

@@ -1,5 +1,6 @@
 """What Prometheus scrapes: the requests of this process, and what every singleton tells of itself."""
 
+import time
 from collections.abc import Iterable
 
 from fastapi import APIRouter, Response
@@ -54,6 +55,8 @@ class ActorMetrics(Collector):
 
 def _numbers(status: ActorStatus) -> dict[str, float]:
     found: dict[str, float] = {"up": float(status.running)}
+    if status.busy is not None:
+        found["busy_seconds"] = max(0.0, time.time() - status.busy.since)
     if status.process is not None:
         found |= {"uptime_seconds": status.process.uptime_s, "stale_code": float(status.process.is_stale)}
     if status.restarts is not None:

@@ -138,6 +138,13 @@ class Code(_Strict):
     changed: tuple[str, ...]
 
 
+class BusyOut(_Strict):
+    """What keeps an actor from answering."""
+
+    call: str = Field(description="of the actor, or its constructor")
+    since: float = Field(description="seconds since the epoch")
+
+
 class ActorOut(_Strict):
     """One singleton, as it is now."""
 
@@ -152,6 +159,7 @@ class ActorOut(_Strict):
     restarts: int | None
     code: Code | None
     stats: dict[str, Any] | None
+    busy: BusyOut | None = Field(description="null if it answered, or does not run")
 
 
 class Actors(_Strict):

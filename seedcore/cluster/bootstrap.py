@@ -40,7 +40,7 @@ class _Outcome:
 def bootstrap_actors(
     settings: Settings | None = None, rows: Sequence[Singleton] | None = None
 ) -> dict[str, ActorHandle[Any]]:
-    """Create the singletons that are missing, and wait until every one has answered a ping.
+    """Create the singletons that are missing, and wait until every one has answered a ping, or is there and busy.
 
     Safe to call from many processes at once, and again and again: Ray keeps one actor per name and namespace.
     Blocks; in a coroutine use `asyncio.to_thread(bootstrap_actors)`.
@@ -105,9 +105,14 @@ def _create_and_ping(row: Singleton, settings: Settings, existing: frozenset[str
     )
     try:
         handle = again(_create_once, row, settings, deadline)
-    except GetTimeoutError:
+    except _SilentError as error:
+        from seedcore.cluster.busy import busy_with  # late: Ray's State API is much to import for every task
+
+        busy = busy_with(row, error.handle)
+        if busy and not busy.is_constructor and row.name in existing:
+            return _Outcome(row, error.handle)
         silence = f"did not answer within BOOTSTRAP_DEADLINE_S={settings.bootstrap_deadline_s:g}. "
-        return _Outcome(row, reason=silence + explain_silence(settings))
+        return _Outcome(row, reason=silence + (f"It is {busy}." if busy else explain_silence(settings)))
     except _BrokenRowError as error:
         return _Outcome(row, reason=f"Ray does not take its row in singletons.py: {error}")
     except (_KilledMeanwhileError, RayError) as error:
@@ -123,6 +128,12 @@ class _BrokenRowError(Exception):
     pass
 
 
+class _SilentError(Exception):
+    def __init__(self, handle: ActorHandle[Any]) -> None:
+        super().__init__()
+        self.handle = handle
+
+
 def _create_once(row: Singleton, settings: Settings, deadline: float) -> ActorHandle[Any]:
     try:
         handle = create_actor(row, settings)
@@ -132,6 +143,8 @@ def _create_once(row: Singleton, settings: Settings, deadline: float) -> ActorHa
         raise _BrokenRowError(f"{type(error).__name__}: {error}") from error
     try:
         ping(handle, max(0.0, deadline - time.monotonic()))
+    except GetTimeoutError as error:
+        raise _SilentError(handle) from error
     except ActorDiedError as error:
         if error.actor_init_failed:
             raise

@@ -13,7 +13,8 @@ from ray.util.state import get_log, list_actors, list_tasks
 from ray.util.state.common import ActorState, TaskState
 from ray.util.state.exception import RayStateApiException
 
-from seedcore.cluster.status import STATE_API_TIMEOUT_S, one_at_a_time, why_not_connected
+from seedcore.cluster.busy import STATE_API_TIMEOUT_S
+from seedcore.cluster.status import one_at_a_time, why_not_connected
 from seedcore.errors import ClusterUnreachableError
 from seedcore.settings import Settings
 
@@ -24,6 +25,7 @@ COLORS: Final = re.compile(r"\x1b\[[0-9;]*m")
 INTERNAL: Final = "_ray_internal"  # namespaces and names of Ray's own actors
 MARK: Final = re.compile(r":(?:actor_name|task_name|job_id):")  # lines of Ray's about who speaks
 STREAMS: Final = ("out", "err")
+CANCELLED: Final = "TASK_CANCELLED"
 IN_PASSING_S: Final = 1.0  # a task or call that takes less is not work to be shown: the page itself calls actors
 
 
@@ -84,7 +86,9 @@ class StateApi:
         Raises:
             ClusterUnreachableError: this process is not connected, or Ray's dashboard does not list them.
         """
-        tasks = self._answer("failures", lambda: _tasks("FAILED"))
+        # A cancelled one did not fail; so end the questions to an actor that is busy.
+        failed = self._answer("failures", lambda: _tasks("FAILED"))
+        tasks = [task for task in failed if task.error_type != CANCELLED]
         newest_first = sorted(tasks, key=lambda task: task.end_time_ms or 0, reverse=True)
         return [
             Failure(

@@ -17,6 +17,7 @@ from ray.util.state.exception import RayStateApiException
 
 from seedcore.cluster.actor_client import actor_client
 from seedcore.cluster.actor_process import ActorProcess, describe_process
+from seedcore.cluster.busy import STATE_API_TIMEOUT_S, Busy, RunningCalls
 from seedcore.cluster.connection import probe_head
 from seedcore.cluster.explain import first_reason
 from seedcore.cluster.singletons import Singleton, singletons
@@ -28,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PING_TIMEOUT_S: Final = 2.0  # after which an actor counts as not running
-STATE_API_TIMEOUT_S: Final = 3  # for the dashboard's list of actors, in whole seconds
+PING_TIMEOUT_S: Final = 2.0  # after which it is asked what keeps an actor from answering
+BUSY_TIMEOUT_S: Final = 1.5  # for that; images/healthcheck.sh waits for 4 s
 
 _asking: dict[tuple[str, str], Future[Any]] = {}
 _asking_lock = threading.Lock()
@@ -42,9 +43,9 @@ class ActorStatus:
     Args:
         name: its name in Ray.
         class_name: its class.
-        running: whether it answered.
-        reason: why it is not running, or why its statistics are missing.
-        process: where it lives, if it is running.
+        running: whether it answered, or will when it has done what keeps it busy.
+        reason: why it is not running, what keeps it busy, or why its statistics are missing.
+        process: where it lives, if it answered.
         restarts: how often Ray restarted it, or None when the dashboard did not say.
         stats: what its `stats()` says, if it has one.
     """
@@ -56,12 +57,27 @@ class ActorStatus:
     process: ActorProcess | None = None
     restarts: int | None = None
     stats: dict[str, Any] | None = None
+    busy: Busy | None = None
+
+
+@dataclass(frozen=True)
+class _Silent:
+    """One that did not answer, dead or busy.
+
+    Args:
+        row: which.
+        handle: of it.
+    """
+
+    row: Singleton
+    handle: Any
 
 
 def singleton_statuses(
     settings: Settings, *, detailed: bool = False, timeout_s: float = PING_TIMEOUT_S
 ) -> list[ActorStatus]:
-    """Ask every singleton, all at once. Takes little more than `timeout_s` seconds, whatever has died.
+    """Ask every singleton, all at once. Takes little more than `timeout_s` seconds, whatever has died, and
+    `BUSY_TIMEOUT_S` more if one is silent.
 
     The process must be connected to Ray; if it is not, the reason is why it could not be.
 
@@ -80,7 +96,9 @@ def singleton_statuses(
         one_at_a_time(f"{row.name} {detailed}", settings, partial(_ask, row, settings, deadline, detailed))
         for row in rows
     ]
-    statuses = [_answer(row, answer, deadline) for row, answer in zip(rows, asked, strict=True)]
+    statuses = _busy_or_dead(
+        [_answer(row, answer, deadline) for row, answer in zip(rows, asked, strict=True)], settings
+    )
     if restarts is None:
         return statuses
     return [_with_restarts(status, restarts) for status in statuses]
@@ -147,7 +165,27 @@ def one_at_a_time(question: str, settings: Settings, ask: Callable[[], T]) -> Fu
         return answer
 
 
-def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
+def _busy_or_dead(answers: list[ActorStatus | _Silent], settings: Settings) -> list[ActorStatus]:
+    if not any(isinstance(answer, _Silent) for answer in answers):
+        return [answer for answer in answers if isinstance(answer, ActorStatus)]
+    asked = one_at_a_time("running calls", settings, RunningCalls)
+    try:
+        running, unknown = asked.result(BUSY_TIMEOUT_S), ""
+    except (FutureTimeoutError, RayStateApiException, RayError) as error:
+        running, unknown = None, f"Ray's dashboard does not tell whether it is busy: {error or 'no answer'}"
+    return [_explained(answer, running, unknown) if isinstance(answer, _Silent) else answer for answer in answers]
+
+
+def _explained(silent: _Silent, running: RunningCalls | None, unknown: str) -> ActorStatus:
+    row = silent.row
+    busy = running.busy(row, silent.handle) if running else None
+    if busy is not None:
+        return ActorStatus(row.name, row.class_name, running=True, reason=str(busy), busy=busy)
+    reason = f"did not answer; {unknown or 'it is not busy with a call, so it is restarting, stopped or cut off'}"
+    return ActorStatus(row.name, row.class_name, running=False, reason=reason)
+
+
+def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus | _Silent:
     try:
         try:
             return _describe(row, settings, deadline, detailed)
@@ -156,18 +194,20 @@ def _ask(row: Singleton, settings: Settings, deadline: float, detailed: bool) ->
     except _NoSuchActorError:
         where = f"no actor '{row.name}' in namespace '{settings.ray_namespace}'"
         return ActorStatus(row.name, row.class_name, running=False, reason=f"{where}; run `make bootstrap`")
-    except GetTimeoutError:
-        return ActorStatus(row.name, row.class_name, running=False, reason="did not answer; restarting or busy")
     except (RayError, SeedCoreError, TypeError) as error:  # TypeError: Ray knows another constructor than the code has
         return ActorStatus(row.name, row.class_name, running=False, reason=first_reason(error))
 
 
-def _describe(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus:
+def _describe(row: Singleton, settings: Settings, deadline: float, detailed: bool) -> ActorStatus | _Silent:
     client = actor_client(row.name, settings)
     # A known handle works without the head, and so while the head restarts.
     handle = client.known_handle or _get_actor(row, settings)
+    question = handle.__ray_call__.remote(describe_process)
     try:
-        process = _within(deadline, handle.__ray_call__, describe_process)
+        process = ray.get(question, timeout=_left(deadline))
+    except GetTimeoutError:
+        ray.cancel(question)  # else one of each poll would wait for an actor that is busy for hours
+        return _Silent(row, handle)
     except ActorDiedError:
         client.forget(handle)
         raise
@@ -189,7 +229,7 @@ def _get_actor(row: Singleton, settings: Settings) -> Any:
 def _with_stats(status: ActorStatus, handle: Any, deadline: float) -> ActorStatus:
     # A user's own method: whatever it does, the actor runs, since it has just answered.
     try:
-        stats = _within(deadline, handle.stats)
+        stats = ray.get(handle.stats.remote(), timeout=_left(deadline))
     except (RayError, TypeError) as error:
         return replace(status, reason=f"stats() failed: {first_reason(error)}")
     if not isinstance(stats, Mapping):
@@ -197,13 +237,13 @@ def _with_stats(status: ActorStatus, handle: Any, deadline: float) -> ActorStatu
     return replace(status, stats={str(name): value for name, value in stats.items()})
 
 
-def _within(deadline: float, method: Any, *arguments: object) -> Any:
-    return ray.get(method.remote(*arguments), timeout=max(0.0, deadline - time.monotonic()))
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
-def _answer(row: Singleton, answer: Future[ActorStatus], deadline: float) -> ActorStatus:
+def _answer(row: Singleton, answer: Future[ActorStatus | _Silent], deadline: float) -> ActorStatus | _Silent:
     try:
-        return answer.result(timeout=max(0.1, deadline - time.monotonic() + 0.1))
+        return answer.result(timeout=max(0.1, _left(deadline) + 0.1))
     except FutureTimeoutError:
         return ActorStatus(row.name, row.class_name, running=False, reason="the Ray head did not answer")
 

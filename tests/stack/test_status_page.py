@@ -409,7 +409,8 @@ def test_says_that_a_worker_hangs_until_it_goes_on(
     worker.pause()
     try:
         expect(state(page)).to_contain_text(
-            "miss_tracker, shared_cache, and mw are not running: did not answer; restarting or busy"
+            "miss_tracker, shared_cache, and mw are not running: did not answer; "
+            "it is not busy with a call, so it is restarting, stopped or cut off"
         )
         expect(state(page)).to_contain_text("`make doctor` looks for the cause and says what to do.")
     finally:

@@ -77,7 +77,7 @@ function actorRow(actor) {
   const code = actor.code;
   return [
     [`${actor.name} (${actor.class_name})`],
-    actor.running ? ["running", "good"] : ["not running", "bad"],
+    actor.busy ? [actor.reason] : actor.running ? ["running", "good"] : ["not running", "bad"],
     [actor.node_id ? `${actor.node_ip} (${shortId(actor.node_id)})` : ""],
     [String(actor.pid ?? "")],
     [duration(actor.uptime_s)],
@@ -110,7 +110,7 @@ function problemsOf(status) {
   const problems = [];
   for (const actor of status.actors) {
     if (!actor.running) notRunning.set(actor.reason, [...(notRunning.get(actor.reason) ?? []), actor.name]);
-    else if (actor.reason) problems.push(`${actor.name}: ${actor.reason}`);
+    else if (actor.reason && !actor.busy) problems.push(`${actor.name}: ${actor.reason}`);
     if (actor.code?.stale) {
       problems.push(`${actor.name} runs older code than is on the disk (${actor.code.changed.join(", ")}): \`make reload-actors\``);
     }
