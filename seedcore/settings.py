@@ -251,7 +251,7 @@ def read_settings(kind: type[S], given: Mapping[str, str] = MappingProxyType({})
         raise SettingsError(_explain(kind, error)) from None
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{' or '.join(map(str, ENV_FILES))} is not UTF-8: {error}. `git checkout .env` restores the first."
+            f"{' or '.join(map(str, ENV_FILES))} is not UTF-8: {error}. Save it as UTF-8 in your editor."
         ) from None
 
 

@@ -18,8 +18,10 @@ DEFAULT_BASE_IMAGE: Final = "python:3.13-slim-trixie"
 LOCAL_BASE_IMAGES: Final = ("seedcore/python-base:trixie", "seedcore/python-base:bookworm")
 INSTALL_HINT: Final = (
     f"Install Docker Engine {MIN_ENGINE[0]} or newer with Compose {'.'.join(map(str, MIN_COMPOSE))} or newer "
-    "(https://docs.docker.com/engine/install/); `make up RUNTIME=local` needs no Docker."
+    "(https://docs.docker.com/engine/install/)."
 )
+
+LOOK_HINT: Final = "`docker context ls` and `docker version` show which engine the command uses."
 
 
 class NoEngineError(StackError):
@@ -37,8 +39,13 @@ def connect_to_engine() -> docker.DockerClient:
         client = docker.DockerClient(base_url=host, use_ssh_client=host.startswith("ssh://"))
         client.ping()
     except DockerException as error:
-        reason = "you may not use it; add yourself to the group docker" if "ermission" in str(error) else str(error)
-        raise NoEngineError(f"no Docker engine answers at {host}: {reason}. Start it. {INSTALL_HINT}") from error
+        if "ermission" in str(error):
+            raise NoEngineError(
+                f"you may not use the Docker engine at {host}: `sudo usermod -aG docker $USER`, then log in again."
+            ) from error
+        raise NoEngineError(
+            f"no Docker engine answers at {host}: {error}. Start it (`sudo systemctl start docker`, or Docker Desktop)."
+        ) from error
     _require("Docker Engine", client.version()["Version"], MIN_ENGINE)
     require_compose()
     return client
@@ -89,9 +96,9 @@ def _docker(*arguments: str) -> str:
         raise NoEngineError(f"there is no `docker` command. {INSTALL_HINT}") from None
     except subprocess.TimeoutExpired:
         command = f"docker {' '.join(arguments)}"
-        raise NoEngineError(f"`{command}` did not answer in {COMMAND_TIMEOUT_S} s. {INSTALL_HINT}") from None
+        raise NoEngineError(f"`{command}` did not answer in {COMMAND_TIMEOUT_S} s. {LOOK_HINT}") from None
     if done.returncode:
-        raise NoEngineError(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}. {INSTALL_HINT}")
+        raise NoEngineError(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}. {LOOK_HINT}")
     return done.stdout
 
 

@@ -1,6 +1,5 @@
 """The checks of `doctor` that look at this machine and this checkout, before there is a stack."""
 
-import difflib
 import os
 import shutil
 import subprocess
@@ -29,7 +28,16 @@ from scripts.host.docker_engine import (
 )
 from scripts.host.package_index import PipConfigurationError, environment_for_pip, for_build, read_options, remedy_for
 from scripts.host.runtime import StackError, StackRuntime, relative
-from scripts.host.settings import HostSettings, Runtime, env_files, knobs, knobs_in_env_file, own_variables
+from scripts.host.settings import (
+    HostSettings,
+    Runtime,
+    env_files,
+    knobs,
+    knobs_in_env_file,
+    meant_knob,
+    own_variables,
+    why_missing,
+)
 from scripts.host.token_file import require_token
 from seedcore.code_version import CODE
 from seedcore.settings import PROJECT_ROOT, AuthMode
@@ -43,7 +51,6 @@ PIP_TIMEOUT_S: Final = 15
 PROBE: Final = "certifi"  # small, and without it pip trusts nobody
 MADE_HERE: Final = (".venv", ".secrets", ".local", "backups", "images/ca-certificates")  # what the verbs write
 MOUNTED: Final = (*CODE, "images")
-MISSPELT: Final = 0.85  # from there on alike (difflib)
 SCRIPTS: Final = ("images/**/*.sh", "scripts/**/*.sh", ".ci/*", ".env")
 
 
@@ -82,12 +89,12 @@ class DoctorOfMachine:
     def env_file(self) -> str:
         """No knob is missing or misspelt in `.env` and `.env.local`; other variables are the user's own."""
         found = env_files()
-        problems = [f"{name} is missing" for name in sorted(knobs_in_env_file() - set(found))]
-        for name in sorted(own_variables()):
-            close = difflib.get_close_matches(name, knobs(), 1, MISSPELT)
-            problems += [f"{name} is no knob; is {one} meant?" for one in close]
+        missing = knobs_in_env_file() - set(found)
+        problems = [why_missing(name) for name in sorted(missing)]
+        meant = {name: meant_knob(name) for name in sorted(own_variables())}
+        problems += [f"{name} is no knob: is {one} meant?" for name, one in meant.items() if one and one not in missing]
         if problems:
-            raise CheckError(f"correct .env, or `git checkout .env`: {'; '.join(problems)}")
+            raise CheckError(" ".join(problems))
         over = sorted(name for name in knobs() if name in os.environ)
         own = f", and of your own {', '.join(sorted(own_variables()))}" if own_variables() else ""
         return f"{len(set(found) & knobs())} knobs{own}" + (f"; your shell sets {', '.join(over)}" if over else "")
@@ -98,8 +105,8 @@ class DoctorOfMachine:
         wrong = [str(relative(path)) for path in files if b"\r\n" in path.read_bytes()]
         if wrong:
             raise CheckError(
-                f"{', '.join(wrong)} has Windows line endings, which bash does not take. "
-                "`git config core.autocrlf input`, then `git rm -r --cached . && git reset --hard` writes them anew."
+                f"Windows line endings, which bash does not take, in: {', '.join(wrong)}. "
+                f"`sed -i 's/\\r$//' {' '.join(wrong)}` removes them."
             )
         return f"{len(files)} files"
 
@@ -112,6 +119,8 @@ class DoctorOfMachine:
         except StackError as error:
             if self._settings.runtime is Runtime.DOCKER:
                 raise CheckError(str(error)) from error
+            if self._runtime is None:
+                raise CheckError(f"{error} Your items are there: the stack was last started on Docker.") from error
             raise DoesNotApplyError(f"{error} Until then `make up` runs without Docker.") from error
         return f"engine {client.version()['Version']}, Compose {require_compose()}"
 

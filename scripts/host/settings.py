@@ -1,5 +1,6 @@
 """The knobs of the host: what `make`, Compose and the image build read, beside those that its processes read."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from enum import Enum, StrEnum
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, read_settings
 
 OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
+MISSPELT: Final = 0.85  # from there on alike (difflib)
 DOCKER_SIZE_UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 DockerSize = Annotated[str, Field(pattern=r"^[1-9][0-9]*[bkmg]$")]
@@ -121,6 +123,20 @@ def knobs_in_env_file() -> frozenset[str]:
     """Those that a person changes, so that they stand in `.env`."""
     fields = HostSettings.model_fields.items()
     return frozenset(name.upper() for name, field in fields if SPECIALIST not in field.metadata)
+
+
+def why_missing(name: str) -> str:
+    """What to do about a knob that a person changes, and that no file sets."""
+    alike = difflib.get_close_matches(name, own_variables(), 1, MISSPELT)
+    if alike:
+        return f"{name} is missing in .env: is {alike[0]} misspelt?"
+    default = as_text(HostSettings.model_fields[name.lower()].default)
+    return f"{name} is missing in .env. Add the line `{name}={default}` (its default)."
+
+
+def meant_knob(name: str) -> str | None:
+    """The knob that a variable of another name may be meant for."""
+    return next(iter(difflib.get_close_matches(name, knobs(), 1, MISSPELT)), None) if name not in knobs() else None
 
 
 def env_files() -> dict[str, str]:

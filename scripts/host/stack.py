@@ -98,7 +98,10 @@ def parse(argv: list[str]) -> Namespace:
 def require_env_file() -> None:
     """Refuse to go on unless `.env` is there; Compose could not start without it."""
     if not (PROJECT_ROOT / ".env").is_file():
-        raise SettingsError(f"{PROJECT_ROOT / '.env'} is missing, with the knobs. `git checkout .env` restores it.")
+        raise SettingsError(
+            f"{PROJECT_ROOT / '.env'} is missing, with the knobs. `git checkout .env` restores it, or copy the one of "
+            "the template."
+        )
 
 
 def main(argv: list[str]) -> int:

@@ -25,7 +25,7 @@ def test_up_again_changes_nothing_and_prints_the_urls(stack: Project) -> None:
     before = stack.actors()
     output = stack.make("up")
     assert f"runtime: {stack.runtime}" in output
-    assert "RAY_NAMESPACE of your shell is for other programs; `make up RAY_NAMESPACE=...` or .env" in output
+    assert "RAY_NAMESPACE from your shell was not used" in output
     assert f"http://127.0.0.1:{stack.api_port}/docs" in output
     assert f"http://127.0.0.1:{stack.dashboard_port}" in output
     assert "Next: " in output

@@ -77,7 +77,22 @@ def test_a_misspelt_knob(checkout: Path) -> None:
     (checkout / ".env").write_text(text.replace("\nRAY_NAMESPACE=", "\nRAY_NAMESAPCE="))
     (title, said), *others = found(checkout).items()
     assert (title, others) == (".env has every knob, and none misspelt", [])
-    assert "RAY_NAMESPACE is missing; RAY_NAMESAPCE is no knob; is RAY_NAMESPACE meant?" in said
+    assert said == "RAY_NAMESPACE is missing in .env: is RAY_NAMESAPCE misspelt?"
+
+
+def test_a_knob_that_is_missing_is_added_and_nothing_of_the_users_is_lost(checkout: Path) -> None:
+    text = (checkout / ".env").read_text()
+    (checkout / ".env").write_text(text.replace("\nRAY_NAMESPACE=seedcore-dev", "").replace("\nAPI_RELOAD=1", ""))
+    (said,) = found(checkout).values()
+    assert "RAY_NAMESPACE is missing in .env. Add the line `RAY_NAMESPACE=seedcore-dev` (its default)." in said
+    assert "Add the line `API_RELOAD=1`" in said
+    assert "git" not in said
+
+
+def test_a_variable_that_is_meant_for_a_knob(checkout: Path) -> None:
+    with (checkout / ".env").open("a") as file:
+        file.write("CALL_DEADLINE=7\nMY_TOKEN=secret\n")
+    assert list(found(checkout).values()) == ["CALL_DEADLINE is no knob: is CALL_DEADLINE_S meant?"]
 
 
 def test_a_knob_of_a_specialist_may_be_there_and_need_not(checkout: Path) -> None:
@@ -96,8 +111,9 @@ def test_windows_line_endings(checkout: Path) -> None:
     script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
     ((title, said),) = found(checkout).items()
     assert title == "scripts have Unix line endings"
-    assert "images/entrypoint.sh has Windows line endings" in said
-    assert "core.autocrlf" in said
+    assert "bash does not take, in: images/entrypoint.sh. `sed -i 's/\\r$//' images/entrypoint.sh`" in said
+    subprocess.run(said.split("`")[1], shell=True, cwd=checkout, check=True)
+    assert found(checkout) == {}
 
 
 def test_files_that_the_containers_cannot_read(checkout: Path) -> None:
@@ -152,7 +168,18 @@ def test_a_proxy_for_everything(checkout: Path) -> None:
 
 def test_docker_that_is_wanted_and_does_not_answer(checkout: Path) -> None:
     said = found(checkout, RUNTIME="docker", DOCKER_HOST=f"unix://{checkout}/none.sock")["Docker"]
-    assert "RUNTIME=local" in said
+    assert "Docker" in said
+    assert "RUNTIME=local" not in said
+
+
+def test_docker_that_does_not_answer_and_has_the_items(checkout: Path) -> None:
+    gone = {"RUNTIME": "auto", "DOCKER_HOST": f"unix://{checkout}/none.sock"}
+    assert "Docker" not in found(checkout, **gone)
+    (checkout / ".local").mkdir()
+    (checkout / ".local/started.doctor-test.json").write_text('{"runtime": "docker"}')
+    said = found(checkout, **gone)["Docker"]
+    assert "Your items are there: the stack was last started on Docker." in said
+    assert "RUNTIME=local" not in said
 
 
 def test_a_knob_with_a_value_that_is_not_allowed_is_named(checkout: Path) -> None:

@@ -1,6 +1,5 @@
 """Verbs that start and stop the stack."""
 
-import difflib
 import os
 import time
 from argparse import Namespace
@@ -16,7 +15,7 @@ from scripts.host.settings import (
     knobs_in_env_file,
     left_out_knobs,
     load_host_settings,
-    own_variables,
+    why_missing,
 )
 from scripts.host.started import forget
 from scripts.host.token_file import ensure_token
@@ -34,7 +33,10 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
     choice = runtime_to_start(settings)
     print(f"runtime: {choice.runtime.name} ({choice.reason})")
     for name in sorted(left_out_knobs()):
-        print(f"{name} of your shell is for other programs; `make up {name}=...` or .env says it to the stack")
+        print(
+            f"{name} from your shell was not used, since Ray's own programs read it too: `make up {name}=...` or .env "
+            "sets it."
+        )
     choice.runtime.up()
     remember_start(settings, choice.runtime)
     print(
@@ -56,9 +58,7 @@ def _require_knobs() -> None:
     """Compose would name the one that is missing, and not the one that is misspelt."""
     missing = sorted(knobs_in_env_file() - set(env_files()) - set(os.environ))
     if missing:
-        close = difflib.get_close_matches(missing[0], own_variables(), 1)
-        hint = f": is {close[0]} misspelt?" if close else "."
-        raise StackError(f"{', '.join(missing)} is missing in .env{hint} `git checkout .env` restores the file.")
+        raise StackError("\n".join(map(why_missing, missing)))
 
 
 def down(settings: HostSettings, arguments: Namespace) -> int:
