@@ -23,6 +23,8 @@ FOREIGN := RAY_% PYTHON% VIRTUAL_ENV GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PR
 OURS := RAY_AGENT_PORT RAY_CLIENT_PORT RAY_TEMP_DIR RAY_WORKER_CPUS RAY_WORKER_REPLICAS PYTHON_FOR_VENV
 ARGUMENTS := A ARGS FILE FOLLOW M MINUTES N OFF S SEED UPGRADE YES
 of_shell = $(foreach name,$(filter $(1),$(.VARIABLES)),$(if $(findstring environment,$(origin $(name))),$(name)))
+# for the verbs, which refuse a misspelt knob, and say of one that a running stack cannot follow
+export GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name))))
 export LEFT_OUT := $(filter-out $(OURS),$(call of_shell,$(FOREIGN)))
 unexport $(LEFT_OUT)
 $(foreach name,$(call of_shell,$(ARGUMENTS)),$(eval override undefine $(name)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from seedcore.code_version import PROJECT_ROOT as PROJECT_ROOT
@@ -25,7 +25,28 @@ MAX_PORT: Final = 65535
 HOST: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]*[\w-])\.?)(:[0-9]*)?", re.ASCII)
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
 
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+def matching(pattern: str, otherwise: str) -> AfterValidator:
+    """That a whole text matches; pydantic's own message would show the pattern.
+
+    Args:
+        pattern: what it must match.
+        otherwise: what is said if it does not.
+    """
+
+    def validated(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(otherwise)
+        return text
+
+    return AfterValidator(validated)
+
+
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=100),
+    matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "must have letters, digits, ., - and _, and begin with a letter or digit"),
+]
 Port = Annotated[int, Field(ge=1024, le=MAX_PORT)]
 
 
@@ -85,7 +106,7 @@ class Settings(BaseSettings):
 
     # Ray
     ray_namespace: Name = Field("seedcore-dev", description="the one namespace in which all singleton actors live")
-    ray_address: Annotated[str, Field(pattern=r"^(auto|[^\s:/]+:[0-9]{1,5})$")] = Field(
+    ray_address: Annotated[str, matching(r"auto|[^\s:/]+:[0-9]{1,5}", "must be HOST:PORT")] = Field(
         "127.0.0.1:6379", description="address of the Ray head, HOST:PORT; in containers ray-head:6379"
     )
     ray_auth_mode: AuthMode = Field(AuthMode.TOKEN, description="who may talk to Ray: token, or disabled for everybody")
@@ -256,12 +277,19 @@ def read_settings(kind: type[S], given: Mapping[str, str] = MappingProxyType({})
 
 
 def _explain(kind: type[Settings], error: ValidationError) -> str:
-    lines = ["these settings are not allowed; change them in .env or in the environment:"]
+    lines = [
+        "these settings are not allowed; correct them where you set them (make's command line, .env.local, .env, your "
+        "shell):"
+    ]
     for problem in error.errors():
         if problem["loc"]:
             field = str(problem["loc"][0])
             described = kind.model_fields[field].description
-            lines.append(f"  {field.upper()}={problem['input']!r}: {problem['msg']} ({described})")
+            lines.append(f"  {field.upper()}={problem['input']!r}: {_in_words(problem['msg'])} ({described})")
         else:
-            lines.append(f"  {problem['msg']}")
+            lines.append(f"  {_in_words(problem['msg'])}")
     return "\n".join(lines)
+
+
+def _in_words(message: str) -> str:
+    return re.sub(r"^(Input|String) should", "must", message.removeprefix("Value error, "))

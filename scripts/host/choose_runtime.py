@@ -1,5 +1,8 @@
 """Decides where the stack runs: on Docker or as local processes."""
 
+import os
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -7,12 +10,22 @@ from typing import Final
 from scripts.host.docker_engine import NoEngineError, connect_to_engine
 from scripts.host.docker_runtime import DockerRuntime
 from scripts.host.local_runtime import LocalRuntime
-from scripts.host.runtime import StackError, StackRuntime
-from scripts.host.settings import HostSettings, Runtime, load_host_settings, set_knobs
+from scripts.host.runtime import PLACES, StackError, StackRuntime
+from scripts.host.settings import (
+    HostSettings,
+    Runtime,
+    as_text,
+    given_variables,
+    knobs,
+    load_host_settings,
+    set_knobs,
+)
 from scripts.host.started import Started, last_start, stack_name
 from seedcore.settings import SettingsError
 
 _engine: Final = cache(connect_to_engine)
+# What a verb can be given while the stack runs: where to look for it, and how long the verb itself waits.
+OF_VERBS: Final = ("RUNTIME", "UP_DEADLINE_S")
 
 
 @dataclass(frozen=True)
@@ -24,16 +37,31 @@ class Choice:
 
 
 def settings_in_use() -> HostSettings:
-    """The knobs that a running stack was started with, else those of now."""
+    """The knobs that a running stack was started with, else those of now. Says which of those that make was given do
+    not count therefore.
+    """
     started = last_start(stack_name())
     if started is not None:
         try:
-            settings = started.settings()
+            given = {name: os.environ[name] for name in given_variables() & knobs() & set(os.environ)}
+            settings = started.settings({name: value for name, value in given.items() if name in OF_VERBS})
             if make_runtime(started.runtime, settings).is_up():
+                _say_what_does_not_count(given, started.settings(given), settings)
                 return settings
         except (SettingsError, StackError):  # of another version, or no engine answers: whoever needs it says so
             pass
     return load_host_settings()
+
+
+def _say_what_does_not_count(given: Iterable[str], asked: HostSettings, settings: HostSettings) -> None:
+    for name in sorted(given):
+        wanted, found = (as_text(getattr(of, name.lower())) for of in (asked, settings))
+        if wanted != found:
+            print(
+                f"{name}={wanted} is not what the stack was started with ({found}): `make up {name}={wanted}` applies "
+                "it.",
+                file=sys.stderr,
+            )
 
 
 def runtime_to_start(settings: HostSettings) -> Choice:
@@ -68,7 +96,10 @@ def runtime_in_use(settings: HostSettings) -> StackRuntime:
     runtime = _choose(settings, None).runtime
     other = started is not None and started.runtime != runtime.name and not runtime.is_up()
     if started is not None and other and _is_up(started.runtime, settings):
-        raise StackError(f"this stack is up in the {started.runtime} runtime: say RUNTIME={started.runtime}.")
+        raise StackError(
+            f"this stack is up {PLACES[started.runtime]}: add RUNTIME={started.runtime} to the command, or set it in "
+            ".env."
+        )
     return runtime
 
 
@@ -83,7 +114,7 @@ def running(settings: HostSettings) -> StackRuntime:
         started = last_start(settings.compose_project_name)
         elsewhere = _elsewhere(started, runtime) if started is not None else ""
         raise StackError(
-            f"the stack '{settings.compose_project_name}' is not up in the {runtime.name} runtime. {elsewhere}"
+            f"the stack '{settings.compose_project_name}' is not up {PLACES[runtime.name]}. {elsewhere}"
             "`make up` starts it."
         )
     return runtime
@@ -115,11 +146,14 @@ def _require_same_place(settings: HostSettings, started: Started, runtime: Stack
     if started.runtime != runtime.name:
         if _is_up(started.runtime, settings):
             raise StackError(
-                f"this stack is already up in the {started.runtime} runtime: `make down RUNTIME={started.runtime}` "
-                "first, or set another COMPOSE_PROJECT_NAME and other ports for a second one."
+                f"this stack is already up {PLACES[started.runtime]}: `make down RUNTIME={started.runtime}` first, or "
+                "set another COMPOSE_PROJECT_NAME and other ports for a second one."
             )
         if not runtime.has_items():
-            print(f"the items of the {started.runtime} runtime stay there; `make backup` and `make restore` carry them")
+            print(
+                f"the items {PLACES[started.runtime]} stay there. To bring them here: `make down`, `make backup "
+                f"RUNTIME={started.runtime}`, `make up RUNTIME={runtime.name}`, `make restore`."
+            )
     elif (elsewhere := _elsewhere(started, runtime)) and not runtime.has_items():
         raise StackError(
             f"{elsewhere}Its items are there. Choose that engine again (`docker context ls`, DOCKER_HOST), or set "

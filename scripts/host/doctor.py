@@ -12,13 +12,14 @@ from scripts.host.docker_engine import NoEngineError
 from scripts.host.doctor_of_machine import DoctorOfMachine
 from scripts.host.ports import LOOPBACK
 from scripts.host.remedies import remedy_for
-from scripts.host.runtime import API, BOOTSTRAP, ServiceFailure, StackError, StackRuntime, captured
+from scripts.host.runtime import API, BOOTSTRAP, PLACES, ServiceFailure, StackError, StackRuntime, captured
 from scripts.host.settings import HostSettings, load_host_settings, set_knobs
 from scripts.run_module import EXIT_BROKEN
-from seedcore.settings import PROJECT_ROOT, SettingsError
+from seedcore.settings import PROJECT_ROOT, LogLevel, SettingsError
 
 LOCKS: Final = ("requirements.lock", "app/requirements.lock")  # ours, and what the application needs beside it
 BOOTSTRAPPED: Final = "Bootstrapped actors"
+TELLING: Final = (LogLevel.DEBUG, LogLevel.INFO)  # with which bootstrap says what it did
 LIST_PACKAGES: Final = "scripts.list_packages"
 OF_CLUSTER: Final = "scripts.doctor_of_cluster"
 
@@ -60,7 +61,7 @@ def _stack(settings: HostSettings, runtime: StackRuntime) -> list[Check]:
     failures = runtime.failures()
     return [
         Check("every service is well", lambda: _services(failures, runtime)),
-        Check("bootstrap's last run", lambda: _bootstrap(failures, runtime)),
+        Check("bootstrap's last run", lambda: bootstrap_run(settings, failures, runtime)),
         Check("the services run with the settings of .env", lambda: _drift(settings, runtime)),
         Check("the services have the packages of the lock file", lambda: _packages(runtime)),
     ]
@@ -68,13 +69,20 @@ def _stack(settings: HostSettings, runtime: StackRuntime) -> list[Check]:
 
 def _services(failures: list[ServiceFailure], runtime: StackRuntime) -> str:
     _refuse([failure for failure in failures if failure.service != BOOTSTRAP])
-    return f"in the {runtime.name} runtime"
+    return PLACES[runtime.name]
 
 
-def _bootstrap(failures: list[ServiceFailure], runtime: StackRuntime) -> str:
+def bootstrap_run(settings: HostSettings, failures: list[ServiceFailure], runtime: StackRuntime) -> str:
+    """What bootstrap did at its last start.
+
+    Raises:
+        CheckError: it failed, or was never done.
+    """
     _refuse([failure for failure in failures if failure.service == BOOTSTRAP])
     _, log = captured(lambda output: runtime.save_logs(BOOTSTRAP, output))
     runs = [line.partition(BOOTSTRAPPED) for line in log.decode(errors="replace").splitlines() if BOOTSTRAPPED in line]
+    if not runs and settings.log_level not in TELLING:
+        return "it ended well"
     if not runs:
         raise CheckError("it never came to its end. `make logs S=bootstrap`, then `make bootstrap`.")
     return "".join(runs[-1][1:])
@@ -92,14 +100,14 @@ def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
         raise CheckError(f"{error} The stack goes on with those that it was started with.") from error
     was, is_now = set_knobs(settings), set_knobs(now)
     different = [
-        f"{name} is {was.get(name, '(default)')}, and now {is_now.get(name, '(default)')}"
+        f"{name} was {was.get(name, '(default)')} and is now {is_now.get(name, '(default)')}"
         for name in sorted(was | is_now)
         if was.get(name) != is_now.get(name)
     ]
     changed = make_runtime(runtime.name, now).outdated_services()
     if different or changed:
-        services = f"{', '.join(changed)} was started with others" if changed else "the stack was started with others"
-        raise CheckError(f"{'; '.join([services, *different])}. `make up` applies those of now.")
+        what = "; ".join(different) or "the token, a variable of your own or a file of Compose is another now"
+        raise CheckError(f"older settings in {', '.join(changed) or 'the stack'}: {what}. `make up` applies it.")
     return "the same"
 
 

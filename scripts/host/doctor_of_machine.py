@@ -27,7 +27,7 @@ from scripts.host.docker_engine import (
     require_compose,
 )
 from scripts.host.package_index import PipConfigurationError, environment_for_pip, for_build, read_options, remedy_for
-from scripts.host.runtime import StackError, StackRuntime, relative
+from scripts.host.runtime import MOUNTED, StackError, StackRuntime, relative
 from scripts.host.settings import (
     HostSettings,
     Runtime,
@@ -39,7 +39,6 @@ from scripts.host.settings import (
     why_missing,
 )
 from scripts.host.token_file import require_token
-from seedcore.code_version import CODE
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 T = TypeVar("T")
@@ -50,7 +49,6 @@ MIN_DISK_BYTES: Final = 3 * 2**30  # the image, its layers and the virtual envir
 PIP_TIMEOUT_S: Final = 15
 PROBE: Final = "certifi"  # small, and without it pip trusts nobody
 MADE_HERE: Final = (".venv", ".secrets", ".local", "backups", "images/ca-certificates")  # what the verbs write
-MOUNTED: Final = (*CODE, "images")
 SCRIPTS: Final = ("images/**/*.sh", "scripts/**/*.sh", ".ci/*", ".env")
 
 

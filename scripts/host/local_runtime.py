@@ -36,12 +36,11 @@ from scripts.host.runtime import (
     require_good_code,
     show_log,
 )
-from scripts.host.settings import HostSettings, own_variables, process_environment
+from scripts.host.settings import MAX_WORKERS, HostSettings, own_variables, process_environment
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 OVERRIDE: Final = "compose.override.yaml"
-MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
 RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that supervisord has started, and no others
 STOP_DEADLINE_S: Final = 60  # for all programs together; each has stopwaitsecs in supervisord.conf
 CRASH_LOOP_STARTS: Final = 3  # so often started, a program will not come up any more

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol, TypeVar
 
 from scripts.run_module import EXIT_BROKEN
+from seedcore.code_version import CODE
 from seedcore.settings import PROJECT_ROOT
 
 T = TypeVar("T")
@@ -24,10 +25,16 @@ PROMETHEUS: Final = "prometheus"  # beside them, on Docker, with the profile `ob
 
 API_HEALTH_PATH: Final = "/readyz"
 
+MOUNTED: Final = (*CODE, "images")  # in the containers, whose user is another one
+
 LOCAL_DIR: Final = PROJECT_ROOT / ".local"
 LOG_LINES_SHOWN: Final = 20  # of a service that failed
 LOG_LINES: Final = 200  # of a service, before those that come
 POLL_S: Final = 0.25  # between two looks at a condition that is waited for
+
+
+# A runtime in words, by its name.
+PLACES: Final = {"docker": "on Docker", "local": "without Docker (RUNTIME=local)"}
 
 
 class StackError(Exception):

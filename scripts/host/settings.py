@@ -9,13 +9,14 @@ from typing import Annotated, Final
 from dotenv import dotenv_values
 from pydantic import Field, ValidationInfo, field_validator
 
-from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, read_settings
+from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, SettingsError, matching, read_settings
 
 OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
 MISSPELT: Final = 0.85  # from there on alike (difflib)
+MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
 DOCKER_SIZE_UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
-DockerSize = Annotated[str, Field(pattern=r"^[1-9][0-9]*[bkmg]$")]
+DockerSize = Annotated[str, matching(r"[1-9][0-9]*[bkmg]", "must be a number above 0 and b, k, m or g, such as 1100m")]
 
 
 class Runtime(StrEnum):
@@ -30,37 +31,38 @@ class HostSettings(Settings):
     """Every knob: those of the processes, and here those that no process of the stack reads."""
 
     # The stack
-    compose_project_name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=40)] = Field(
-        "seedcore", description="name of the stack; two stacks on one machine need two names and other ports"
-    )
+    compose_project_name: Annotated[
+        str,
+        Field(max_length=40),
+        matching(r"[a-z0-9][a-z0-9_-]*", "must have small letters, digits, - and _, and begin with a letter or digit"),
+    ] = Field("seedcore", description="name of the stack; two stacks on one machine need two names and other ports")
     runtime: Runtime = Field(
         Runtime.AUTO, description="where to run: docker, local, or auto (docker if an engine answers)"
     )
-    compose_profiles: str = Field(
-        "", pattern=r"^[A-Za-z0-9_.,*-]*$", description="Docker only; observability: start Prometheus as well"
-    )
+    compose_profiles: Annotated[
+        str, matching(r"[A-Za-z0-9_.,*-]*", "must be names with a comma between two, or empty")
+    ] = Field("", description="Docker only; observability: start Prometheus as well")
     up_deadline_s: Annotated[float, SPECIALIST] = Field(
         180, gt=0, le=3600, description="seconds that make up waits for a healthy stack"
     )
     prometheus_port: Port = Field(9090, description="port of Prometheus, if COMPOSE_PROFILES starts it")
-    ray_temp_dir: Annotated[str, SPECIALIST] = Field(
+    ray_temp_dir: Annotated[str, SPECIALIST, matching(r"([/~].*)?", "must begin with / or ~, or be empty")] = Field(
         "",
-        pattern=r"^([/~].*)?$",
         description="folder on disk for what Ray writes: logs, packages of runtime_env, spilled objects; "
         "empty: a volume, embedded /tmp",
     )
-    ray_worker_replicas: int = Field(1, ge=1, le=8, description="number of ray-worker nodes")
+    ray_worker_replicas: int = Field(1, ge=1, le=MAX_WORKERS, description="number of ray-worker nodes")
 
     # Docker
     base_image: Annotated[str, Field(min_length=1)] = Field(
         "python:3.13-slim-trixie",
         description="image to build on: Debian or Ubuntu with python3, 3.11 to 3.14",
     )
-    apt_packages: Annotated[str, SPECIALIST] = Field(
-        "",
-        pattern=r"^([a-z0-9][a-z0-9.+:=~-]*( |$))*$",
-        description="Debian packages that the image has as well, with a space between two",
-    )
+    apt_packages: Annotated[
+        str,
+        SPECIALIST,
+        matching(r"([a-z0-9][a-z0-9.+:=~-]*( |$))*", "must be names of packages with a space between two, or empty"),
+    ] = Field("", description="Debian packages that the image has as well, with a space between two")
     seedcore_image: Annotated[str, SPECIALIST] = Field(
         "", description="tag of the image that is built; empty: COMPOSE_PROJECT_NAME:dev"
     )
@@ -150,6 +152,22 @@ def env_files() -> dict[str, str]:
 def left_out_knobs() -> frozenset[str]:
     """Those that the shell sets for Ray programs, and that the Makefile therefore left out."""
     return knobs() & frozenset(os.environ.get("LEFT_OUT", "").split())
+
+
+def given_variables() -> frozenset[str]:
+    """Those that make was given on its command line."""
+    return frozenset(os.environ.get("GIVEN", "").split())
+
+
+def require_no_misspelt_knob() -> None:
+    """Refuse what make was given for a knob, and is none.
+
+    Raises:
+        SettingsError: names it.
+    """
+    for name in sorted(given_variables() - set(own_variables())):
+        if meant := meant_knob(name):
+            raise SettingsError(f"{name} is no knob: is {meant} meant?")
 
 
 def own_variables() -> dict[str, str]:

@@ -13,7 +13,7 @@ from scripts.host.alone import alone
 from scripts.host.choose_runtime import settings_in_use
 from scripts.host.dialogue import NotConfirmedError
 from scripts.host.runtime import StackError, relative
-from scripts.host.settings import HostSettings, load_host_settings
+from scripts.host.settings import HostSettings, load_host_settings, require_no_misspelt_knob
 from scripts.host.verbs import backups, debugging, inspection, lifecycle, new_code, programs, tokens
 from seedcore.settings import PROJECT_ROOT, SettingsError
 
@@ -111,6 +111,7 @@ def main(argv: list[str]) -> int:
     verb = VERBS[arguments.verb]
     try:
         require_env_file()
+        require_no_misspelt_knob()
         settings = load_host_settings() if arguments.verb == "up" else settings_in_use()
         with alone(settings.compose_project_name) if verb.alone else nullcontext():
             return verb.run(settings, arguments)

@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from scripts.host.runtime import LOCAL_DIR
+from scripts.host.runtime import LOCAL_DIR, StackError, relative
 from scripts.host.settings import HostSettings, env_files, load_host_settings
 
 
@@ -34,9 +35,13 @@ class Started:
         LOCAL_DIR.mkdir(exist_ok=True)
         _file(stack).write_text(json.dumps(asdict(self)))
 
-    def settings(self) -> HostSettings:
-        """Every knob as it was then."""
-        return load_host_settings(self.knobs)
+    def settings(self, given: Mapping[str, str]) -> HostSettings:
+        """Every knob as it was then.
+
+        Args:
+            given: knobs that count all the same.
+        """
+        return load_host_settings({**self.knobs, **given})
 
 
 def last_start(stack: str) -> Started | None:
@@ -44,11 +49,17 @@ def last_start(stack: str) -> Started | None:
 
     Args:
         stack: its name.
+
+    Raises:
+        StackError: what was remembered is damaged.
     """
+    file = _file(stack)
     try:
-        return Started(**json.loads(_file(stack).read_text()))
+        return Started(**json.loads(file.read_text()))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError) as error:
+        raise StackError(f"{relative(file)} is damaged: delete it, then `make up`.") from error
 
 
 def forget(stack: str) -> None:

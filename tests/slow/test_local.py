@@ -16,9 +16,9 @@ def test_the_other_runtime_is_not_taken_for_this_one(local_stack: Project, engin
     local_stack.make("up")
     local_stack.put("runtime", "item", "kept")
     for verb in ("down", "clean", "verify"):
-        refused = local_stack.run("make", verb, RUNTIME="docker", YES="1")
+        refused = local_stack.run("make", verb, "RUNTIME=docker", "YES=1")
         assert refused.returncode != 0
-        assert "up in the local runtime" in refused.stdout
+        assert "up without Docker (RUNTIME=local): add RUNTIME=local" in refused.stdout
     assert local_stack.get("runtime", "item") == "kept"
 
 

@@ -90,7 +90,7 @@ def test_scale(stack: Project) -> None:
     wait_until(lambda: nodes() == before, timeout_s=60)
     assert f"on {before} node(s)" in stack.make("verify")
     assert stack.run("make", "scale", "N=0").returncode == 2
-    assert "RAY_WORKER_REPLICAS='0'" in stack.run("make", "scale", "N=0").stdout
+    assert "N=0 is not allowed: 1 to 8" in stack.run("make", "scale", "N=0").stdout
 
 
 def test_changed_code_of_an_actor_is_noticed_and_reloaded_without_a_failed_request(stack: Project) -> None:

@@ -103,6 +103,21 @@ def test_misspelt_knob(project: Project) -> None:
     env_file.write_text(content)
 
 
+def test_misspelt_knob_that_make_is_given(project: Project) -> None:
+    done = project.run("make", "up", "API_PRT=9000")
+    assert done.returncode != 0
+    assert "API_PRT is no knob: is API_PORT meant?" in done.stdout
+
+
+def test_what_was_remembered_of_the_last_start_is_damaged(project: Project) -> None:
+    file = project.folder / f".local/started.{project.name}.json"
+    file.parent.mkdir(exist_ok=True)
+    for damaged in ('{"runtime": ', '{"runtime": "local", "of_a_newer_version": 1}'):
+        file.write_text(damaged)
+        refused(project, f"{file.relative_to(project.folder)} is damaged: delete it, then `make up`", verb="ps")
+    file.unlink()
+
+
 def test_empty_token_file(project: Project) -> None:
     token = project.folder / ".secrets/empty"
     token.parent.mkdir(mode=0o700, exist_ok=True)

@@ -13,10 +13,11 @@ import pytest
 
 from scripts.checks import CheckError
 from scripts.doctor_of_cluster import look_at_state
-from scripts.host import doctor_of_machine
+from scripts.host import doctor_of_machine, local_runtime
+from scripts.host.doctor import bootstrap_run
 from scripts.host.ports import free_port
 from scripts.host.settings import HostSettings
-from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.settings import PROJECT_ROOT, LogLevel, Synchronous
 from seedcore.store.sqlite.item_store import ItemStore
 
 DEADLINE_S = 60
@@ -112,7 +113,7 @@ def test_windows_line_endings(checkout: Path) -> None:
     ((title, said),) = found(checkout).items()
     assert title == "scripts have Unix line endings"
     assert "bash does not take, in: images/entrypoint.sh. `sed -i 's/\\r$//' images/entrypoint.sh`" in said
-    subprocess.run(said.split("`")[1], shell=True, cwd=checkout, check=True)
+    subprocess.run(["bash", "-c", said.split("`")[1]], cwd=checkout, check=True)
     assert found(checkout) == {}
 
 
@@ -211,6 +212,33 @@ def test_a_machine_that_is_too_small(monkeypatch: pytest.MonkeyPatch, limit: str
     with pytest.raises(CheckError) as found:
         getattr(checks, check)()
     assert words in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("level", "log", "said"),
+    [
+        (
+            LogLevel.INFO,
+            "... Bootstrapped actors in namespace=x: mw=reused\n",
+            "Bootstrapped actors in namespace=x: mw=",
+        ),
+        (LogLevel.WARNING, "", "it ended well"),
+        (LogLevel.INFO, "", None),
+    ],
+)
+def test_bootstrap_that_says_nothing_by_its_log_level_ended_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: LogLevel, log: str, said: str | None
+) -> None:
+    monkeypatch.setattr(local_runtime, "LOCAL_DIR", tmp_path)
+    settings = HostSettings(log_level=level, compose_project_name="stack")
+    (tmp_path / "log/stack").mkdir(parents=True)
+    (tmp_path / "log/stack/bootstrap.log").write_text(log)
+    runtime = local_runtime.LocalRuntime(settings)
+    if said is None:
+        with pytest.raises(CheckError, match="it never came to its end"):
+            bootstrap_run(settings, [], runtime)
+    else:
+        assert bootstrap_run(settings, [], runtime).startswith(said)
 
 
 def test_a_damaged_store_and_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

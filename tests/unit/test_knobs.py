@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from scripts.host.docker_engine import DEFAULT_BASE_IMAGE
-from scripts.host.local_runtime import MAX_WORKERS
 from scripts.host.settings import (
+    MAX_WORKERS,
     OBSERVABILITY,
     HostSettings,
     as_text,

@@ -46,4 +46,9 @@ def test_a_knob_of_a_shell_counts(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["RAY_ADDRESS", "RAY_NAMESPACE", "COMPOSE_FILE", "API_PORT"])
 def test_what_make_is_given_counts(tmp_path: Path, name: str) -> None:
-    assert environment(tmp_path, f"{name}=given", **{name: "of the shell"})[name] == "given"
+    found = environment(tmp_path, f"{name}=given", **{name: "of the shell"})
+    assert (found[name], found["GIVEN"]) == ("given", name)
+
+
+def test_what_a_shell_has_is_not_given(tmp_path: Path) -> None:
+    assert environment(tmp_path, API_PORT="9000", GIVEN="RUNTIME")["GIVEN"] == ""

@@ -9,17 +9,17 @@ from scripts.host.choose_runtime import remember_start, running, runtime_in_use,
 from scripts.host.dialogue import confirm, next_step
 from scripts.host.runtime import StackError, relative
 from scripts.host.settings import (
+    MAX_WORKERS,
     HostSettings,
     Runtime,
     env_files,
     knobs_in_env_file,
     left_out_knobs,
-    load_host_settings,
     why_missing,
 )
 from scripts.host.started import forget
 from scripts.host.token_file import ensure_token
-from seedcore.settings import PROJECT_ROOT, AuthMode
+from seedcore.settings import PROJECT_ROOT, AuthMode, SettingsError
 
 APPLICATION: Final = PROJECT_ROOT / "app"
 
@@ -82,7 +82,9 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
 
 def scale(settings: HostSettings, arguments: Namespace) -> int:
     """Run another number of ray-worker nodes."""
-    workers = load_host_settings({"RAY_WORKER_REPLICAS": arguments.workers}).ray_worker_replicas  # within its limits
+    workers = int(arguments.workers) if arguments.workers.isdecimal() else 0
+    if not 1 <= workers <= MAX_WORKERS:
+        raise SettingsError(f"N={arguments.workers} is not allowed: 1 to {MAX_WORKERS}.")
     running(settings).scale(workers)
     print(f"ray-worker nodes: {workers}")
     return next_step("`make ps` shows them; the next `make up` goes by RAY_WORKER_REPLICAS in .env again")
