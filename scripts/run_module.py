@@ -20,19 +20,23 @@ APPLICATION: Final = "seedcore.application"
 VALUE_TYPES: Final = "seedcore.store.value_types"
 EXIT_BROKEN: Final = 65  # sysexits.h: the input, which is the code, was wrong
 OURS: Final = ("app", "seedcore")  # whose mistakes are told; the user's first
+IF_PACKAGE: Final = ". If it is a package: a line in app/requirements.txt, `make lock`, then `make up`"
 
 
 def where(error: BaseException) -> str:
     """The error in one line, with the place in our code that it comes from."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_relative(error.filename)}, line {error.lineno}: {error.msg}"
+    is_foreign = isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in (*OURS, "scripts")
+    said = f"{type(error).__name__}: {str(error).rstrip('.')}"
+    remedy = IF_PACKAGE if is_foreign else ""
     frames = traceback.extract_tb(error.__traceback__)
     is_explained = type(error).__module__ == ERRORS  # by its message; where it was raised tells nothing
     for folder in OURS[:1] if is_explained else OURS:
         ours = [frame for frame in frames if Path(frame.filename).is_relative_to(PROJECT_ROOT / folder)]
         if ours:
-            return f"{type(error).__name__}: {error} ({_relative(ours[-1].filename)}, line {ours[-1].lineno})"
-    return f"{type(error).__name__}: {error}"
+            return f"{said} ({_relative(ours[-1].filename)}, line {ours[-1].lineno}){remedy}"
+    return f"{said}{remedy}"
 
 
 def _relative(filename: str) -> str:

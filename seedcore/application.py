@@ -10,6 +10,8 @@ from seedcore.errors import InvalidAppError
 T = TypeVar("T")
 
 PACKAGE: Final = "app"
+# How each variable that is looked for begins, for whoever is told that it is wrong.
+EXAMPLES: Final = {"SINGLETONS": "[Singleton(...)]", "router": "APIRouter()", "MOVED": "{'old.Name': 'new.Name'}"}
 MISSING: Final = object()
 
 
@@ -30,9 +32,11 @@ def declared(module: str, name: str, kind: type[T]) -> T | None:
         return None
     value: Any = getattr(loaded, name, MISSING)
     if value is MISSING or not isinstance(value, kind):
-        found = "is missing" if value is MISSING else f"is a {type(value).__name__}"
+        file, example = f"{PACKAGE}/{module}.py", f"`{name} = {EXAMPLES[name]}`"
         raise InvalidAppError(
-            f"{name} {found} in {PACKAGE}/{module}.py: it must be a {kind.__name__}. To have none, delete the file."
+            f"{file} has no `{name}`: add {example}, or delete it"
+            if value is MISSING
+            else f"{name} in {file} must be as in {example}, not of type {type(value).__name__}"
         )
     return value
 

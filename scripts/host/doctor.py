@@ -10,6 +10,7 @@ from scripts.checks import Check, CheckError, Result, report, run_check
 from scripts.host.choose_runtime import make_runtime, runtime_in_use
 from scripts.host.docker_engine import NoEngineError
 from scripts.host.doctor_of_machine import DoctorOfMachine
+from scripts.host.locks import LOCKS
 from scripts.host.ports import LOOPBACK
 from scripts.host.remedies import remedy_for
 from scripts.host.runtime import API, BOOTSTRAP, PLACES, ServiceFailure, StackError, StackRuntime, captured
@@ -17,7 +18,6 @@ from scripts.host.settings import HostSettings, load_host_settings, set_knobs
 from scripts.run_module import EXIT_BROKEN
 from seedcore.settings import PROJECT_ROOT, LogLevel, SettingsError
 
-LOCKS: Final = ("requirements.lock", "app/requirements.lock")  # ours, and what the application needs beside it
 BOOTSTRAPPED: Final = "Bootstrapped actors"
 TELLING: Final = (LogLevel.DEBUG, LogLevel.INFO)  # with which bootstrap says what it did
 LIST_PACKAGES: Final = "scripts.list_packages"

@@ -26,6 +26,7 @@ from scripts.host.docker_engine import (
     no_base_image,
     require_compose,
 )
+from scripts.host.locks import NOT_LOCKED, OF_APPLICATION, REQUIREMENTS, is_locked
 from scripts.host.package_index import PipConfigurationError, environment_for_pip, for_build, read_options, remedy_for
 from scripts.host.runtime import MOUNTED, StackError, StackRuntime, relative
 from scripts.host.settings import (
@@ -70,6 +71,7 @@ class DoctorOfMachine:
         """In the order in which one failure explains the next."""
         return [
             Check(".env has every knob, and none misspelt", self.env_file),
+            Check("app/requirements.txt is locked", self.requirements),
             Check("scripts have Unix line endings", self.line_endings),
             Check("Docker", self.engine),
             Check("base image", self.base_image),
@@ -96,6 +98,14 @@ class DoctorOfMachine:
         over = sorted(name for name in knobs() if name in os.environ)
         own = f", and of your own {', '.join(sorted(own_variables()))}" if own_variables() else ""
         return f"{len(set(found) & knobs())} knobs{own}" + (f"; your shell sets {', '.join(over)}" if over else "")
+
+    def requirements(self) -> str:
+        """What the application needs will be installed."""
+        if not (PROJECT_ROOT / REQUIREMENTS).exists():
+            raise DoesNotApplyError("there is none")
+        if not is_locked():
+            raise CheckError(f"{NOT_LOCKED}. `make lock`, then `make up`.")
+        return OF_APPLICATION
 
     def line_endings(self) -> str:
         """Scripts that a container runs have no carriage returns."""
@@ -258,7 +268,7 @@ class DoctorOfMachine:
     def ports(self) -> str:
         """Free, while the stack is down."""
         if self._runtime is None:
-            raise DoesNotApplyError("there is no runtime to ask")
+            raise DoesNotApplyError("there is no Docker to ask")
         if self._is_up:
             raise DoesNotApplyError("the stack has them")
         _explained(self._runtime.require_free_ports)

@@ -16,11 +16,13 @@ lock=(.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hash
 if [[ -f app/requirements.txt ]]; then
     "${lock[@]}" app/requirements.txt --constraints requirements.lock --constraints requirements-dev.lock \
         --output-file app/requirements.lock || {
-        echo "app/requirements.txt cannot be joined to what SeedCore needs, as it says above. A package that both need" \
-            "must have the version of requirements.lock: ask for a range that has it in app/requirements.txt, or give" \
-            "SeedCore another one in pyproject.toml. Nothing of app/ was changed." >&2
+        echo "app/requirements.txt cannot be locked, as uv says above: correct the name or version there. A package" \
+            "that SeedCore has too must allow the version in requirements.lock. Nothing of app/ was changed." >&2
         exit 1
     }
+    # so that a later change is seen
+    echo "# of app/requirements.txt $(sha256sum <app/requirements.txt)" >>app/requirements.lock
 else
     rm -f app/requirements.lock
 fi
+echo "Next: \`make up\` installs them"

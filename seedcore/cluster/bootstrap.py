@@ -114,7 +114,9 @@ def _create_and_ping(row: Singleton, settings: Settings, existing: frozenset[str
         silence = f"did not answer within BOOTSTRAP_DEADLINE_S={settings.bootstrap_deadline_s:g}. "
         return _Outcome(row, reason=silence + (f"It is {busy}." if busy else explain_silence(settings)))
     except _BrokenRowError as error:
-        return _Outcome(row, reason=f"Ray does not take its row in singletons.py: {error}")
+        is_ours = row.actor_class.__module__.startswith("seedcore.")
+        table = "seedcore/cluster/singletons.py" if is_ours else "SINGLETONS in app/actors.py"
+        return _Outcome(row, reason=f"Ray refuses its row of {table}: {error}")
     except (_KilledMeanwhileError, RayError) as error:
         return _Outcome(row, reason=first_reason(error))
     return _Outcome(row, handle, created=row.name not in existing and _is_from_this_job(handle))
@@ -168,9 +170,12 @@ def get_singleton(name: str, settings: Settings | None = None) -> Any:
     """
     settings = settings or load_settings()
     connect(settings)
-    row = next((row for row in singletons(settings) if row.name == name), None)
-    create = (lambda: create_actor(row, settings)) if row and settings.auto_create else None
-    return find_actor(name, settings, create)
+    rows = {row.name: row for row in singletons(settings)}
+    row = rows.get(name)
+    if row is None:
+        no_row = f"no row of SINGLETONS in app/actors.py has this name; there are {', '.join(rows)}"
+        return find_actor(name, settings, if_missing=no_row)
+    return find_actor(name, settings, (lambda: create_actor(row, settings)) if settings.auto_create else None)
 
 
 def get_mw_store() -> Any:

@@ -1,6 +1,5 @@
 """Finds an actor by its name, and says why it is not found."""
 
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -16,12 +15,16 @@ from seedcore.errors import ActorNotFoundError, ActorUnavailableError, SeedCoreE
 from seedcore.event_loop import in_thread
 from seedcore.settings import Settings
 
-logger = logging.getLogger(__name__)
-
+CREATE_IT: Final = "run `make bootstrap`, or set AUTO_CREATE=1 to create what is missing"
 PING_AGAIN_S: Final = 10.0  # without an answer to the last ping
 
 
-def find_actor(name: str, settings: Settings, create: Callable[[], ActorHandle[Any]] | None = None) -> ActorHandle[Any]:
+def find_actor(
+    name: str,
+    settings: Settings,
+    create: Callable[[], ActorHandle[Any]] | None = None,
+    if_missing: str = CREATE_IT,
+) -> ActorHandle[Any]:
     """The actor of this name in `RAY_NAMESPACE`, after it answered a ping.
 
     Tried `LOOKUP_RETRIES` times, `LOOKUP_BACKOFF_S` apart, for at most `LOOKUP_DEADLINE_S` in all.
@@ -30,6 +33,7 @@ def find_actor(name: str, settings: Settings, create: Callable[[], ActorHandle[A
         name: the actor's name.
         settings: where and how to look.
         create: what creates the actor when it is missing; None looks only.
+        if_missing: what the user is told to do where it exists nowhere.
 
     Raises:
         ActorNotFoundError: no such actor; says in which namespaces the name does exist.
@@ -45,7 +49,7 @@ def find_actor(name: str, settings: Settings, create: Callable[[], ActorHandle[A
                 return _look_up(name, settings, create, deadline)
     except (ActorNotFoundError, RayActorError, FutureTimeoutError, GetTimeoutError) as error:
         tried = f"tried {tries} times in {time.monotonic() - started:.1f} s"
-        raise _lookup_error(name, settings, tried, error) from error
+        raise _lookup_error(name, settings, tried, error, if_missing) from error
     raise AssertionError("tenacity ends with a return or an exception")
 
 
@@ -86,7 +90,7 @@ def ping(handle: ActorHandle[Any], timeout_s: float) -> None:
             return
 
 
-def _lookup_error(name: str, settings: Settings, tried: str, error: BaseException) -> SeedCoreError:
+def _lookup_error(name: str, settings: Settings, tried: str, error: BaseException, if_missing: str) -> SeedCoreError:
     what = f"Failed to look up actor with name '{name}' in namespace '{settings.ray_namespace}' ({tried}): "
     if isinstance(error, FutureTimeoutError) and not isinstance(error, GetTimeoutError):
         return ActorUnavailableError(what + "the Ray head did not answer. It may be restarting; see `make ps`.")
@@ -94,23 +98,17 @@ def _lookup_error(name: str, settings: Settings, tried: str, error: BaseExceptio
         return ActorUnavailableError(what + "it exists, but did not answer a ping. " + explain_silence(settings))
     if isinstance(error, RayActorError):
         return ActorUnavailableError(what + f"it died: {first_reason(error)}. `make bootstrap` creates it again.")
-    elsewhere = _namespaces_of(name)
-    if elsewhere:
-        return ActorNotFoundError(
-            what
-            + f"it does exist in {', '.join(map(repr, elsewhere))}. Set RAY_NAMESPACE to the same value everywhere, "
-            "or run `make bootstrap` if it is missing here."
-        )
-    return ActorNotFoundError(
-        what
-        + "it does not exist in any namespace. Run `make bootstrap`, or set AUTO_CREATE=1 to create what is missing."
-    )
-
-
-def _namespaces_of(name: str) -> list[str]:
     try:
         named = in_thread(lambda: ray.util.list_named_actors(all_namespaces=True)).result(EXPLAIN_TIMEOUT_S)
-    except (RayError, FutureTimeoutError) as error:
-        logger.warning("cannot list the namespaces of actor '%s': %s", name, error)
-        return []
-    return sorted({actor["namespace"] for actor in named if actor["name"] == name})
+    except (RayError, FutureTimeoutError) as listing:
+        why = str(listing) or type(listing).__name__
+        return ActorNotFoundError(
+            f"{what}it is not there, and other namespaces cannot be listed: {why}. See `make ps`."
+        )
+    elsewhere = sorted({actor["namespace"] for actor in named if actor["name"] == name})
+    if elsewhere:
+        return ActorNotFoundError(
+            f"{what}it does exist in {', '.join(map(repr, elsewhere))}. Set RAY_NAMESPACE to the same value "
+            f"everywhere; if it is missing here, {if_missing}."
+        )
+    return ActorNotFoundError(f"{what}it does not exist in any namespace: {if_missing}.")

@@ -81,7 +81,7 @@ def test_a_dependency_of_the_application(project: Project) -> None:
     (project.folder / "app/requirements.txt").write_text("numpy<2\n")
     refused = project.run("make", "lock")
     assert refused.returncode != 0
-    assert "app/requirements.txt cannot be joined to what SeedCore needs" in refused.stdout
+    assert "app/requirements.txt cannot be locked" in refused.stdout
     (project.folder / "app/requirements.txt").write_text("humanize\n")
     project.make("lock")
     (project.folder / "app/jobs").mkdir(exist_ok=True)

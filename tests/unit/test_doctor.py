@@ -107,6 +107,21 @@ def test_a_lock_of_emacs_is_no_file(checkout: Path) -> None:
     assert found(checkout) == {}
 
 
+def test_requirements_that_are_not_locked(checkout: Path) -> None:
+    requirements, lock = checkout / "app/requirements.txt", checkout / "app/requirements.lock"
+    requirements.parent.mkdir()
+    requirements.write_text("humanize\n")
+    for locked in (None, "humanize==4.0\n"):
+        if locked:
+            lock.write_text(locked)
+        ((title, said),) = found(checkout).items()
+        assert title == "app/requirements.txt is locked"
+        assert "`make lock`, then `make up`" in said
+    done = subprocess.run(["sha256sum"], stdin=requirements.open(), capture_output=True, text=True, check=True)
+    lock.write_text(f"humanize==4.0\n# of app/requirements.txt {done.stdout}")
+    assert found(checkout) == {}
+
+
 def test_windows_line_endings(checkout: Path) -> None:
     script = checkout / "images/entrypoint.sh"
     script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))

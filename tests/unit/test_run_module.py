@@ -68,10 +68,23 @@ OWN = f"{IMPORT}\nclass Own:\n    pass\n\n"
     ("file", "content", "said"),
     [
         ("actors", f"{IMPORT}SINGLETONS = [\n", "app/actors.py, line 2: '[' was never closed"),
-        ("actors", "import nothing\n", "ModuleNotFoundError: No module named 'nothing' (app/actors.py, line 1)"),
-        ("actors", "from app.nothing import x\n", "No module named 'app.nothing' (app/actors.py, line 1)"),
-        ("actors", "", "InvalidAppError: SINGLETONS is missing in app/actors.py: it must be a Sequence. To have none,"),
-        ("actors", "SINGLETONS = 1\n", "InvalidAppError: SINGLETONS is a int in app/actors.py: it must be a Sequence"),
+        (
+            "actors",
+            "import nothing\n",
+            "ModuleNotFoundError: No module named 'nothing' (app/actors.py, line 1). If it is a package: a line",
+        ),
+        ("actors", "from app.nothing import x\n", "No module named 'app.nothing' (app/actors.py, line 1). What runs"),
+        (
+            "actors",
+            "",
+            "app/actors.py has no `SINGLETONS`: add `SINGLETONS = [Singleton(...)]`, or delete it. What",
+        ),
+        (
+            "actors",
+            "SINGLETONS = 1\n",
+            "SINGLETONS in app/actors.py must be as in `SINGLETONS = [Singleton(...)]`, not of type int",
+        ),
+        ("actors", "SINGLETONS = {}\n", "not of type dict. What runs"),
         ("actors", "SINGLETONS = [1]\n", "SINGLETONS in app/actors.py must have Singleton(...) in it, not 1. What"),
         (
             "actors",
@@ -79,9 +92,13 @@ OWN = f"{IMPORT}\nclass Own:\n    pass\n\n"
             "InvalidSingletonError: the singleton 'own' is refused: Own does not take {'size': 1}: ",
         ),
         ("actors", f"{IMPORT}SINGLETONS = [Singleton('own')]\n", "'actor_class' (app/actors.py, line 2). What runs"),
-        ("actors", f"{OWN}SINGLETONS = [Singleton('mw', Own)]\n", "two singletons have the same name: mw"),
+        (
+            "actors",
+            f"{OWN}SINGLETONS = [Singleton('mw', Own)]\n",
+            "two singletons have the same name: mw. Rename one. What",
+        ),
         ("routes", "router = no_router\n", "NameError: name 'no_router' is not defined (app/routes.py, line 1)"),
-        ("routes", "", "InvalidAppError: router is missing in app/routes.py"),
+        ("routes", "", "app/routes.py has no `router`: add `router = APIRouter()`, or delete it. What"),
         ("values", "VALUES = [1]\n", "VALUES in app/values.py must have ValueType(...) in it, not 1. What"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Final
 
 from scripts.host.choose_runtime import remember_start, running, runtime_in_use, runtime_to_start
 from scripts.host.dialogue import confirm, next_step
+from scripts.host.locks import NOT_LOCKED, is_locked
 from scripts.host.runtime import StackError, relative
 from scripts.host.settings import (
     MAX_WORKERS,
@@ -31,6 +32,8 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
     ensure_token(settings.ray_auth_token_path)
     APPLICATION.mkdir(exist_ok=True)  # else Docker makes it, as root
     choice = runtime_to_start(settings)
+    if not is_locked():
+        print(f"{NOT_LOCKED}: `make lock`, then `make up`")
     print(f"runtime: {choice.runtime.name} ({choice.reason})")
     for name in sorted(left_out_knobs()):
         print(
