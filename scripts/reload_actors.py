@@ -9,7 +9,7 @@ Nothing is restarted unless all of them can be born from the code on the disk.
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import ray
@@ -36,7 +36,7 @@ class ReloadError(Exception):
     """Raised when an actor cannot run the code on the disk; the message says why and what runs now."""
 
 
-def reload_actors(settings: Settings, *, everything: bool) -> list[str]:
+def reload_actors(settings: Settings, *, everything: bool) -> Iterator[str]:
     """Restart the singletons that run older code than is on the disk, one after the other; create missing ones.
 
     Calls that are under way are repeated on the new process, so they wait but do not fail. An actor whose methods are
@@ -47,18 +47,25 @@ def reload_actors(settings: Settings, *, everything: bool) -> list[str]:
         settings: where they live.
         everything: restart also those that run the code on the disk.
 
-    Returns:
-        a line about each that was restarted.
+    Yields:
+        a line about each, once it was restarted.
 
     Raises:
         BootstrapError: one is missing and cannot be created.
-        ReloadError: one cannot be born from the code on the disk. Nothing was restarted.
+        ReloadError: one cannot be born from the code on the disk, and nothing was restarted; or did not come up again.
     """
     handles: dict[str, Any] = bootstrap_actors(settings)
     before = {name: _describe(handle, settings) for name, handle in handles.items()}
     stale = [name for name, process in before.items() if everything or process.is_stale]
     methods = _try_all({name: before[name] for name in stale}, settings)
-    return [_renew(name, handles[name], before[name], methods[name], settings) for name in stale]
+    for name in stale:
+        try:
+            yield _renew(name, handles[name], before[name], methods[name], settings)
+        except (RayError, RetryError) as error:
+            raise ReloadError(
+                f"{name} did not come up again within BOOTSTRAP_DEADLINE_S={settings.bootstrap_deadline_s:g}: "
+                f"{first_reason(error)}. `make logs S=ray-worker` says why."
+            ) from error
 
 
 def _try_all(processes: dict[str, ActorProcess], settings: Settings) -> dict[str, tuple[str, ...]]:
@@ -135,15 +142,18 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     try:
         settings = join_cluster()
-        lines = reload_actors(settings, everything=arguments.all)
+        reloaded = 0
+        for line in reload_actors(settings, everything=arguments.all):
+            print(line, flush=True)
+            reloaded += 1
     except (SeedCoreError, SettingsError, ReloadError) as error:
         print(f"reload failed: {error}", file=sys.stderr)
         return 1
-    except (RayError, RetryError) as error:
-        print(f"an actor did not come up again: {first_reason(error)}. See `make monitor`.", file=sys.stderr)
+    except RayError as error:
+        print(f"the actors do not answer: {first_reason(error)}. See `make monitor`.", file=sys.stderr)
         return 1
-    names = ", ".join(row.name for row in singletons(settings))
-    print("\n".join(lines) or f"every singleton runs the code on the disk: {names}")
+    if not reloaded:
+        print(f"every singleton runs the code on the disk: {', '.join(row.name for row in singletons(settings))}")
     return 0
 
 

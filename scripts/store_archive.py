@@ -33,6 +33,10 @@ class ArchiveError(Exception):
     """Raised for an archive that cannot be written or read; the message is for the user."""
 
 
+class PartlyRestoredError(ArchiveError):
+    """Raised when some stores were replaced, and the next one could not be."""
+
+
 def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
     """Write a consistent copy of every store.
 
@@ -49,7 +53,7 @@ def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
     """
     names = sorted(str(path.relative_to(settings.state_dir)) for path in settings.state_dir.glob(STORES))
     if not names:
-        raise ArchiveError(f"there is no store below {settings.state_dir}. `make up` makes them.")
+        raise ArchiveError(f"there are no items below {settings.state_dir}. `make up` makes the files for them.")
     # Beside the stores, since /tmp is memory in a container.
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.state_dir) as folder:
         copies = Path(folder)
@@ -80,6 +84,7 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
 
     Raises:
         ArchiveError: it is no archive of ours.
+        PartlyRestoredError: some were replaced before one could not be.
         StoreUnavailableError, StoreDamagedError: a store of the archive is damaged or of a newer version.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -89,12 +94,16 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
         for name in names:
             recovery.inspect_backup(copies / name)
         for position, name in enumerate(names):
-            (settings.state_dir / name).parent.mkdir(exist_ok=True)
             try:
+                (settings.state_dir / name).parent.mkdir(exist_ok=True)
                 recovery.restore(copies / name, settings.state_dir / name)
-            except SeedCoreError as error:
-                done = ", ".join(names[:position]) or "none"
-                raise ArchiveError(f"{error}. Stores replaced before that: {done}. `make down`, `make up`") from error
+            except (SeedCoreError, OSError) as error:
+                if not position:
+                    raise
+                raise PartlyRestoredError(
+                    f"{error}. The items of {', '.join(names[:position])} were replaced before that, all others are as "
+                    "they were. `make down`, `make up`, then `make restore` again."
+                ) from error
     return names
 
 
@@ -105,7 +114,10 @@ def _extract(archive: BinaryIO, folder: Path) -> list[str]:
                 _extract_file(tar, member, folder)
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest["format"] != FORMAT:
-            raise ArchiveError(f"the backup has format {manifest['format']}, this SeedCore reads {FORMAT}")
+            raise ArchiveError(
+                f"the backup has format {manifest['format']}, this version of the template reads {FORMAT}: take the "
+                "version that made it, by `git pull` or `copier update`"
+            )
         names = [str(name) for name in manifest["stores"]]
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"this is no backup of `make backup`, or a part of one only: {error}") from error
@@ -138,11 +150,14 @@ def main(argv: list[str]) -> int:
             names = export_stores(settings, sys.stdout.buffer)
         else:
             names = import_stores(settings, sys.stdin.buffer)
-    except (ArchiveError, SeedCoreError, SettingsError) as error:
+    except PartlyRestoredError as error:
         print(error, file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"cannot {direction} the stores: {error}. Is the disk full? `make ps` shows the stack.", file=sys.stderr)
+    except (ArchiveError, SeedCoreError, SettingsError, OSError) as error:
+        why = str(error).rstrip(".") + "."
+        if isinstance(error, OSError):
+            why = f"cannot {direction} the items: {why} Is the disk full?"
+        print(why if direction == "export" else f"{why} No item was changed.", file=sys.stderr)
         return 1
     print("\n".join(f"  {name}" for name in names), file=sys.stderr)
     return 0

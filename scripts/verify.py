@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 import ray
-from ray.exceptions import TaskUnschedulableError
+from ray.exceptions import GetTimeoutError, TaskUnschedulableError
 from ray.job_submission import JobSubmissionClient
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tenacity import (
@@ -42,6 +42,7 @@ JOB_POLL_S: Final = 0.2
 HTTP_TIMEOUT_S: Final = 30.0
 ITEM_TTL_S: Final = 600.0  # what verify writes is gone after this, whatever happens to verify
 ORGAN_ID: Final = "verify"
+BUSY: Final = "no worker had a free CPU within {:g} s: wait for what runs, or raise RAY_WORKER_CPUS"
 
 
 def node_versions() -> tuple[str, str]:
@@ -152,15 +153,20 @@ class Verify:
 
     def plain_driver(self) -> str:
         """A driver that names no namespace, and its task, are in the stack's."""
-        done = subprocess.run(
-            [sys.executable, *self._plain_driver()], capture_output=True, text=True, check=False, timeout=TASK_TIMEOUT_S
-        )
+        command = [sys.executable, *self._plain_driver()]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TASK_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise CheckError(BUSY.format(TASK_TIMEOUT_S)) from error
         return self._found_in_namespace(done.stdout, done.stderr)
 
     def submitted_job(self) -> str:
         """Likewise a job of `ray job submit`."""
-        client = JobSubmissionClient()
-        job_id = client.submit_job(entrypoint=shlex.join(["python3", *self._plain_driver()]))
+        try:
+            client = JobSubmissionClient()
+            job_id = client.submit_job(entrypoint=shlex.join(["python3", *self._plain_driver()]))
+        except (OSError, RuntimeError) as error:  # what Ray's client raises for all that goes wrong
+            raise CheckError(f"Ray's dashboard takes no jobs: {error}. `make logs S=ray-head`.") from error
         until_done = Retrying(
             retry=retry_if_result(lambda status: not status.is_terminal()),
             stop=stop_after_delay(TASK_TIMEOUT_S),
@@ -170,9 +176,7 @@ class Verify:
             until_done(client.get_job_status, job_id)
         except RetryError as error:
             client.stop_job(job_id)
-            raise CheckError(
-                f"job {job_id} was not done within {TASK_TIMEOUT_S:g} s. `make logs S=ray-head`."
-            ) from error
+            raise CheckError(f"job {job_id} was not done: {BUSY.format(TASK_TIMEOUT_S)}") from error
         logs = client.get_job_logs(job_id)
         return self._found_in_namespace(logs, logs)
 
@@ -196,7 +200,10 @@ class Verify:
         item_id, value = _new_item()
         self._put(item_id, value)
         task: Any = ray.remote(num_cpus=1)(read_in_task)
-        read, node_id = ray.get(task.remote(ORGAN_ID, item_id), timeout=TASK_TIMEOUT_S)
+        try:
+            read, node_id = ray.get(task.remote(ORGAN_ID, item_id), timeout=TASK_TIMEOUT_S)
+        except GetTimeoutError as error:
+            raise CheckError(BUSY.format(TASK_TIMEOUT_S)) from error
         self._memory.delete_item(item_id)
         if read != value:
             raise CheckError(f"the API wrote {value!r}, the task read {read!r}. Do both use one RAY_NAMESPACE?")

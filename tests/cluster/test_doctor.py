@@ -1,9 +1,12 @@
 """What `make doctor` says of a cluster, each trouble caused."""
 
 import re
+from typing import Any
 
 import pytest
+import ray
 
+from scripts import verify
 from scripts.checks import CheckError
 from scripts.doctor_of_cluster import DoctorOfCluster
 from seedcore.settings import Settings
@@ -23,6 +26,23 @@ def test_it_says_in_which_namespace_the_singletons_live(settings: Settings, else
 def test_it_says_which_singleton_lives_nowhere(settings: Settings) -> None:
     with pytest.raises(CheckError, match="'never' lives nowhere: `make bootstrap` creates it"):
         DoctorOfCluster(settings.model_copy(update={"mw_actor_name": "never"})).namespaces()
+
+
+@pytest.mark.parametrize("check", ["plain_driver", "submitted_job"])
+def test_verify_says_that_no_cpu_is_free(settings: Settings, monkeypatch: pytest.MonkeyPatch, check: str) -> None:
+    monkeypatch.setattr(verify, "TASK_TIMEOUT_S", 5)
+
+    class Busy:
+        pass
+
+    busy: Any = ray.remote(num_cpus=settings.ray_worker_cpus)(Busy)
+    holder = busy.remote()
+    ray.get(holder.__ray_ready__.remote(), timeout=30)
+    try:
+        with pytest.raises(CheckError, match="no worker had a free CPU within 5 s: wait for what runs, or raise"):
+            getattr(verify.Verify(settings), check)()
+    finally:
+        ray.kill(holder)
 
 
 def test_it_says_that_no_node_offers_the_state_volume(settings: Settings) -> None:

@@ -224,6 +224,7 @@ def test_backup_and_restore(stack: Project) -> None:
         assert refused.returncode != 0
         assert why in refused.stdout
         assert "Traceback" not in refused.stdout
+    assert "No item was changed." in half.stdout
     assert stack.get("backup", "item") == "newer"
 
     stack.make("restore", "FILE=copy.tar", "YES=1")

@@ -28,7 +28,7 @@ def backup(settings: HostSettings, arguments: Namespace) -> int:
             code = runtime.run_with_state("scripts.store_archive", ["export"], stdin=nothing, stdout=output)
         if code:
             unfinished.unlink()
-            raise StackError("no backup was made, as it says above.")
+            raise StackError("no backup was made, as it says above. `make doctor` looks for the cause.")
         unfinished.rename(file)
     except OSError as error:
         raise StackError(f"cannot write {file}: {error.strerror}. `make backup FILE=PATH` goes elsewhere.") from error
@@ -50,7 +50,9 @@ def restore(settings: HostSettings, arguments: Namespace) -> int:
     with file.open("rb") as archive:
         code = runtime.run_with_state("scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
     if code:
-        raise StackError("what was not replaced, as it says above, is as it was.")
+        raise StackError(
+            "it says above why, and which items were changed. `make restore FILE=PATH` takes another file."
+        )
     # An actor reads its store's file until it is told to open it anew.
     if runtime.is_up() and runtime.run_module(HEAD, "scripts.reload_actors", ["--all"]):
         raise StackError("the items are restored, but the actors were not restarted: `make down`, then `make up`.")

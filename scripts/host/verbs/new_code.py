@@ -7,14 +7,18 @@ from scripts.host.choose_runtime import running
 from scripts.host.dialogue import next_step
 from scripts.host.runtime import API, HEAD, StackError
 from scripts.host.settings import HostSettings
+from scripts.run_module import EXIT_BROKEN
 
 
 def restart(settings: HostSettings, arguments: Namespace) -> int:
     """Restart seedcore-api with the code on disk, wait until it is ready."""
     runtime = running(settings)
     # On the head, since the API may be what does not run.
-    if runtime.run_module(HEAD, "scripts.try_api", []):
+    code = runtime.run_module(HEAD, "scripts.try_api", [])
+    if code == EXIT_BROKEN:
         raise StackError("nothing was restarted, the old code goes on serving. Correct what it says above.")
+    if code:
+        raise StackError(f"{HEAD} does not run, so nothing was tried. `make ps`, then `make up`.")
     began = time.monotonic()
     runtime.restart_api()
     print(f"{API} is ready after {time.monotonic() - began:.1f} s")
@@ -24,7 +28,7 @@ def restart(settings: HostSettings, arguments: Namespace) -> int:
 def reload_actors(settings: HostSettings, arguments: Namespace) -> int:
     """Restart the singletons that run older code than is on the disk."""
     if running(settings).run_module(HEAD, "scripts.reload_actors", arguments.rest):
-        raise StackError("nothing else was changed, see above. `make ps` shows what runs.")
+        raise StackError("the actors without a ✅ line were not restarted, see above. `make monitor` shows all.")
     return next_step("`make monitor` shows which code each actor runs")
 
 
@@ -32,5 +36,5 @@ def bootstrap(settings: HostSettings, arguments: Namespace) -> int:
     """Create the singletons that are missing."""
     code = running(settings).bootstrap()
     if code:
-        raise StackError("bootstrap failed, as it says above. `make ps` and `make logs` show more.")
+        raise StackError("it says above why. `make doctor` looks for the cause, `make logs` shows more.")
     return next_step("`make monitor` shows the actors")
