@@ -77,7 +77,8 @@ children_of_init() {
 # A Ray node with these arguments of `ray start`, and with the command, if there is one, that follows after `--`. Ends
 # when any of its processes ends, or this script is told to stop.
 run_node() {
-    local flags=() knob=() pid raylet="" server="" stopping=""
+    local flags=() knob=() pid raylet="" server="" stopping="" ended=""
+    local -A names=()
     while (($#)) && [[ $1 != -- ]]; do
         flags+=("$1")
         shift
@@ -94,21 +95,24 @@ run_node() {
         ((pid != $$)) || continue
         [[ $(<"/proc/$pid/comm") != raylet ]] || raylet=$pid
         tail --pid="$pid" -f /dev/null & # a job that ends when the process does
+        names[$!]=$(<"/proc/$pid/comm")
     done
     trap 'stopping=1; [[ -z $server ]] || kill -TERM "$server" 2>/dev/null || true' TERM INT
     if (($#)); then
         shift
         "$@" &
         server=$!
+        names[$server]="the API's server"
     fi
-    wait -n || true # whichever dies, the container ends and is started again
+    wait -n -p ended || true # whichever dies, the container ends and is started again
     if [[ -n $stopping ]]; then
         [[ -z $server ]] || wait "$server" || true
         kill -TERM "$raylet" # leaves the cluster in order, so that nobody waits for its heartbeat
         tail --pid="$raylet" -f /dev/null
         exit 0
     fi
-    echo "one of the processes of this node ended by itself" >&2
+    echo "${names[${ended:-none}]:-a process} of this node ended by itself. What it wrote is above, or in Ray's own" \
+        "logs, which \`make support-bundle\` gathers" >&2
     exit 1
 }
 

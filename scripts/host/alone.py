@@ -24,7 +24,7 @@ def alone(stack: str) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            print(f"waiting for another verb that is at work on the stack '{stack}'", flush=True)
+            print(f"waiting for another verb that is at work on the stack '{stack}'; Ctrl-C gives up", flush=True)
             lock.acquire()
     except OSError as error:
         raise StackError(

@@ -21,7 +21,12 @@ def confirm(question: str, nobody_to_ask: str, arguments: Namespace) -> None:
         return
     if not sys.stdin.isatty():
         raise StackError(nobody_to_ask)
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+        print()
+    if answer.strip().lower() not in ("y", "yes"):
         raise NotConfirmedError
 
 

@@ -204,7 +204,9 @@ class DockerRuntime:
             command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
         )
         if done.returncode:
-            raise StackError(f"`{' '.join(command)}` failed: {done.stderr.strip()}. Correct what it names in .env.")
+            raise StackError(
+                f"`{' '.join(command)}` failed: {done.stderr.strip()}. Correct compose.override.yaml or .env."
+            )
         anew = set(re.findall(r"Container (\S+)\s+Recreate$", done.stdout + done.stderr, re.MULTILINE))
         changed = {
             container.labels[SERVICE_LABEL]
@@ -266,7 +268,7 @@ class DockerRuntime:
             raise StackError(
                 remedy_for_text(self._why_not_created())
                 or f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
-                "See `make ps` and `make logs`; then `make up` again."
+                "`make doctor` looks for the cause, `make ps` and `make logs` show more; then `make up` again."
             )
 
     def _why_not_created(self) -> str:

@@ -45,6 +45,12 @@ RUN_DIR: Final = "STACK_RUN_DIR"  # in the environment of all processes that sup
 STOP_DEADLINE_S: Final = 60  # for all programs together; each has stopwaitsecs in supervisord.conf
 CRASH_LOOP_STARTS: Final = 3  # so often started, a program will not come up any more
 NODE_HEALTH_PATH: Final = "/api/healthz"
+# A state of supervisor's in words.
+ENDED: Final = {
+    "EXITED": "ended with exit code {}",
+    "BACKOFF": "ended with exit code {}, and is started again",
+    "FATAL": "ended again and again with exit code {}",
+}
 RUNNING_STATES: Final = frozenset({"STARTING", "RUNNING", "BACKOFF"})
 
 
@@ -74,8 +80,8 @@ class LocalRuntime:
         host = self._settings.ray_address.rpartition(":")[0]
         if host not in (LOOPBACK, "localhost"):
             raise StackError(
-                f"RAY_ADDRESS={self._settings.ray_address}: the embedded runtime starts its own head, so it must be "
-                f"{LOOPBACK}:PORT. Change it in .env."
+                f"RAY_ADDRESS={self._settings.ray_address}: without Docker the stack starts its own head, so it must "
+                f"be {LOOPBACK}:PORT. Change it in .env."
             )
         if self._settings.ray_auth_mode is AuthMode.DISABLED:
             print("warning: RAY_AUTH_MODE=disabled, so whoever reaches this machine can run code through Ray's ports")
@@ -359,13 +365,10 @@ class LocalRuntime:
         return process["statename"] in ("BACKOFF", "FATAL")
 
     def _failure(self, process: dict[str, Any]) -> ServiceFailure:
-        state = process["statename"].lower()
         if process["statename"] == "RUNNING":
             what = f"runs, but is not healthy (`make up` waits UP_DEADLINE_S={self._settings.up_deadline_s:g} for it)"
-        elif process["statename"] in ("EXITED", "FATAL", "BACKOFF"):
-            what = f"{state} with exit code {process['exitstatus']}"
         else:
-            what = state
+            what = ENDED.get(process["statename"], process["statename"].lower()).format(process["exitstatus"])
         return ServiceFailure(_display_name(process), what, tuple(_last_lines(Path(process["stdout_logfile"]))))
 
     def _is_done(self, program: str) -> bool:
@@ -439,7 +442,7 @@ class LocalRuntime:
         while Path(f"/proc/{pid}").exists():
             if time.monotonic() > deadline:
                 raise StackError(
-                    f"supervisord (process {pid}) did not stop in {STOP_DEADLINE_S} s. Kill it, then `make down`."
+                    f"supervisord (process {pid}) did not stop in {STOP_DEADLINE_S} s. `kill {pid}`, then `make down`."
                 )
             time.sleep(POLL_S)
 

@@ -48,8 +48,14 @@ def require_free_ports(
         if port not in ours and not is_free(port)
     ]
     if taken:
-        knobs = " or ".join(knob for knob, port in ports.items() if any(f"({knob})" in line for line in taken))
-        raise StackError("\n".join(taken) + f"\nStop it, or set {knobs} in .env to a free port, then `make up`.")
+        # `RAY_AGENT_PORT + 1` is set by the knob, and RAY_ADDRESS has a host before its port.
+        knobs = {
+            f"{knob}={LOOPBACK}:PORT" if knob == "RAY_ADDRESS" else knob.partition(" ")[0]: None
+            for knob in ports
+            if any(f"({knob})" in line for line in taken)
+        }
+        remedy = f"Stop it, or set {' or '.join(knobs)} in .env to a free port, then try again."
+        raise StackError("\n".join([*taken, remedy]))
 
 
 def listener(port: int) -> str | None:

@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from scripts.host.runtime import ServiceFailure
+from scripts.host.runtime import API, HEAD, MOUNTED, SERVICES, WORKER, ServiceFailure
 
-# The first pattern that is found wins, so the specific ones stand first.
+MEMORY_KNOBS: Final = {HEAD: "HEAD_MEMORY", WORKER: "WORKER_MEMORY", API: "API_MEMORY"}
+ALL_OF_MEMORY: Final = "HEAD_MEMORY, WORKER_MEMORY or API_MEMORY"
+# The first pattern that is found wins, so the specific ones stand first. `{memory}` is the knob of the service.
 REMEDIES: Final = (
     (
         r"(?m)^is paused$",
@@ -51,8 +53,8 @@ REMEDIES: Final = (
         "free disk space (`docker system df` shows what Docker holds), then `make up`",
     ),
     (
-        r"OOM|out of memory|Cannot allocate memory|MemoryError",
-        "raise HEAD_MEMORY, WORKER_MEMORY or API_MEMORY in .env, then `make up`",
+        r"\bOOM\b|out of memory|Cannot allocate memory|MemoryError",
+        "raise {memory} in .env, then `make up`; without Docker it is the machine that has too little",
     ),
     (
         r"can't start new thread|Resource temporarily unavailable|pthread_create",
@@ -60,7 +62,7 @@ REMEDIES: Final = (
     ),
     (
         r"has schema version \d+, this SeedCore knows",
-        "a newer SeedCore wrote the items: go back to that version of the code (`git pull`), then `make up`",
+        "a newer version of the template wrote the items: get it with `git pull` or `copier update`, then `make up`",
     ),
     (
         r"database or disk is full|StoreFullError",
@@ -68,16 +70,17 @@ REMEDIES: Final = (
     ),
     (
         r"database is locked",
-        "another process has the items open: `make down`, see who uses STATE_DIR, then `make up`; the items are kept",
+        "another process, such as a tool for SQLite, has the items open: close it, then `make up`; the items are kept",
     ),
     (
         r"StoreUnavailableError|readonly database|unable to open database|Permission denied: '/state",
-        "the state folder cannot be used, as the log says: correct its owner and mode, or set another STATE_DIR; "
-        "`make clean` makes a new one, but deletes all items",
+        "the folder of the items cannot be used, as the log says: give it to the user that the services run as (on "
+        "Docker 1000, of the volume), or without Docker set another STATE_DIR; `make clean` makes a new one, but "
+        "deletes all items",
     ),
     (
-        r"No module named 'seedcore|No module named 'scripts",
-        "the checkout is not readable for the container's user (1000): `chmod -R a+rX seedcore scripts`",
+        r"No module named 'seedcore'|No module named 'scripts",
+        f"the checkout is not readable for the container's user (1000): `chmod -R a+rX {' '.join(MOUNTED)}`",
     ),
     (
         r"the code on the disk cannot be used|InvalidSingletonError|InvalidAppError"
@@ -90,12 +93,18 @@ REMEDIES: Final = (
         "the head is down or restarting: `make ps`, `make logs S=ray-head`, then `make up`",
     ),
 )
-FALLBACK: Final = "read on with `make logs S={service}`; `make down` and `make up` starts afresh and keeps the items"
+FALLBACK: Final = (
+    "`make doctor` looks for the cause, `make logs S={service}` shows more; `make down` and `make up` starts afresh "
+    "and keeps the items"
+)
 
 
 def remedy_for(failure: ServiceFailure) -> str:
     """What to do about it, in one line."""
-    return _known_remedy(failure) or FALLBACK.format(service=failure.service)
+    # Without Docker a worker has a number, which is no name of a service.
+    service = next((name for name in SERVICES if failure.service.startswith(f"{name}-")), failure.service)
+    memory = MEMORY_KNOBS.get(service, ALL_OF_MEMORY)
+    return (_known_remedy(failure) or FALLBACK).format(service=service, memory=memory)
 
 
 def is_known(failure: ServiceFailure) -> bool:
@@ -104,11 +113,16 @@ def is_known(failure: ServiceFailure) -> bool:
 
 
 def _known_remedy(failure: ServiceFailure) -> str | None:
-    return remedy_for_text("\n".join((failure.state, *failure.log_lines)))
+    return _found("\n".join((failure.state, *failure.log_lines)))
 
 
 def remedy_for_text(text: str) -> str | None:
     """What to do about what a program has said; None if nothing of it is known."""
+    remedy = _found(text)
+    return remedy and remedy.format(memory=ALL_OF_MEMORY)
+
+
+def _found(text: str) -> str | None:
     return next((remedy for pattern, remedy in REMEDIES if re.search(pattern, text)), None)
 
 

@@ -63,7 +63,7 @@ VERBS: Final = {
     "bootstrap": Verb(new_code.bootstrap),
     "debug": Verb(debugging.debug, alone=True, options={"--off": {"action": "store_true", "help": "end the debugger"}}),
     "debug-ray": Verb(debugging.debug_ray),
-    "verify": Verb(inspection.verify, passes_on=True),
+    "verify": Verb(inspection.verify),
     "monitor": Verb(inspection.monitor, passes_on=True),
     "doctor": Verb(
         inspection.doctor, options={"--json": {"action": "store_true", "help": "a JSON object for each line"}}
@@ -128,10 +128,12 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print(
-            f"\n{arguments.verb}: interrupted. `make up` goes on, `make down` stops what runs, `make ps` shows it.",
-            file=sys.stderr,
-        )
+        if verb.alone:  # of the others it is the way out
+            print(
+                f"\n{arguments.verb}: interrupted halfway. The same command again finishes it; `make down` stops what "
+                "runs.",
+                file=sys.stderr,
+            )
         return EXIT_INTERRUPTED
 
 

@@ -44,7 +44,7 @@ def test_a_failed_bootstrap_keeps_the_api_down_and_says_why(
     assert "exited" in docker_project.run("make", "ps").stdout.lower()
     failures = docker_project.doctor()
     assert "schema version 999" in docker_project.make("logs", "S=bootstrap", "FOLLOW=0")
-    assert "go back to that version of the code" in failures["bootstrap's last run"]
+    assert "get it with `git pull` or `copier update`" in failures["bootstrap's last run"]
 
 
 def test_a_stack_moves_with_its_folder(docker_project: Project) -> None:

@@ -1,6 +1,7 @@
 """What a user can get wrong: one clear message each, a non-zero exit code, no traceback."""
 
 import os
+import pty
 import socket
 import ssl
 import subprocess
@@ -207,6 +208,28 @@ def intercepting_proxy(folder: Path) -> Iterator[str]:
 @pytest.mark.parametrize("verb", ["verify", "monitor", "restart", "bootstrap", "ps", "shell"])
 def test_a_verb_before_up_says_how_to_start(project: Project, verb: str) -> None:
     refused(project, "not up", "make up", verb=verb)
+
+
+def test_ctrl_d_is_no(project: Project) -> None:
+    terminal, of_the_verb = pty.openpty()
+    os.write(terminal, b"\x04")
+    asked = subprocess.run(
+        ["make", "clean"],
+        cwd=project.folder,
+        env=project.environment,
+        stdin=of_the_verb,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(of_the_verb)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert asked.stdout.endswith("nothing was changed\n")
+
+
+def test_an_argument_that_a_verb_does_not_take_is_refused(project: Project) -> None:
+    assert "unknown arguments for verify: --json" in project.run("make", "verify", "ARGS=--json").stdout
 
 
 def test_scale_asks_for_a_number(project: Project) -> None:

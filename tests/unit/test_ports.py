@@ -74,6 +74,20 @@ def test_all_taken_ports_are_named_at_once(taken_port: int) -> None:
     assert "set API_PORT or DASHBOARD_PORT in .env" in message
 
 
+@pytest.mark.parametrize(
+    ("knob", "remedy"),
+    [
+        ("RAY_AGENT_PORT + 1", "or set RAY_AGENT_PORT in .env to a free port"),
+        ("RAY_ADDRESS", "or set RAY_ADDRESS=127.0.0.1:PORT in .env to a free port"),
+    ],
+)
+def test_what_is_to_be_set_can_be_set(taken_port: int, knob: str, remedy: str) -> None:
+    with pytest.raises(StackError) as refused:
+        require_free_ports({knob: taken_port}, nobody)
+    assert f"port {taken_port} ({knob}) is taken" in str(refused.value)
+    assert remedy in str(refused.value)
+
+
 def test_two_knobs_with_one_port_are_named(taken_port: int) -> None:
     port = free_port()
     with pytest.raises(StackError) as refused:

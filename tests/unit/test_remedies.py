@@ -22,7 +22,7 @@ LOGGED = [
     ("gcs_rpc_client.h:178: status = StatusCode.UNAUTHENTICATED", "make rotate-token"),
     ("RpcError: Unauthenticated: missing token", "make rotate-token"),
     (
-        "these settings are not allowed; change them in .env or in the environment:\n  API_PORT='80': Input should be",
+        "these settings are not allowed; correct them where you set them:\n  API_PORT='80': must be greater than",
         "the knobs that the log names",
     ),
     ("RuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.59.0", "`make down`, then `make up`"),
@@ -49,30 +49,32 @@ LOGGED = [
     ("mounts denied", "does not see"),
     ("OSError: [Errno 28] No space left on device: '/tmp/ray/session'", "docker system df"),
     ("write /var/lib/docker/tmp: no space left on device", "docker system df"),
-    ("exited with code 137, killed for lack of memory (OOM)", "WORKER_MEMORY"),
-    ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running out of memory", "WORKER_MEMORY"),
-    ("OSError: [Errno 12] Cannot allocate memory", "WORKER_MEMORY"),
-    ("MemoryError", "WORKER_MEMORY"),
+    ("exited with code 137, killed for lack of memory (OOM)", "API_MEMORY"),
+    ("ray.exceptions.OutOfMemoryError: Task was killed due to the node running out of memory", "API_MEMORY"),
+    ("OSError: [Errno 12] Cannot allocate memory", "API_MEMORY"),
+    ("MemoryError", "API_MEMORY"),
     ("RuntimeError: can't start new thread", "PIDS_LIMIT"),
     ("BlockingIOError: [Errno 11] Resource temporarily unavailable", "PIDS_LIMIT"),
     ("pthread_create failed (EAGAIN)", "PIDS_LIMIT"),
     (
         "seedcore.errors.StoreUnavailableError: cannot open /state/seedcore-dev/mw.sqlite3: "
         "unable to open database file",
-        "state folder",
+        "folder of the items",
     ),
-    ("sqlite3.OperationalError: attempt to write a readonly database", "state folder"),
-    ("PermissionError: [Errno 13] Permission denied: '/state/seedcore-dev'", "state folder"),
+    ("sqlite3.OperationalError: attempt to write a readonly database", "folder of the items"),
+    ("PermissionError: [Errno 13] Permission denied: '/state/seedcore-dev'", "folder of the items"),
     ("ModuleNotFoundError: No module named 'seedcore'", "chmod"),
     ("/opt/venv/bin/python3: No module named 'scripts.verify'", "chmod"),
     ("ModuleNotFoundError: No module named 'torch'", "make lock"),
+    ("ModuleNotFoundError: No module named 'seedcore.memry'", "correct the line"),
+    ("ModuleNotFoundError: No module named 'ZOOM'", "make lock"),
     ("ImportError: cannot import name 'Counter' from 'seedcore.counter' (/app/seedcore/counter.py)", "make lock"),
     ("    def add(self\n           ^\nSyntaxError: '(' was never closed", "make lock"),
     ("IndentationError: unexpected indent", "make lock"),
     ("NameError: name 'Counter' is not defined", "make lock"),
     ("the code on the disk cannot be used: TypeError: Singleton.__init__() got an unexpected keyword", "make lock"),
     ("InvalidSingletonError: the singleton 'counter' is refused", "correct the line"),
-    ("seedcore.errors.InvalidAppError: router is missing in app/routes.py", "correct the line"),
+    ("seedcore.errors.InvalidAppError: app/routes.py has no `router`: add `router = APIRouter()`", "correct the line"),
     ("ClusterUnreachableError: no Ray head answers at RAY_ADDRESS=ray-head:6379: connection refused", "S=ray-head"),
     ("Failed to connect to GCS at address ray-head:6379 within 5 seconds.", "S=ray-head"),
     ("Unable to connect to GCS at ray-head:6379. Check that (1) Ray GCS with matching version started", "S=ray-head"),
@@ -117,12 +119,32 @@ def test_no_remedy_deletes_items_that_need_not_be_lost(logged: str) -> None:
     assert "make clean" not in remedy_for(failure(logged))
 
 
+@pytest.mark.parametrize(
+    ("service", "knob"),
+    [
+        ("ray-head", "raise HEAD_MEMORY in"),
+        ("ray-worker", "raise WORKER_MEMORY in"),
+        ("ray-worker-2", "raise WORKER_MEMORY in"),
+        ("seedcore-api", "raise API_MEMORY in"),
+        ("bootstrap", "raise HEAD_MEMORY, WORKER_MEMORY or API_MEMORY in"),
+    ],
+)
+def test_who_lacked_memory_is_given_more(service: str, knob: str) -> None:
+    assert knob in remedy_for(failure("OSError: [Errno 12] Cannot allocate memory", service=service))
+
+
+@pytest.mark.parametrize("service", ["ray-worker-1", "ray-worker-8"])
+def test_a_worker_with_a_number_has_the_logs_of_its_service(service: str) -> None:
+    assert "`make logs S=ray-worker` shows" in remedy_for(failure("nobody has seen this yet", service=service))
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_unknown_failure_leads_to_the_log_and_keeps_the_items(service: str) -> None:
     unknown = failure("something that nobody has seen yet", service=service)
     assert not is_known(unknown)
     remedy = remedy_for(unknown)
     assert f"make logs S={service}" in remedy
+    assert "make doctor" in remedy
     assert "keeps the items" in remedy
 
 

@@ -21,7 +21,7 @@ def debug(settings: HostSettings, arguments: Namespace) -> int:
     where = "path mapping: this folder to /app" if runtime.name == "docker" else "no path mapping"
     print(
         f"debugpy listens at {LOOPBACK}:{settings.debug_port}; whoever reaches it can run code in the API.\n"
-        f"  VS Code: Run and Debug, `the API {'on Docker' if runtime.name == 'docker' else ', embedded'}`\n"
+        f"  VS Code: Run and Debug, `the API{' on Docker' if runtime.name == 'docker' else ', embedded'}`\n"
         f"  PyCharm: Run, Attach to DAP, {LOOPBACK}:{settings.debug_port}, {where}\n"
         "Code that is saved is not reloaded meanwhile; `make restart` loads it, then attach again."
     )

@@ -17,12 +17,12 @@ from scripts.run_module import EXIT_BROKEN
 def verify(settings: HostSettings, arguments: Namespace) -> int:
     """Prove that everything works."""
     runtime = running(settings)
-    checks = runtime.run_module(API, "scripts.verify", arguments.rest)
+    checks = runtime.run_module(API, "scripts.verify", [])
     if checks == EXIT_BROKEN:
         return checks
     client = runtime.run_module(HEAD, "scripts.check_ray_client", [])
     if checks or client:
-        print("\nNext: do what the ❌ lines say; `make logs` and `make ps` show more", file=sys.stderr)
+        print("\nNext: do what the ❌ lines say; `make doctor` looks for their cause", file=sys.stderr)
         return checks or client
     if runtime.is_debugged():
         print(f"the debugger is on at {LOOPBACK}:{settings.debug_port}; `make debug OFF=1` ends it")
@@ -35,7 +35,7 @@ def monitor(settings: HostSettings, arguments: Namespace) -> int:
     if code == EXIT_BROKEN:
         return code
     if code:
-        print("\nNext: `make bootstrap` creates what is missing; `make logs` says why it went", file=sys.stderr)
+        print("\nNext: `make bootstrap` creates what is missing; `make doctor` says why it went", file=sys.stderr)
         return code
     # On standard error, since standard output may be JSON for another program.
     print("\nNext: `make monitor ARGS=--watch` keeps looking", file=sys.stderr)
