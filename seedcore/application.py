@@ -11,7 +11,12 @@ T = TypeVar("T")
 
 PACKAGE: Final = "app"
 # How each variable that is looked for begins, for whoever is told that it is wrong.
-EXAMPLES: Final = {"SINGLETONS": "[Singleton(...)]", "router": "APIRouter()", "MOVED": "{'old.Name': 'new.Name'}"}
+EXAMPLES: Final = {
+    "SINGLETONS": "[Singleton(...)]",
+    "router": "APIRouter()",
+    "VALUES": "[ValueType(...)]",
+    "MOVED": "{'old.Name': 'new.Name'}",
+}
 MISSING: Final = object()
 
 

@@ -175,9 +175,12 @@ class Plain:
     [
         (
             Singleton("broken", Plain, options={"no_such_option": 1}),
-            "broken: Ray does not take .*no_such_option",
+            "broken: Ray refuses its row of SINGLETONS in app/actors.py: .*no_such_option",
         ),
-        (Singleton("broken", Plain, options={"num_cpus": "many"}), "broken: Ray refuses its row of SINGLETONS in app/actors.py: "),
+        (
+            Singleton("broken", Plain, options={"num_cpus": "many"}),
+            "broken: Ray refuses its row of SINGLETONS in app/actors.py: ",
+        ),
     ],
 )
 def test_a_row_that_ray_does_not_take_is_named_and_the_others_live(
