@@ -97,8 +97,8 @@ def runtime_in_use(settings: HostSettings) -> StackRuntime:
     other = started is not None and started.runtime != runtime.name and not runtime.is_up()
     if started is not None and other and _is_up(started.runtime, settings):
         raise StackError(
-            f"this stack is up {PLACES[started.runtime]}: add RUNTIME={started.runtime} to the command, or set it in "
-            ".env."
+            f"this stack is up {PLACES[started.runtime]}: add RUNTIME={started.runtime} to the command, or end it "
+            f"first: `make down RUNTIME={started.runtime}`."
         )
     return runtime
 
