@@ -161,7 +161,8 @@ class DoctorOfMachine:
                 told.write_text(for_build(read_options(pip)))
             except PipConfigurationError as error:
                 raise CheckError(str(error)) from error
-            command = ["download", "--no-deps", "--no-cache-dir", "--retries=0", "--dest", folder, PROBE]
+            # once more, since it is then that pip says why it failed
+            command = ["download", "--no-deps", "--no-cache-dir", "--retries=1", "--dest", folder, PROBE]
             # The build does not know who you are (netrc), but what its index is.
             environment = {**environment_for_pip({}), "PIP_CONFIG_FILE": str(told), "NETRC": os.devnull}
             done = subprocess.run(
