@@ -161,7 +161,7 @@ class DoctorOfMachine:
                 told.write_text(for_build(read_options(pip)))
             except PipConfigurationError as error:
                 raise CheckError(str(error)) from error
-            # once more, since it is then that pip says why it failed
+            # Without a second try pip does not say why the first one failed.
             command = ["download", "--no-deps", "--no-cache-dir", "--retries=1", "--dest", folder, PROBE]
             # The build does not know who you are (netrc), but what its index is.
             environment = {**environment_for_pip({}), "PIP_CONFIG_FILE": str(told), "NETRC": os.devnull}
@@ -277,9 +277,11 @@ class DoctorOfMachine:
 
 
 def _why_pip_failed(output: str) -> str:
-    reason = next((line for line in output.splitlines() if line.startswith("ERROR:")), "pip says nothing")
+    lines = output.splitlines()
+    telling = [line for line in lines if remedy_for(line)] or [line for line in lines if line.startswith("ERROR:")]
     remedy = remedy_for(output)
-    return f"it does not have {PROBE}: {reason}." + (f" What to do: {remedy}." if remedy else "")
+    reason = telling[0] if telling else "pip says nothing"
+    return f"it does not have {PROBE}: {reason}" + (f". What to do: {remedy}." if remedy else "")
 
 
 def _explained(run: Callable[[], T]) -> T:
