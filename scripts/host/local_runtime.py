@@ -85,9 +85,10 @@ class LocalRuntime:
             )
         if self._settings.ray_auth_mode is AuthMode.DISABLED:
             print("warning: RAY_AUTH_MODE=disabled, so whoever reaches this machine can run code through Ray's ports")
-        if " " in sys.executable:
+        environment = Path(sys.prefix).resolve()  # as its programs find it
+        if " " in str(environment):
             raise StackError(
-                f"Ray cannot start from a path with a space in it, such as {sys.executable}. "
+                f"Ray cannot start from a path with a space in it, such as {environment}. "
                 "Move the checkout, or `make up RUNTIME=docker`."
             )
         if self.is_up() and self._running_environment() != self._fingerprint():
