@@ -6,6 +6,11 @@
 set -euo pipefail
 
 role=${1:?usage: entrypoint.sh head|worker|bootstrap|api}
+if [[ ! $role =~ ^(head|worker|bootstrap|api)$ ]]; then
+    echo "entrypoint.sh knows head, worker, bootstrap and api, and not '$role'. A service of your own with this image says" \
+        "in entrypoint: what it runs" >&2
+    exit 2
+fi
 
 # In a container the kernel ends the process that eats the memory. Ray's own monitor would end first what it may start
 # again, and that are the singletons, however little they have. Embedded there is no limit but the machine's, where the
@@ -213,8 +218,4 @@ api() {
 case $role in
     head | worker | api) "$role" ;;
     bootstrap) RAY_LOG_TO_DRIVER=0 exec python3 -m scripts.run_module seedcore.bootstrap ;;
-    *)
-        echo "unknown role '$role'; known are head, worker, bootstrap, api" >&2
-        exit 2
-        ;;
 esac

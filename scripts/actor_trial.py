@@ -1,9 +1,10 @@
 """Tries whether a singleton can be born from the code on the disk: `python -m scripts.actor_trial NAME FOLDER`.
 
 In a process of its own, with copies of the stores that the singleton opens, so that whatever goes wrong does not touch
-the living one. Prints the methods of its class, or else why it cannot be born and ends with 1.
+the living one. Writes the methods of its class into the folder, or else prints why it cannot be born and ends with 1.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from typing import Final
 from scripts.run_module import PROJECT_ROOT, where
 
 DEADLINE_S: Final = 60.0
+METHODS: Final = "methods.json"  # a file, since its constructor and Ray print what they like
 SPACE_FACTOR: Final = 2  # as often as a store's size must be free, or it is not copied
 
 
@@ -50,10 +52,10 @@ def try_actor(name: str, state_dir: Path) -> Trial:
                 timeout=DEADLINE_S,
                 check=False,
             )
+            if done.returncode == 0:
+                return Trial(methods=tuple(json.loads(Path(folder, METHODS).read_text())))
     except subprocess.TimeoutExpired:
         return Trial(f"its constructor does not return within {DEADLINE_S:g} s")
-    if done.returncode == 0:
-        return Trial(methods=tuple(done.stdout.splitlines()))
     return Trial(done.stdout.strip() or f"its process ended with exit code {done.returncode}")
 
 
@@ -84,7 +86,7 @@ def main(argv: list[str]) -> int:
     """Try one singleton."""
     name, folder = argv
     try:
-        print(*_try(name, Path(folder)), sep="\n")
+        Path(folder, METHODS).write_text(json.dumps(_try(name, Path(folder))))
     except BaseException as error:
         print(where(error))
         return 1

@@ -26,7 +26,9 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
             return "tests/cluster"
         if module in _SHARE_A_STACK:
             return "tests/stack"
-        return nodeid if module.startswith("tests/unit/") else module  # "app/..." too: they share a cluster
+        if module.startswith("app/"):  # the user's tests share a cluster
+            return "app"
+        return nodeid if module.startswith("tests/unit/") else module
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -178,6 +178,18 @@ def _is_up(name: str, settings: HostSettings) -> bool:
         return False
 
 
+def others_with_items(settings: HostSettings, runtime: StackRuntime) -> list[str]:
+    """The names of the other runtimes in which the stack has items, as far as can be seen now."""
+    found = []
+    for name in PLACES:
+        try:
+            if name != runtime.name and make_runtime(name, settings).has_items():
+                found.append(name)
+        except NoEngineError:
+            pass
+    return found
+
+
 def make_runtime(name: str, settings: HostSettings) -> StackRuntime:
     """The runtime of this name.
 

@@ -300,7 +300,8 @@ class DockerRuntime:
             failure = _failure(container)
             if failure is not None and counts(container, failure):
                 failures.append(failure)
-        return sorted(failures, key=lambda failure: self._position(failure.service))
+        # Those that have ended first: others may only be waiting, or have been called off.
+        return sorted(failures, key=lambda failure: (failure.state.startswith("is "), self._position(failure.service)))
 
     @staticmethod
     def _position(service: str) -> int:

@@ -101,7 +101,7 @@ def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
     was, is_now = set_knobs(settings), set_knobs(now)
     different = [
         f"{name} was {was.get(name, '(default)')} and is now {is_now.get(name, '(default)')}"
-        for name in sorted(was | is_now)
+        for name in sorted((was | is_now).keys() - {"RUNTIME"})  # `make up` leaves a stack where it is
         if was.get(name) != is_now.get(name)
     ]
     changed = make_runtime(runtime.name, now).outdated_services()

@@ -1,5 +1,6 @@
 """Code on the disk that cannot run, as whoever types a verb sees it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -139,9 +140,11 @@ def test_an_actor_is_tried_on_a_copy_of_its_store(checkout: Path) -> None:
     store = ItemStore(path, Synchronous.NORMAL)
     with store.database.transaction() as connection:
         store.set_many(connection, "organ", {"item": b"kept"}, None)
-    code, methods = trial(checkout)
+    change(checkout, CONSTRUCTOR, f"{CONSTRUCTOR}        print('born')\n")  # which is no method
+    code, _ = trial(checkout)
     assert code == 0
-    assert methods.splitlines() == list(methods_of(MwStore))
+    methods = json.loads((checkout / "state/trial" / actor_trial.METHODS).read_text())
+    assert methods == list(methods_of(MwStore))
     assert (checkout / f"state/trial/{NAMESPACE}/mw.sqlite3").stat().st_size > 0
     with store.database.transaction() as connection:  # which a second writer of it would have fenced off
         store.set_many(connection, "organ", {"later": b"kept"}, None)

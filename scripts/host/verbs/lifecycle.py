@@ -5,10 +5,10 @@ import time
 from argparse import Namespace
 from typing import Final
 
-from scripts.host.choose_runtime import remember_start, running, runtime_in_use, runtime_to_start
+from scripts.host.choose_runtime import others_with_items, remember_start, running, runtime_in_use, runtime_to_start
 from scripts.host.dialogue import confirm, next_step
 from scripts.host.locks import NOT_LOCKED, is_locked
-from scripts.host.runtime import StackError, relative
+from scripts.host.runtime import PLACES, StackError, relative
 from scripts.host.settings import (
     MAX_WORKERS,
     HostSettings,
@@ -80,7 +80,10 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
     )
     runtime.down(remove_state=True)
     forget(settings.compose_project_name)
-    return next_step("everything is deleted: `make up` starts with an empty memory")
+    print(f"all items of this stack {PLACES[runtime.name]} are deleted")
+    for other in others_with_items(settings, runtime):
+        print(f"those {PLACES[other]} are still there: `make clean RUNTIME={other}` deletes them")
+    return next_step("`make up` starts with an empty memory")
 
 
 def scale(settings: HostSettings, arguments: Namespace) -> int:
