@@ -185,7 +185,7 @@ def others_with_items(settings: HostSettings, runtime: StackRuntime) -> list[str
         try:
             if name != runtime.name and make_runtime(name, settings).has_items():
                 found.append(name)
-        except NoEngineError:
+        except StackError:  # no engine, or another folder's stack of this name
             pass
     return found
 
