@@ -1,6 +1,7 @@
 """What of a shell reaches the programs that `make` starts, and what of make's own command line."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from seedcore.settings import PROJECT_ROOT
 from tests.stack.hostile import HOSTILE
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make, as in a bare base image")
 
 LOOK = """
 look:
