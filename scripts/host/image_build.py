@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from scripts.host import package_index
 from scripts.host.docker_engine import name_of_context
 from scripts.host.package_index import PipConfigurationError, for_build, is_on_loopback, read_options, remedy_for
 from scripts.host.runtime import LOCAL_DIR, StackError, relative
@@ -29,7 +30,7 @@ DONE: Final = re.compile(r"#(\d+) DONE (\d+\.\d+)s")
 ERROR: Final = re.compile(r"#(\d+) ERROR: (.*)")
 DETAILS: Final = re.compile(r"--mount=\S+|\b[A-Z_]+=\S+")  # of a command, that nobody wants to read
 
-# What to do about a build that failed, beside what is known of downloads.
+# What to do about a build that failed, the first pattern that is found wins.
 REMEDIES: Final = (
     (
         r"exec format error",
@@ -37,6 +38,7 @@ REMEDIES: Final = (
         "DOCKER_DEFAULT_PLATFORM",
     ),
     (r"\(BASE_IMAGE\) needs|/bin/sh.*no such file", "set BASE_IMAGE to another image, or add to it what it lacks"),
+    *package_index.REMEDIES,
 )
 
 
@@ -75,7 +77,7 @@ class Steps:
             where, said = f" at {self._names.get(self._failed, 'a step')}", self._output[self._failed]
         lines = "\n".join(f"  | {line}" for line in said[-LINES_SHOWN:])
         text = "\n".join([*said, *self._others])
-        known = next((remedy for pattern, remedy in REMEDIES if re.search(pattern, text)), None) or remedy_for(text)
+        known = remedy_for(text, REMEDIES)
         remedy = f"\nWhat to do: {known}." if known else ""
         return f"building the image failed{where}:\n{lines}{remedy}\nThe whole output is in {relative(LOG)}"
 

@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -90,9 +90,14 @@ REMEDIES: Final = (
 )
 
 
-def remedy_for(output: str) -> str | None:
-    """What to do about a download that failed, in one line; None if its output does not say why it did."""
-    return next((remedy for pattern, remedy in REMEDIES if re.search(pattern, output)), None)
+def remedy_for(output: str, remedies: Iterable[tuple[str, str]] = REMEDIES) -> str | None:
+    """What to do about a download that failed, in one line; None if its output does not say why it did.
+
+    Args:
+        output: of the program that failed.
+        remedies: by what is found in it, the first one wins.
+    """
+    return next((remedy for pattern, remedy in remedies if re.search(pattern, output)), None)
 
 
 def read_options(pip: Sequence[str]) -> dict[str, str]:
