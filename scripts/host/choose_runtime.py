@@ -20,7 +20,7 @@ from scripts.host.settings import (
     load_host_settings,
     set_knobs,
 )
-from scripts.host.started import Started, last_start, stack_name
+from scripts.host.started import Started, last_start, other_stacks, stack_name
 from seedcore.settings import SettingsError
 
 _engine: Final = cache(connect_to_engine)
@@ -113,6 +113,8 @@ def running(settings: HostSettings) -> StackRuntime:
     if not runtime.is_up():
         started = last_start(settings.compose_project_name)
         elsewhere = _elsewhere(started, runtime) if started is not None else ""
+        if others := other_stacks(settings.compose_project_name):
+            elsewhere += f"This folder has started {' and '.join(others)}, too: is COMPOSE_PROJECT_NAME in .env right? "
         raise StackError(
             f"the stack '{settings.compose_project_name}' is not up {PLACES[runtime.name]}. {elsewhere}"
             "`make up` starts it."

@@ -62,6 +62,17 @@ def last_start(stack: str) -> Started | None:
         raise StackError(f"{relative(file)} is damaged: delete it, then `make up`.") from error
 
 
+def other_stacks(stack: str) -> list[str]:
+    """The names of the other stacks that were started from this folder.
+
+    Args:
+        stack: the name of this one.
+    """
+    begin, _, end = _file("*").name.partition("*")
+    names = (path.name.removeprefix(begin).removesuffix(end) for path in LOCAL_DIR.glob(f"{begin}*{end}"))
+    return sorted(name for name in names if name != stack)
+
+
 def forget(stack: str) -> None:
     """It has no items any more, so it may start anywhere."""
     _file(stack).unlink(missing_ok=True)

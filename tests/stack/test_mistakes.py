@@ -232,5 +232,14 @@ def test_an_argument_that_a_verb_does_not_take_is_refused(project: Project) -> N
     assert "unknown arguments for verify: --json" in project.run("make", "verify", "ARGS=--json").stdout
 
 
+def test_a_verb_of_another_name_says_which_stacks_there_are(project: Project) -> None:
+    note = project.folder / ".local/started.another.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text('{"runtime": "local"}')
+    said = refused(project, "not up", "This folder has started another, too", verb="verify")
+    assert "COMPOSE_PROJECT_NAME" in said
+    note.unlink()
+
+
 def test_scale_asks_for_a_number(project: Project) -> None:
     refused(project, "N=3", verb="scale")
