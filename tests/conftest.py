@@ -12,9 +12,9 @@ from tests.side_by_side import room_of_this_run
 
 _ROOM = room_of_this_run()
 # Modules whose tests share a stack.
-_SHARE_A_STACK = ("tests/stack/test_containers.py", "tests/stack/test_status_page.py")
+_SHARE_A_STACK = tuple(f"tests/stack/test_{of}.py" for of in ("containers", "programs", "verbs"))
 # What takes longest begins first, what takes shortest fills the gaps at the end.
-_ORDER = ("app/", "tests/cluster/", "tests/stack/test_verbs.py", "tests/stack/", "")
+_ORDER = ("app/", "tests/cluster/", "tests/stack/", "tests/template/test_status_page.py", "")
 
 
 class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types

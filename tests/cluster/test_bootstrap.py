@@ -22,7 +22,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good
 
 BOOTSTRAP = ("-m", "seedcore.bootstrap")
-RACERS = 8
+RACERS = 4
 RACER = """
 import json, sys
 from seedcore.bootstrap import bootstrap_actors

@@ -11,7 +11,7 @@ from tests.stack.conftest import (  # noqa: F401 - fixtures
     stack,
 )
 from tests.stack.project import Project
-from tests.stack.test_status_page import browser  # noqa: F401 - a fixture
+from tests.stack.status_page import browser  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="module", params=["docker", "local"])

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.stack.local_processes import session_of, supervisord
 from tests.stack.project import Project
-from tests.stack.test_status_page import actors, cell, look_up, opened
+from tests.stack.status_page import actors, cell, look_up, opened
 
 
 def test_the_other_runtime_is_not_taken_for_this_one(local_stack: Project, engine: docker.DockerClient) -> None:

@@ -3,12 +3,8 @@
 import os
 import pty
 import socket
-import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import docker
@@ -155,54 +151,6 @@ def test_base_image_not_available(any_project: Project) -> None:
     if any_project.runtime == "local":
         pytest.skip("the embedded runtime has no image")
     refused(any_project, "seedcore.invalid/none:1", "install_docker.sh", BASE_IMAGE="seedcore.invalid/none:1")
-
-
-def test_doctor_on_what_an_image_is_built_from(docker_project: Project, tmp_path: Path) -> None:
-    none = {"SEEDCORE_IMAGE": "seedcore.invalid/none:1"}  # so that there is one to build
-    assert docker_project.doctor(**none) == {}
-    ((title, said),) = docker_project.doctor(**none, BASE_IMAGE="seedcore.invalid/none:1").items()
-    assert title == "base image"
-    assert "seedcore.invalid/none:1 (BASE_IMAGE) is not on this machine and cannot be pulled" in said
-    assert "install_docker.sh" in said
-
-    with intercepting_proxy(tmp_path) as proxy:
-        behind = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "127.0.0.1", "SSL_CERT_FILE": ""}
-        ((title, said),) = docker_project.doctor(**none, **behind).items()
-    assert title == "package index"
-    assert "your network has a certificate authority of its own" in said
-    assert "Set EXTRA_CA_CERTS in .env to its PEM file" in said
-    gone = {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "127.0.0.1"}
-    ((title, said),) = docker_project.doctor(**none, **gone).items()
-    assert title == "package index"
-    assert "it does not have certifi: " in said
-    assert "HTTPS_PROXY" in said
-
-
-@contextmanager
-def intercepting_proxy(folder: Path) -> Iterator[str]:
-    """A proxy that answers in place of every server, with a certificate that nobody knows; its address."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=Company", *files]
-    subprocess.run(command, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-
-    class Interceptor(BaseHTTPRequestHandler):
-        def do_CONNECT(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            with suppress(ssl.SSLError), context.wrap_socket(self.connection, server_side=True) as connection:
-                connection.recv(1)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Interceptor) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.mark.parametrize("verb", ["verify", "monitor", "restart", "bootstrap", "ps", "shell"])
