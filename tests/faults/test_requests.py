@@ -66,7 +66,8 @@ def test_retries_while_the_api_dies_change_nothing_twice(stack: FaultStack, repo
 
 async def _many_connections(url: str) -> int:
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=120) as api:
+    as_json = {"Content-Type": "application/json"}
+    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=120, headers=as_json) as api:
         answers = await asyncio.gather(*(api.get("/healthz") for _ in range(CONNECTIONS)))
         assert {answer.status_code for answer in answers} == {200}
         body = json.dumps({"value": [[]] * (LARGE_BYTES // 4)}).encode()[:LARGE_BYTES]  # cut off, so refused in the end
