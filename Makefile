@@ -133,5 +133,10 @@ help: ## list the verbs
 .venv/bin/python:
 	@scripts/host/make_venv.sh $(LOCKS)
 
-# Verbs of your own.
+# Verbs of your own. They know the knobs as $(API_PORT): what make or the shell says, else .env.local, else .env.
+ifneq ($(wildcard Makefile.local),)
+of_files := sed -nE "s/^([A-Z][A-Z0-9_]*)=([^ \$$\#'\"]*)$$/\1?=\2/p"
+$(foreach line,$(foreach file,$(wildcard .env.local) .env,$(shell $(of_files) $(file))),\
+	$(if $(filter $(ARGUMENTS),$(firstword $(subst ?=, ,$(line)))),,$(eval $(line))))
 -include Makefile.local
+endif

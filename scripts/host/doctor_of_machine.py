@@ -32,6 +32,7 @@ from scripts.host.runtime import MOUNTED, StackError, StackRuntime, relative
 from scripts.host.settings import (
     HostSettings,
     Runtime,
+    changed_by_docker,
     env_files,
     knobs,
     knobs_in_env_file,
@@ -93,6 +94,7 @@ class DoctorOfMachine:
         problems = [why_missing(name) for name in sorted(missing)]
         meant = {name: meant_knob(name) for name in sorted(own_variables())}
         problems += [f"{name} is no knob: is {one} meant?" for name, one in meant.items() if one and one not in missing]
+        problems += changed_by_docker()
         if problems:
             raise CheckError(" ".join(problems))
         over = sorted(name for name in knobs() if name in os.environ)

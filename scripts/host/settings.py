@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from typing import Annotated, Final
@@ -14,6 +15,10 @@ from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, SettingsErr
 OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
 MISSPELT: Final = 0.85  # from there on alike (difflib)
 MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
+# A line of an env file; `${NAME}` is meant for a variable, and is one without Docker as well.
+BARE_DOLLAR: Final = re.compile(
+    r"\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?!\s*')(?:[^$\\#]|\\.|\$(?![A-Za-z_]))*\$[A-Za-z_]"
+)
 DOCKER_SIZE_UNITS: Final = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 DockerSize = Annotated[str, matching(r"[1-9][0-9]*[bkmg]", "must be a number above 0 and b, k, m or g, such as 1100m")]
@@ -147,6 +152,18 @@ def env_files() -> dict[str, str]:
     for path in ENV_FILES:
         found |= {name: value or "" for name, value in dotenv_values(path).items()}
     return found
+
+
+def changed_by_docker() -> list[str]:
+    """What to do about each value of the two files in which Compose takes a part for the name of a variable."""
+    return [
+        f"{found['name']} in {path.name} has a $ that Docker takes for the beginning of a variable's name: put the "
+        f"value in single quotes, {found['name']}='...'."
+        for path in ENV_FILES
+        if path.exists()
+        for found in map(BARE_DOLLAR.match, path.read_text(errors="replace").splitlines())
+        if found
+    ]
 
 
 def left_out_knobs() -> frozenset[str]:

@@ -81,6 +81,17 @@ def test_a_misspelt_knob(checkout: Path) -> None:
     assert said == "RAY_NAMESPACE is missing in .env: is RAY_NAMESAPCE misspelt?"
 
 
+def test_a_value_that_docker_would_cut(checkout: Path) -> None:
+    good = "A='s3cr$et'\nB=${RAY_NAMESPACE}\nC=5$\nD=a # $et\nE=a\\$et\n"
+    (checkout / ".env.local").write_text(f'{good}MY_SECRET=s3cr$et\nexport OTHER="a $b"\n')
+    (said,) = found(checkout).values()
+    assert said.count("has a $") == 2
+    assert "MY_SECRET in .env.local has a $ that Docker takes" in said
+    assert "MY_SECRET='...'" in said
+    assert "OTHER in .env.local has a $" in said
+    assert "s3cr" not in said
+
+
 def test_a_knob_that_is_missing_is_added_and_nothing_of_the_users_is_lost(checkout: Path) -> None:
     text = (checkout / ".env").read_text()
     (checkout / ".env").write_text(text.replace("\nRAY_NAMESPACE=seedcore-dev", "").replace("\nAPI_RELOAD=1", ""))

@@ -55,3 +55,36 @@ def test_what_make_is_given_counts(tmp_path: Path, name: str) -> None:
 
 def test_what_a_shell_has_is_not_given(tmp_path: Path) -> None:
     assert environment(tmp_path, API_PORT="9000", GIVEN="RUNTIME")["GIVEN"] == ""
+
+
+@pytest.fixture
+def own_verb(tmp_path: Path) -> Path:
+    shutil.copy(PROJECT_ROOT / "Makefile", tmp_path)
+    (tmp_path / ".env").write_text("# knobs\nAPI_PORT=8000\nURL=http://x?a=b\nSECRET='s3cr$et'\nYES=1\n")
+    (tmp_path / ".env.local").write_text("URL=http://y?a=b\n")
+    (tmp_path / "Makefile.local").write_text(
+        "own: ## of my own\n\t@echo $(API_PORT) $(URL) yes=$(YES) $${API_PORT-not for programs}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "shell", "said"),
+    [
+        ([], {}, "8000 http://y?a=b yes= not for programs"),
+        ([], {"API_PORT": "9000"}, "9000 http://y?a=b yes= 9000"),
+        (["API_PORT=9001"], {"API_PORT": "9000"}, "9001 http://y?a=b yes= 9001"),
+    ],
+    ids=["files", "shell", "make"],
+)
+def test_an_own_verb_knows_the_knobs_in_their_order(
+    own_verb: Path, given: list[str], shell: dict[str, str], said: str
+) -> None:
+    def make(*arguments: str) -> str:
+        environment = {"PATH": os.environ["PATH"], **shell}
+        return subprocess.run(
+            ["make", *arguments], cwd=own_verb, env=environment, capture_output=True, text=True
+        ).stdout
+
+    assert make("own", *given) == f"{said}\n"
+    assert "make own            of my own" in make()

@@ -13,6 +13,7 @@ from scripts.host.settings import (
     MAX_WORKERS,
     HostSettings,
     Runtime,
+    changed_by_docker,
     env_files,
     knobs_in_env_file,
     left_out_knobs,
@@ -58,10 +59,11 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
 
 
 def _require_knobs() -> None:
-    """Compose would name the one that is missing, and not the one that is misspelt."""
+    """Compose would name the one that is missing, and not the one that is misspelt, nor where a value is cut short."""
     missing = sorted(knobs_in_env_file() - set(env_files()) - set(os.environ))
-    if missing:
-        raise StackError("\n".join(map(why_missing, missing)))
+    problems = [*map(why_missing, missing), *changed_by_docker()]
+    if problems:
+        raise StackError("\n".join(problems))
 
 
 def down(settings: HostSettings, arguments: Namespace) -> int:
@@ -81,6 +83,8 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
     runtime.down(remove_state=True)
     forget(settings.compose_project_name)
     print(f"all items of this stack {PLACES[runtime.name]} are deleted")
+    if runtime.name == Runtime.DOCKER.value:
+        print(f"its image stays for the next start: `docker image rm {settings.image}` deletes it")
     for other in others_with_items(settings, runtime):
         print(f"those {PLACES[other]} are still there: `make clean RUNTIME={other}` deletes them")
     return next_step("`make up` starts with an empty memory")
