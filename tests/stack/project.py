@@ -3,9 +3,9 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 import httpx
@@ -35,6 +35,8 @@ class Project:
         knobs: environment variables over `.env`.
     """
 
+    shell: ClassVar[Mapping[str, str]] = HOSTILE
+
     def __init__(self, folder: Path, runtime: str, **knobs: str) -> None:
         copy_checkout(folder)
         self.folder = folder
@@ -60,9 +62,9 @@ class Project:
 
     def run(self, *command: str, **knobs: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy and return its output, whatever its exit code."""
-        shell = {}
+        shell: Mapping[str, str] = {}
         if command[0] == "make":
-            shell = HOSTILE
+            shell = self.shell
             given = self.given | {name: value for name, value in knobs.items() if name in GIVEN_TO_MAKE}
             command = (*command, *(f"{name}={value}" for name, value in given.items()))
         return subprocess.run(
