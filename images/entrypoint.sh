@@ -24,7 +24,7 @@ fi
 # Where the dashboard and the API listen. Ray's other ports are open on all addresses of the machine, whatever it is
 # told; there the token is the guard.
 listen=127.0.0.1
-[[ $RUNTIME == local ]] || listen=0.0.0.0 # of the container; compose.yaml publishes on 127.0.0.1
+[[ $RUNTIME == local || -n ${CLUSTER_ADDRESS:-} ]] || listen=0.0.0.0 # of the container; compose.yaml publishes on 127.0.0.1
 
 # Logs, packages of `runtime_env`, spilled objects. Embedded, the nodes share one machine, and each worker has its own.
 node=${RAY_WORKER_NUMBER:-}
@@ -38,12 +38,32 @@ fi
 
 ray_flags=(
     --object-store-memory="$OBJECT_STORE_BYTES"
-    --min-worker-port=0 --max-worker-port=0 # any free port: two nodes on one machine share a range otherwise
     --disable-usage-stats --log-color=false --temp-dir="$ray_dir"
 )
-# Ray's own metrics and those of the actors, for images/prometheus/prometheus.yml. Embedded, any free port: the nodes
-# share one machine, and Ray lists them in $ray_dir/prom_metrics_service_discovery.json.
-[[ $RUNTIME == local ]] || ray_flags+=(--metrics-export-port=9101)
+if [[ -n ${CLUSTER_ADDRESS:-} ]]; then
+    # Of several machines: each node is told its address, and has a hundred ports of its own, as docs/cluster.md lists
+    # them. The head is number 0 of its machine, the API 1, the first worker 2.
+    number=0
+    case $role in
+        api) number=1 ;;
+        worker) number=$((1 + ${RAY_WORKER_NUMBER:-1})) ;;
+    esac
+    first=$((CLUSTER_PORTS + 100 * number))
+    agent_port=$first
+    ray_flags+=(
+        --node-ip-address="$CLUSTER_ADDRESS" --metrics-export-port=$((first + 1)) --node-manager-port=$((first + 2))
+        --object-manager-port=$((first + 3)) --dashboard-agent-grpc-port=$((first + 4))
+        --runtime-env-agent-port=$((first + 5)) --min-worker-port=$((first + 10)) --max-worker-port=$((first + 99))
+    )
+else
+    agent_port=$((RAY_AGENT_PORT + ${RAY_WORKER_NUMBER:-0}))
+    ray_flags+=(--min-worker-port=0 --max-worker-port=0) # any free port: two nodes on one machine share a range otherwise
+    # Ray's own metrics and those of the actors, for images/prometheus/prometheus.yml. Embedded, any free port: the nodes
+    # share one machine, and Ray lists them in $ray_dir/prom_metrics_service_discovery.json.
+    [[ $RUNTIME == local ]] || ray_flags+=(--metrics-export-port=9101)
+fi
+ray_flags+=(--dashboard-agent-listen-port="$agent_port")
+[[ $RUNTIME == local ]] || echo "$agent_port" >/tmp/agent_port # for the health check
 
 # Whether a knob has what pydantic takes for true.
 is_on() {
@@ -178,17 +198,27 @@ head() {
     [[ $RUNTIME == local ]] || export RAY_PROMETHEUS_HOST=${RAY_PROMETHEUS_HOST:-http://prometheus:9090}
     # Off by Ray's own default: whoever may use the dashboard may then look into every process.
     ! is_on "${PROFILING:-}" || export RAY_DASHBOARD_ENABLE_PROFILING=1
+    if [[ -n ${CLUSTER_ADDRESS:-} ]]; then
+        setpriv --pdeathsig TERM python3 -m scripts.code_sync publish &
+    fi
     # No CPUs: neither work nor a singleton runs next to the control plane.
     run_node --head --num-cpus=0 "${ray_flags[@]}" \
         --port="${RAY_ADDRESS##*:}" --ray-client-server-port="$RAY_CLIENT_PORT" \
-        --dashboard-host="$listen" --dashboard-port="$DASHBOARD_PORT" --dashboard-agent-listen-port="$RAY_AGENT_PORT"
+        --dashboard-host="$listen" --dashboard-port="$DASHBOARD_PORT"
 }
 
 worker() {
-    # The custom resource stands for the state volume: a singleton asks for a little of it and so lands here.
-    run_node --address="$RAY_ADDRESS" --num-cpus="$RAY_WORKER_CPUS" "${ray_flags[@]}" \
-        --resources="{\"$STATE_RESOURCE\": 1000}" \
-        --dashboard-agent-listen-port="$((RAY_AGENT_PORT + ${RAY_WORKER_NUMBER:-0}))"
+    if [[ -n ${CLUSTER_HEAD:-} ]]; then # of another machine: it has no state volume, and runs the code of the head's
+        local code_dir=$RAY_TMPDIR/code
+        mkdir -p "$code_dir"
+        python3 -m scripts.code_sync follow "$code_dir" --once
+        setpriv --pdeathsig TERM python3 -m scripts.code_sync follow "$code_dir" &
+        export PYTHONPATH=$code_dir:$code_dir/images/startup:$PYTHONPATH
+    else
+        # The custom resource stands for the state volume: a singleton asks for a little of it and so lands here.
+        ray_flags+=(--resources="{\"$STATE_RESOURCE\": 1000}")
+    fi
+    run_node --address="$RAY_ADDRESS" --num-cpus="$RAY_WORKER_CPUS" "${ray_flags[@]}"
 }
 
 api() {
@@ -211,8 +241,7 @@ api() {
     # Embedded, the API is a driver on the head's node: a driver needs some node on its machine.
     [[ $RUNTIME != local ]] || run_until_stopped "${server[@]}"
 
-    run_node --address="$RAY_ADDRESS" --num-cpus=0 "${ray_flags[@]}" \
-        --dashboard-agent-listen-port="$RAY_AGENT_PORT" -- "${server[@]}"
+    run_node --address="$RAY_ADDRESS" --num-cpus=0 "${ray_flags[@]}" -- "${server[@]}"
 }
 
 case $role in

@@ -240,7 +240,9 @@ class Verify:
 
     def dashboard_refuses(self) -> str:
         """Whoever has no token cannot use Ray's dashboard, and so not its job API."""
-        host = self._settings.ray_address.partition(":")[0]
+        # Of several machines the head's dashboard listens on its own 127.0.0.1, not at the address that others reach.
+        address = self._settings.ray_address if not self._settings.cluster_address else "127.0.0.1:"
+        host = address.partition(":")[0]
         url = f"http://{host}:{self._settings.dashboard_port}/api/jobs/"
         try:
             status = httpx.get(url, timeout=HTTP_TIMEOUT_S, trust_env=False).status_code

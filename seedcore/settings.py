@@ -123,6 +123,17 @@ class Settings(BaseSettings):
         600, ge=60, le=86400, description="seconds that nodes and drivers wait for a lost head before they give up"
     )
 
+    # Several machines
+    cluster_address: Annotated[str, matching(r"[^\s:/]*", "must be an IPv4 address or a host name, or empty")] = Field(
+        "", description="address of this machine at which others can join the stack; empty: this machine only"
+    )
+    cluster_ports: int = Field(
+        21000,
+        ge=1024,
+        le=64000,
+        description="first port of the nodes, if others can join: each node of a machine has a hundred",
+    )
+
     # Singleton actors
     mw_actor_name: Annotated[Name, SPECIALIST] = Field("mw", description="name of the MwStore actor")
     miss_tracker_actor_name: Annotated[Name, SPECIALIST] = Field(

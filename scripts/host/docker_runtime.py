@@ -19,6 +19,7 @@ from docker.types import Mount
 from docker.utils.config import load_general_config
 
 from scripts.host.ca_certificates import copy_extra_ca_certificates
+from scripts.host.cluster_ports import ports_of_node
 from scripts.host.docker_engine import base_image_in_place_of, has_image, no_base_image
 from scripts.host.image_build import build_image
 from scripts.host.ports import require_free_ports
@@ -52,6 +53,8 @@ END_MARKED: Final = (
 )
 COMPOSE_FILES: Final = ("compose.yaml", "compose.override.yaml")
 DEBUG_FILE: Final = "images/debug.yaml"
+CLUSTER_FILE: Final = "images/cluster.yaml"  # others can join
+JOINED_FILE: Final = "images/joined.yaml"  # this machine has joined
 SECRETS: Final = "/run/secrets/"  # where Compose mounts them
 PROJECT_LABEL: Final = "com.docker.compose.project"
 FOLDER_LABEL: Final = "com.docker.compose.project.working_dir"
@@ -71,16 +74,23 @@ class DockerRuntime:
         self._debug_mark = LOCAL_DIR / "debug" / settings.compose_project_name  # there while the debugger is on
         self._environment = self._make_environment()
 
-    def up(self) -> None:
-        """Build, start, wait until healthy."""
-        if any(map(self._has_other_token, self._containers())):
-            print("a service has another token than the file: starting afresh")
-            self.down(remove_state=False)
+    def prepare(self) -> None:
+        """Build the image."""
         self.require_free_ports()
         copy_extra_ca_certificates(self._settings.extra_ca_certs)
         self._environment["BASE_IMAGE"] = base = self._base_image()
         self._require_visible_checkout(base)
         build_image({"COMPOSE_FILE": _compose_files(), **self._environment})
+
+    def up(self) -> None:
+        """Build, start, wait until healthy."""
+        if any(map(self._has_other_token, self._containers())):
+            print("a service has another token than the file: starting afresh")
+            self.down(remove_state=False)
+        self.prepare()
+        if self._settings.cluster_head:
+            self._up("--no-deps", WORKER)
+            return
         if self.is_up():
             require_good_code(self)
         self._up()
@@ -177,7 +187,7 @@ class DockerRuntime:
             self._compose("exec", "-T", service, "bash", "-c", END_MARKED, mark)
             raise
 
-    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None) -> int:
         """Run it in a worker container of its own, which has the volume."""
         command = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", WORKER, "-m", module, *arguments]
         return self._compose(*command, stdin=stdin, stdout=stdout)
@@ -230,9 +240,19 @@ class DockerRuntime:
             **os.environ,
             **set_knobs(self._settings),
             "COMPOSE_PROJECT_NAME": self._settings.compose_project_name,
+            "HEAD_ADDRESS": self._settings.head_address,
             "EXCEPT_FROM_PROXY": _no_proxy() or "localhost",
-            **({"COMPOSE_FILE": f"{_compose_files()}:{DEBUG_FILE}"} if self.is_debugged() else {}),
+            **({"COMPOSE_FILE": ":".join((_compose_files(), *added))} if (added := self._added_files()) else {}),
         }
+
+    def _added_files(self) -> list[str]:
+        """What lies over compose.yaml, since a knob or a verb says so."""
+        files = []
+        if self._settings.cluster_head:
+            files.append(JOINED_FILE)
+        elif self._settings.cluster_address:
+            files.append(CLUSTER_FILE)
+        return files + ([DEBUG_FILE] if self.is_debugged() else [])
 
     def _has_other_token(self, container: Container) -> bool:
         """Whether it was started with another token than the file has now. Compose does not notice that: it would let
@@ -327,6 +347,25 @@ class DockerRuntime:
         ports = {"API_PORT": settings.api_port, "DASHBOARD_PORT": settings.dashboard_port}
         if settings.has_prometheus:
             ports["PROMETHEUS_PORT"] = settings.prometheus_port
+        if settings.cluster_address:
+            if self.is_up():  # on the network of this machine, where nobody can tell whose a port is
+                return
+            if settings.ray_worker_replicas > 1:
+                raise StackError(
+                    "of several machines each has one ray-worker on Docker: set RAY_WORKER_REPLICAS=1 and raise "
+                    "RAY_WORKER_CPUS."
+                )
+            ports = (
+                {}
+                if settings.cluster_head
+                else {
+                    **ports,
+                    "RAY_ADDRESS": int(settings.head_address.rpartition(":")[2]),
+                    "RAY_CLIENT_PORT": settings.ray_client_port,
+                }
+            )
+            for service in (WORKER,) if settings.cluster_head else (HEAD, API, WORKER):
+                ports |= {f"CLUSTER_PORTS of {service}": ports_of_node(settings, service)[0]}
         ours = {port for container in self._containers() for port in _published(container)}
         require_free_ports(ports, self._owner, ours)
 

@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from scripts.host.cluster_ports import ports_of_node
 from scripts.host.ports import LOOPBACK, require_free_ports
 from scripts.host.remedies import explain_failures
 from scripts.host.runtime import (
@@ -75,6 +76,9 @@ class LocalRuntime:
         self._debug_mark = self._run_dir / "debug"
         self._environment = self._make_environment()
 
+    def prepare(self) -> None:
+        """The virtual environment is there, since this runs in it."""
+
     def up(self) -> None:
         """Start what does not run, one after the other, each when the one before is healthy."""
         host = self._settings.ray_address.rpartition(":")[0]
@@ -104,6 +108,9 @@ class LocalRuntime:
         if (PROJECT_ROOT / OVERRIDE).exists():
             print(f"{OVERRIDE} is for Docker: what it adds is not started")
         deadline = time.monotonic() + self._settings.up_deadline_s
+        if self._settings.cluster_head:
+            self._start_workers(self._settings.ray_worker_replicas, deadline)
+            return
         self._start(HEAD, deadline)
         self._start_workers(self._settings.ray_worker_replicas, deadline)
         self._start(BOOTSTRAP, deadline)
@@ -183,7 +190,7 @@ class LocalRuntime:
         """Run it on this machine, with the stack's settings; all services have the same here."""
         return self._run_python("scripts.run_module", [module, *arguments], stdout=stdout)
 
-    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None) -> int:
         """Run it on this machine."""
         return self._run_python(module, arguments, stdin=stdin, stdout=stdout)
 
@@ -247,6 +254,8 @@ class LocalRuntime:
             **process_environment(self._settings),
             **ray_environment(self._settings),
             "RUNTIME": self.name,
+            "RAY_ADDRESS": self._settings.head_address,
+            "CLUSTER_HEAD": self._settings.cluster_head,
             "STATE_DIR": str(self._state_dir),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
@@ -275,16 +284,24 @@ class LocalRuntime:
     def require_free_ports(self) -> None:
         """Those of all processes."""
         settings = self._settings
-        ports = {
-            "RAY_ADDRESS": int(settings.ray_address.rpartition(":")[2]),
-            "RAY_CLIENT_PORT": settings.ray_client_port,
-            "RAY_AGENT_PORT": settings.ray_agent_port,
-            "DASHBOARD_PORT": settings.dashboard_port,
-            "API_PORT": settings.api_port,
-        }
+        ports = {}
+        if not settings.cluster_head:
+            ports = {
+                "RAY_ADDRESS": int(settings.ray_address.rpartition(":")[2]),
+                "RAY_CLIENT_PORT": settings.ray_client_port,
+                "RAY_AGENT_PORT": self._agent_port(HEAD),
+                "DASHBOARD_PORT": settings.dashboard_port,
+                "API_PORT": settings.api_port,
+            }
         for number in range(1, settings.ray_worker_replicas + 1):
-            ports[f"RAY_AGENT_PORT + {number}"] = settings.ray_agent_port + number
+            ports[f"RAY_AGENT_PORT + {number}"] = self._agent_port(WORKER, number)
         require_free_ports(ports, lambda port: None)
+
+    def _agent_port(self, service: str, worker: int = 0) -> int:
+        """Of a node, which answers there whether it is well."""
+        if self._settings.cluster_address:
+            return ports_of_node(self._settings, service, worker)[0]
+        return self._settings.ray_agent_port + worker
 
     def _start_supervisord(self) -> None:
         self._remove_run_dir()  # of a stack that was killed
@@ -379,8 +396,7 @@ class LocalRuntime:
             return bool(self._state(program)["statename"] == "EXITED")
         if service == API:
             return is_api_ready(self._settings.api_port)
-        port = self._settings.ray_agent_port + int(number or 0)
-        probe = ["images/healthcheck.sh", LOOPBACK, str(port), NODE_HEALTH_PATH]
+        probe = ["images/healthcheck.sh", LOOPBACK, str(self._agent_port(service, int(number or 0))), NODE_HEALTH_PATH]
         return subprocess.run(probe, cwd=PROJECT_ROOT, check=False, capture_output=True).returncode == 0
 
     def _state(self, program: str) -> dict[str, Any]:

@@ -63,6 +63,9 @@ class StackRuntime(Protocol):
 
     name: str
 
+    def prepare(self) -> None:
+        """Have what a start needs."""
+
     def up(self) -> None:
         """Start what does not run, run bootstrap, return when all is healthy."""
 
@@ -107,7 +110,7 @@ class StackRuntime(Protocol):
     def outdated_services(self) -> list[str]:
         """Services that were started with other settings than those of now."""
 
-    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None) -> int:
         """Run `python -m module` where the state folder is, whether the stack is up or not; return its exit code."""
 
     def logs(self, service: str | None, *, follow: bool, actor: str | None) -> int:

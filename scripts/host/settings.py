@@ -58,6 +58,10 @@ class HostSettings(Settings):
     )
     ray_worker_replicas: int = Field(1, ge=1, le=MAX_WORKERS, description="number of ray-worker nodes")
 
+    cluster_head: Annotated[str, SPECIALIST, matching(r"[^\s:/]*", "must be an IPv4 address or a host name")] = Field(
+        "", description="address of the head's machine, on one that has joined it; `make join` sets it"
+    )
+
     # Docker
     base_image: Annotated[str, Field(min_length=1)] = Field(
         "python:3.13-slim-trixie",
@@ -92,6 +96,12 @@ class HostSettings(Settings):
     @classmethod
     def _own_head(cls, address: object) -> object:
         return cls.model_fields["ray_address"].default if address == "auto" else address
+
+    @property
+    def head_address(self) -> str:
+        """HOST:PORT of the head for the processes of this machine, embedded or in a cluster of several."""
+        host, _, port = self.ray_address.rpartition(":")
+        return f"{self.cluster_head or self.cluster_address or host}:{port}"
 
     @property
     def image(self) -> str:

@@ -29,11 +29,12 @@ def config() -> Any:
     return config_of("compose.yaml")
 
 
-def config_of(*files: str) -> Any:
+def config_of(*files: str, **environment: str) -> Any:
     """As Compose understands them together."""
     done = subprocess.run(
         ["docker", "compose", *(f"--file={file}" for file in files), "--profile=*", "config", "--format", "json"],
         cwd=PROJECT_ROOT,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=True,
@@ -115,7 +116,7 @@ def test_prometheus_has_no_secret(config: Any) -> None:
 @pytest.mark.parametrize("service", [*LONG_RUNNING, PROMETHEUS])
 def test_long_running_services_are_watched_and_stop_in_time(config: Any, service: str) -> None:
     options = config["services"][service]
-    assert options["healthcheck"]["test"][:2] == ["CMD", "images/healthcheck.sh"]
+    assert "images/healthcheck.sh " in f"{' '.join(options['healthcheck']['test'])} "
     # To start a check costs 0.1 s of CPU.
     assert (options["healthcheck"]["start_interval"], options["healthcheck"]["interval"]) == ("1s", "30s")
     assert options["restart"] == "unless-stopped"
@@ -176,3 +177,37 @@ def test_gpus_are_all_that_their_file_adds(config: Any) -> None:
     assert {key for key in worker if worker[key] != plain[key]} == {"deploy"}
     assert {key for key in worker["deploy"] if worker["deploy"][key] != plain["deploy"][key]} == {"resources"}
     assert with_gpus["services"].items() <= config["services"].items()
+
+
+@pytest.fixture(scope="module")
+def for_others() -> Any:
+    """With CLUSTER_ADDRESS, which lets other machines join."""
+    return config_of("compose.yaml", "images/cluster.yaml", HEAD_ADDRESS="10.77.0.1:6379", CLUSTER_ADDRESS="10.77.0.1")
+
+
+@pytest.mark.usefixtures("config")
+def test_others_can_join_only_if_an_address_says_so(config: Any, for_others: Any) -> None:
+    assert not any(config["services"][service].get("network_mode") == "host" for service in ALL)
+    assert {config["services"][service]["environment"]["CLUSTER_ADDRESS"] for service in SERVICES} == {""}
+    for service in LONG_RUNNING:
+        options = for_others["services"][service]
+        assert options["network_mode"] == "host"
+        assert not options.get("ports")
+        assert options["environment"]["RAY_ADDRESS"] == "10.77.0.1:6379"
+        assert options["cap_drop"] == ["ALL"]
+        assert options["read_only"] is True
+
+
+@pytest.mark.usefixtures("config")
+def test_a_machine_that_has_joined_has_no_items() -> None:
+    joined = config_of(
+        "compose.yaml",
+        "images/joined.yaml",
+        HEAD_ADDRESS="10.77.0.1:6379",
+        CLUSTER_HEAD="10.77.0.1",
+        CLUSTER_ADDRESS="x",
+    )
+    worker = joined["services"]["ray-worker"]
+    assert {volume["target"] for volume in worker["volumes"]} == {"/app/app", "/app/seedcore", "/app/scripts", "/ray"}
+    assert not worker.get("depends_on")
+    assert worker["cap_drop"] == ["ALL"]
