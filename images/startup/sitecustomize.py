@@ -3,6 +3,7 @@
 - A plain `ray.init()` is in `RAY_NAMESPACE`. Ray gives a driver that names no namespace one without a name, in which it
   finds nobody. So the class that every driver's namespace comes from, `ray.job_config.JobConfig`, gets another default:
   auto-init, submitted jobs and all tasks and actors of theirs take theirs from it too. Who names a namespace is in it.
+- What workers import of the project is what lies on their own machine.
 - A worker's log has the name of a named actor, of which Ray tells the class only, and what a task or actor raises,
   which Ray tells nobody but the caller. scripts/worker_logs.py shows both.
 - The error of a full disk names the knob.
@@ -26,10 +27,20 @@ if TYPE_CHECKING:
 
 VARIABLE = "RAY_NAMESPACE"
 PARAMETER = "ray_namespace"
+PROJECT = os.path.realpath(f"{__file__}/../../..")
 DISK_HINT = (
     "In this stack it is the disk of RAY_TEMP_DIR: make room there, name a folder on a larger one in .env, or raise "
     "OBJECT_STORE_BYTES and SHM_SIZE; then `make up`."
 )
+
+
+class _PathsElsewhere(list):  # type: ignore[type-arg]
+    """What a driver adds to the path of its workers, without the project's folder: they have it in PYTHONPATH, and on
+    another machine it is another folder.
+    """
+
+    def extend(self, paths: Any) -> None:
+        super().extend(path for path in paths if path != PROJECT)
 
 
 class _Loader:
@@ -89,6 +100,7 @@ def _set_namespace(module: Any) -> None:
         make(self, *arguments, **named)
         if getattr(self, PARAMETER) is None:
             setattr(self, PARAMETER, namespace)
+        self._py_driver_sys_path = _PathsElsewhere(self._py_driver_sys_path)
 
     make_in_namespace.__wrapped__ = make  # type: ignore[attr-defined]
     module.JobConfig.__init__ = make_in_namespace
