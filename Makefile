@@ -21,7 +21,7 @@ FOREIGN := RAY_% PYTHON% VIRTUAL_ENV GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PR
 	DOCKER_API_VERSION DOCKER_BUILDKIT DOCKER_CONTENT_TRUST DOCKER_DEFAULT_PLATFORM BUILDX_BUILDER BUILDKIT_PROGRESS \
 	BASH_ENV CDPATH SHELLOPTS BASHOPTS POSIXLY_CORRECT
 OURS := RAY_AGENT_PORT RAY_CLIENT_PORT RAY_TEMP_DIR RAY_WORKER_CPUS RAY_WORKER_REPLICAS PYTHON_FOR_VENV
-ARGUMENTS := A ARGS FILE FOLLOW M MINUTES N OFF S SEED UPGRADE YES
+ARGUMENTS := A ARGS FILE FOLLOW HEAD M MINUTES N OFF S SEED UPGRADE YES
 of_shell = $(foreach name,$(filter $(1),$(.VARIABLES)),$(if $(findstring environment,$(origin $(name))),$(name)))
 # for the verbs, which refuse a misspelt knob, and say of one that a running stack cannot follow
 export GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(name))))
@@ -33,7 +33,7 @@ export EXCEPT_FROM_PROXY := $(or $(NO_PROXY),$(no_proxy),localhost)
 # whatever the locale, since messages have more than Latin letters
 export PYTHONUTF8 := 1
 
-.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps debug debug-ray run shell scale token rotate-token test test-slow faults soak bench lint lock help
+.PHONY: up down clean restart reload-actors bootstrap verify monitor doctor support-bundle backup restore logs ps debug debug-ray run shell scale cluster-ports invite join leave token rotate-token test test-slow faults soak bench lint lock help
 
 up: .venv/installed ## start the stack and wait until it is healthy; RUNTIME=docker|local forces one
 	$(STACK) up
@@ -91,6 +91,18 @@ shell: .venv/installed ## open a shell in the environment of the API
 
 scale: .venv/installed ## run N ray-worker nodes: make scale N=3
 	$(STACK) scale $(if $(N),"$$N",$(error say how many: make scale N=3))
+
+cluster-ports: .venv/installed ## list the ports that a firewall between several machines must let through
+	$(STACK) cluster-ports
+
+invite: .venv/installed ## say how another machine joins this stack
+	$(STACK) invite
+
+join: .venv/installed ## offer this machine's CPUs to the stack of another one: make join HEAD=10.0.0.1
+	$(STACK) join $(if $(HEAD),"$$HEAD",$(error say where the head is: make join HEAD=10.0.0.1))
+
+leave: .venv/installed ## leave the stack of the other machine, when what runs here is done
+	$(STACK) leave
 
 token: .venv/installed ## show the token that the dashboard asks for
 	$(STACK) token

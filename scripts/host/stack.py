@@ -14,7 +14,7 @@ from scripts.host.choose_runtime import settings_in_use
 from scripts.host.dialogue import NotConfirmedError
 from scripts.host.runtime import StackError, relative
 from scripts.host.settings import HostSettings, load_host_settings, require_no_misspelt_knob
-from scripts.host.verbs import backups, debugging, inspection, lifecycle, new_code, programs, tokens
+from scripts.host.verbs import backups, debugging, inspection, lifecycle, machines, new_code, programs, tokens
 from seedcore.settings import PROJECT_ROOT, SettingsError
 
 EXIT_FAILED: Final = 1
@@ -33,12 +33,14 @@ class Verb:
         alone: whether it starts or stops something, so that it waits for others that do.
         options: what it takes, by name, as `add_argument` wants it.
         passes_on: whether what else is typed goes to the module that it runs.
+        when_joined: whether it is of use on a machine that has joined the stack of another one.
     """
 
     run: Callable[[HostSettings, Namespace], int]
     alone: bool = False
     options: Options = field(default_factory=dict)
     passes_on: bool = False
+    when_joined: bool = False
 
 
 _YES: Final[Options] = {"--yes": {"action": "store_true", "help": "do not ask"}}
@@ -48,6 +50,7 @@ _LOGS: Final[Options] = {
     "--actor": {"metavar": "NAME", "help": "only what this actor said"},
     "--follow": {"choices": ("0", "1"), "help": "1 goes on showing what comes, 0 does not"},
 }
+_HEAD: Final[Options] = {"head": {"help": "address of the head's machine"}}
 _MODULE: Final[Options] = {
     "module": {"help": "as for `python -m`, such as app.jobs.primes"},
     "arguments": {"nargs": REMAINDER, "help": "its arguments"},
@@ -55,7 +58,7 @@ _MODULE: Final[Options] = {
 
 VERBS: Final = {
     "up": Verb(lifecycle.up, alone=True),
-    "down": Verb(lifecycle.down, alone=True),
+    "down": Verb(lifecycle.down, alone=True, when_joined=True),
     "clean": Verb(lifecycle.clean, alone=True, options=_YES),
     "scale": Verb(lifecycle.scale, alone=True, options={"workers": {"help": "number of ray-worker nodes"}}),
     "restart": Verb(new_code.restart, alone=True),
@@ -68,14 +71,18 @@ VERBS: Final = {
     "doctor": Verb(
         inspection.doctor, options={"--json": {"action": "store_true", "help": "a JSON object for each line"}}
     ),
-    "support-bundle": Verb(inspection.support_bundle),
-    "logs": Verb(inspection.logs, options=_LOGS),
-    "ps": Verb(inspection.ps),
+    "support-bundle": Verb(inspection.support_bundle, when_joined=True),
+    "logs": Verb(inspection.logs, options=_LOGS, when_joined=True),
+    "ps": Verb(inspection.ps, when_joined=True),
     "run": Verb(programs.run, options=_MODULE),
     "shell": Verb(programs.shell),
     "backup": Verb(backups.backup, options=_FILE),
     "restore": Verb(backups.restore, alone=True, options=_FILE | _YES),
-    "token": Verb(tokens.token),
+    "cluster-ports": Verb(machines.cluster_ports, when_joined=True),
+    "invite": Verb(machines.invite),
+    "join": Verb(machines.join, alone=True, options=_HEAD, when_joined=True),
+    "leave": Verb(machines.leave, alone=True, when_joined=True),
+    "token": Verb(tokens.token, when_joined=True),
     "rotate-token": Verb(tokens.rotate_token, alone=True),
 }
 
@@ -112,7 +119,13 @@ def main(argv: list[str]) -> int:
     try:
         require_env_file()
         require_no_misspelt_knob()
-        settings = load_host_settings() if arguments.verb == "up" else settings_in_use()
+        in_use = settings_in_use()
+        if in_use.cluster_head and not verb.when_joined:
+            raise StackError(
+                f"this machine works for the stack of {in_use.cluster_head}: do this there, or `make leave` first. "
+                f"`make join HEAD={in_use.cluster_head}` looks at everything anew, and starts what does not run."
+            )
+        settings = load_host_settings() if arguments.verb == "up" else in_use
         with alone(settings.compose_project_name) if verb.alone else nullcontext():
             return verb.run(settings, arguments)
     except SettingsError as error:

@@ -53,7 +53,16 @@ def require_token(path: Path) -> None:
 
 
 def replace_token(path: Path) -> None:
-    """Put a new token in the place of the one that is there, with the same mode; whoever reads finds one of the two.
+    """Put a new token in the place of the one that is there.
+
+    Raises:
+        StackError: as `ensure_token`.
+    """
+    write_token(path, secrets.token_hex(TOKEN_BYTES))
+
+
+def write_token(path: Path, token: str) -> None:
+    """Put a token in the place of the one that is there, with the same mode; whoever reads finds one of the two.
 
     Raises:
         StackError: as `ensure_token`.
@@ -63,7 +72,7 @@ def replace_token(path: Path) -> None:
         mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else MODE
         if mode & FOR_OTHERS:
             _require_private(path)
-        with _new_token(path.parent, mode) as new:
+        with _file_with(token, path.parent, mode) as new:
             new.replace(path)
     except OSError as error:
         raise _no_token(path, error) from error
@@ -87,20 +96,20 @@ def _require_private(path: Path) -> None:
 
 def _create(path: Path) -> None:
     with (
-        _new_token(path.parent, MODE) as new,
+        _file_with(secrets.token_hex(TOKEN_BYTES), path.parent, MODE) as new,
         suppress(FileExistsError),
     ):  # whoever starts at the same moment was faster
         path.hardlink_to(new)
 
 
 @contextmanager
-def _new_token(folder: Path, mode: int) -> Iterator[Path]:
+def _file_with(token: str, folder: Path, mode: int) -> Iterator[Path]:
     """A token under another name, so that nobody reads half of it under the right one."""
     descriptor, name = tempfile.mkstemp(dir=folder)
     try:
         with os.fdopen(descriptor, "w") as file:
             os.fchmod(descriptor, mode)  # whatever the umask is
-            file.write(secrets.token_hex(TOKEN_BYTES))
+            file.write(token)
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)

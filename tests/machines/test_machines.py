@@ -1,0 +1,153 @@
+"""Two machines with a firewall between them, without Docker."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machines.machine import Machine
+from tests.waiting import wait_until
+
+WORKER_PORTS = "21200:21299"
+HEAD_PORTS = ("6379", "10001", "21000:21299")
+
+SPREAD = """
+import json
+import numpy as np
+import ray
+from seedcore import MwManager
+from app.word import WORD
+
+
+@ray.remote(num_cpus=1)
+def there(address):
+    memory = MwManager("spread")
+    array = np.arange(1_000_000.0)
+    memory.set_item("array", array)
+    memory.set_item("small", {"from": address})
+    same = bool((memory.get_item("array") == array).all())
+    return [ray.util.get_node_ip_address(), memory.get_item("before"), same, WORD]
+
+
+def main():
+    ray.init(logging_level="ERROR")
+    memory = MwManager("spread")
+    memory.set_item("before", [1, 2])
+    (node,) = [node for node in ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == ADDRESS]
+    where = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    seen = ray.get(there.options(scheduling_strategy=where).remote(ADDRESS))
+    print(json.dumps([*seen, memory.get_item("small"), float(memory.get_item("array").sum())]))
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def spread(head: Machine, address: str, word: str) -> list[object]:
+    """What a task on another machine sees, and what the driver sees of what that wrote."""
+    (head.folder / "app/word.py").write_text(f"WORD = {word!r}\n")
+    printed = head.python(f"ADDRESS = {address!r}\n{SPREAD}")
+    found: list[object] = json.loads(next(line for line in printed.splitlines() if line.startswith("[")))
+    return found
+
+
+def addresses(head: Machine) -> set[str]:
+    """Of the nodes that live, as the head knows them."""
+    return {node["address"] for node in head.status()["nodes"] if node["alive"]}
+
+
+@pytest.fixture
+def firewalls(head: Machine, second: Machine) -> None:
+    """Nothing but the documented ports."""
+    head.let_in(*HEAD_PORTS)
+    second.let_in(WORKER_PORTS)
+
+
+@pytest.mark.usefixtures("firewalls")
+def test_a_task_on_another_machine_has_the_memory_and_the_code(head: Machine, second: Machine) -> None:
+    assert addresses(head) == {head.address, second.address}
+    for word in ("first", "saved meanwhile"):
+        seen = spread(head, second.address, word)
+        assert seen == [second.address, [1, 2], True, word, {"from": second.address}, sum(range(1_000_000))]
+    assert not (second.folder / "app/word.py").exists()
+
+
+@pytest.mark.usefixtures("firewalls")
+def test_a_cable_that_was_out_for_20_s_has_lost_nothing(head: Machine, second: Machine) -> None:
+    spread(head, second.address, "before")
+    second.pull_cable()
+    try:
+        wait_until(lambda: head.status()["actors"])  # the head's own goes on
+    finally:
+        second.plug_cable()
+    assert spread(head, second.address, "after")[3] == "after"
+
+
+@pytest.mark.usefixtures("firewalls")
+def test_it_comes_back_after_a_power_cut(head: Machine, second: Machine) -> None:
+    second.cut_power()
+    wait_until(lambda: addresses(head) == {head.address}, timeout_s=120)
+    second.boot()
+    second.let_in(WORKER_PORTS)
+    second.make("join", f"HEAD={head.address}")
+    wait_until(lambda: addresses(head) == {head.address, second.address})
+    assert spread(head, second.address, "again")[3] == "again"
+
+
+@pytest.mark.usefixtures("firewalls")
+def test_when_the_heads_machine_was_rebooted_the_others_come_back_by_themselves(head: Machine, second: Machine) -> None:
+    spread(head, second.address, "kept")
+    head.cut_power()
+    head.boot()
+    head.let_in(*HEAD_PORTS)
+    head.make("up", f"CLUSTER_ADDRESS={head.address}")
+    wait_until(lambda: addresses(head) == {head.address, second.address}, timeout_s=120)
+    item = head.run("curl", "-sS", "--noproxy", "*", "http://127.0.0.1:8000/organs/spread/items/small")
+    assert json.loads(item.stdout)["value"] == {"from": second.address}
+    assert spread(head, second.address, "again")[3] == "again"
+
+
+def test_what_a_machine_that_has_joined_is_not_for(head: Machine, second: Machine) -> None:
+    for verb in ("up", "verify", "backup"):
+        done = second.run("make", verb, RUNTIME="local")
+        assert done.returncode != 0
+        assert f"this machine works for the stack of {head.address}: do this there" in done.stdout
+    assert "ray-worker" in second.make("ps")
+
+
+def refused(machine: Machine, head: Machine, stdin: str = "") -> str:
+    done = machine.run("make", "join", f"HEAD={head.address}", stdin=stdin, RUNTIME="local")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert "nothing was started" in done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def third(head: Machine, disks: Path) -> Iterator[Machine]:
+    """A machine that has not joined."""
+    machine = Machine(3, disks / "third")
+    machine.boot()
+    yield machine
+    machine.remove()
+
+
+def test_what_keeps_a_machine_out(head: Machine, third: Machine) -> None:
+    assert "the head does not accept it" in refused(third, head, "f" * 64)
+
+    third.let_in("21200:21250")
+    said = refused(third, head, head.token)
+    assert f"{head.address} does not reach {third.address} at 21251-21299" in said
+    third.let_in(WORKER_PORTS)
+
+    (third.folder / "seedcore/errors.py").open("a").write("# of another version\n")
+    assert "same code: it differs in seedcore.errors" in refused(third, head)
+
+
+def test_who_leaves_is_waited_for_and_may_come_back(head: Machine, second: Machine) -> None:
+    assert "leaves when what runs there is done" in second.make("leave")
+    wait_until(lambda: addresses(head) == {head.address})
+    second.make("join", f"HEAD={head.address}")
+    wait_until(lambda: addresses(head) == {head.address, second.address})
