@@ -39,6 +39,7 @@ def facts() -> dict[str, Any]:
     # Inside, since it runs on nodes which may have another version of this module.
     import importlib.metadata
     import platform
+    import re
     import time as of_there
 
     import ray as ray_there
@@ -46,9 +47,11 @@ def facts() -> dict[str, Any]:
     from seedcore.code_version import CODE, PROJECT_ROOT, Sources
 
     sources = Sources(*(PROJECT_ROOT / folder for folder in CODE))
+    lock = PROJECT_ROOT / "app/requirements.lock"
     return {
         "versions": {"Ray": ray_there.__version__, "Python": platform.python_version()},
         "packages": {of.metadata["Name"].lower(): of.version for of in importlib.metadata.distributions()},
+        "of_app": re.findall("^([A-Za-z0-9._-]+)==", lock.read_text(), re.MULTILINE) if lock.exists() else [],
         "code": {name: sources.hash(path) for name, path in sources.modules().items() if not name.startswith("app")},
         "clock": of_there.time(),
     }
@@ -115,15 +118,18 @@ class JoinChecks:
         try:
             ray.init(f"ray://{self._head}:{self._client_port}", namespace=self._settings.ray_namespace)
         except (ConnectionError, RuntimeError) as error:
-            raise CheckError(f"{error}. Both machines need the same version of the project, and of Python.") from error
+            said = " ".join(str(error).split())
+            raise CheckError(f"{said}. Both machines need the same version of the project, and of Python.") from error
         began = time.time()
         self._theirs = self._on_head(facts)
         self._theirs["clock"] -= (began + time.time()) / 2 - time.time()
         return f"{self._head}, {self._same('versions')}"
 
     def same_packages(self) -> str:
-        """Both have the same packages."""
-        return self._same("packages")
+        """Packages that both have are the same, and this machine has those of the application."""
+        ours = facts()["packages"]
+        must = {*ours} & {*self._theirs["packages"]} | {name.lower() for name in self._theirs["of_app"]}
+        return self._same("packages", must)
 
     def same_code(self) -> str:
         """Both have the same version of ours; what is in `app/` comes from the head."""
@@ -173,13 +179,14 @@ class JoinChecks:
             )
         return f"at {address}, {in_words(list(self._ports))}"
 
-    def _same(self, what: str) -> str:
+    def _same(self, what: str, names: set[str] | None = None) -> str:
         ours, theirs = facts()[what], self._theirs[what]
-        differ = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+        names = {*ours, *theirs} if names is None else names
+        differ = [name for name in sorted(names) if ours.get(name) != theirs.get(name)]
         if not differ and what == "versions":
             return ", ".join(f"{name} {value}" for name, value in ours.items())
         if not differ:
-            return f"{len(ours)} of them"
+            return f"{len(names)} of them"
         more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
         if what == "code":
             raise CheckError(

@@ -96,19 +96,6 @@ def test_it_comes_back_after_a_power_cut(head: Machine, second: Machine) -> None
     assert spread(head, second.address, "again")[3] == "again"
 
 
-@pytest.mark.usefixtures("firewalls")
-def test_when_the_heads_machine_was_rebooted_the_others_come_back_by_themselves(head: Machine, second: Machine) -> None:
-    spread(head, second.address, "kept")
-    head.cut_power()
-    head.boot()
-    head.let_in(*HEAD_PORTS)
-    head.make("up", f"CLUSTER_ADDRESS={head.address}")
-    wait_until(lambda: addresses(head) == {head.address, second.address}, timeout_s=120)
-    item = head.run("curl", "-sS", "--noproxy", "*", "http://127.0.0.1:8000/organs/spread/items/small")
-    assert json.loads(item.stdout)["value"] == {"from": second.address}
-    assert spread(head, second.address, "again")[3] == "again"
-
-
 def test_what_a_machine_that_has_joined_is_not_for(head: Machine, second: Machine) -> None:
     for verb in ("up", "verify", "backup"):
         done = second.run("make", verb, RUNTIME="local")
