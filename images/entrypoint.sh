@@ -32,9 +32,9 @@ ray_dir=$RAY_TMPDIR/ray${node:+/node-$node}
 if [[ $RUNTIME != local ]]; then
     # A folder of the volume for each container; bootstrap has the head's network, with its files, and so the head's. On
     # the network of the machine all containers have one host name, so the id is read where Docker keeps that name.
-    container=$(sed -nE 's|.*/([0-9a-f]{12})[0-9a-f]{52}/hostname /etc/hostname .*|\1|p' /proc/self/mountinfo)
-    container=${container:-$HOSTNAME}
-    own_dir=/ray/node-$container
+    container_id=$(sed -nE 's|.*/([0-9a-f]{12})[0-9a-f]{52}/hostname /etc/hostname .*|\1|p' /proc/self/mountinfo)
+    container_id=${container_id:-$HOSTNAME}
+    own_dir=/ray/node-$container_id
     ln --symbolic --force --no-dereference "$own_dir" "$ray_dir"
     export TMPDIR=$ray_dir/tmp XDG_CACHE_HOME=$ray_dir/cache # on disk as well, as /tmp is memory
 fi
@@ -184,7 +184,7 @@ tidy_ray_dir() {
 }
 
 head() {
-    local gcs_dir=${GCS_DIR:-/gcs}/${container:-local}
+    local gcs_dir=${GCS_DIR:-/gcs}/${container_id:-local}
     keep_only "$gcs_dir" "${gcs_dir%/*}"/*
     # Embedded, Ray takes a worker's process and this file for a head that runs already, and does not start again.
     rm -f "$ray_dir/ray_current_cluster"

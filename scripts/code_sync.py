@@ -21,11 +21,10 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 
 from seedcore.cluster.connection import reload_ray_configuration
-from seedcore.code_version import CODE, PROJECT_ROOT
+from seedcore.code_version import MOUNTED, PROJECT_ROOT
 from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import Settings, load_settings
 
-FOLDERS: Final = (*CODE, "images")
 LEFT_OUT: Final = frozenset({"__pycache__", "ca-certificates", "node_modules", ".git"})
 MAX_BYTES: Final = 64 * 2**20  # of all files; the control plane has them in memory
 LOOK_S: Final = 1.0  # between two looks
@@ -36,7 +35,7 @@ DIGEST, ARCHIVE = b"code_digest", b"code"
 def files_of(root: Path) -> dict[str, Path]:
     """Each file of the code by its path from the project's folder."""
     found = {}
-    for folder in FOLDERS:
+    for folder in MOUNTED:
         for base, folders, names in os.walk(root / folder):
             folders[:] = sorted(set(folders) - LEFT_OUT)
             for name in sorted(names):
@@ -58,7 +57,7 @@ def archive_of(root: Path) -> tuple[bytes, bytes]:
             content = path.read_bytes()
             size += len(content)
             if size > MAX_BYTES:
-                raise ValueError(f"the files below {', '.join(FOLDERS)} have more than {MAX_BYTES >> 20} MiB")
+                raise ValueError(f"the files below {', '.join(MOUNTED)} have more than {MAX_BYTES >> 20} MiB")
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), path.stat().st_mode & 0o777
             digest.update(f"{name}\0{entry.mode}\0{len(content)}\0".encode() + content)
@@ -102,8 +101,11 @@ class Copy:
 
     @cached_property
     def _gcs(self) -> GcsClient:
-        """Raises RayError where no head answers, and is then tried anew."""
         return GcsClient(address=self._address)
+
+    def forget_head(self) -> None:
+        """Connect anew: a head that was started afresh refuses whoever knew the last one."""
+        self.__dict__.pop("_gcs", None)
 
     def digest(self) -> bytes | None:
         """Of the copy that is there."""
@@ -135,6 +137,7 @@ def publish(copy: Copy, root: Path) -> None:
         except ValueError as error:
             print(f"code_sync: {error}, so the machines that have joined keep what they have", file=sys.stderr)
         except (RayError, OSError):  # no head now, or a file that goes while it is looked at
+            copy.forget_head()
             seen = None
         time.sleep(LOOK_S)
 
@@ -151,7 +154,7 @@ def follow(copy: Copy, root: Path, *, once: bool) -> None:
                 if changed and not once:
                     print(f"code_sync: {len(changed)} files are new: {', '.join(changed[:5])}", flush=True)
         except RayError:  # no head now
-            pass
+            copy.forget_head()
         if once and have is not None:
             return
         time.sleep(LOOK_S)

@@ -9,6 +9,8 @@ from typing import Final
 
 # The folders of a checkout whose saved files are live: mounted, reloaded, in the image, in the version of the code.
 CODE: Final = ("app", "seedcore", "scripts")
+# What else processes of the stack take from it: the containers' mounts, whose user is another one, and joined machines.
+MOUNTED: Final = (*CODE, "images")
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 VERSION_LENGTH: Final = 12  # hexadecimal digits that tell versions apart
 

@@ -53,6 +53,14 @@ def settings_in_use() -> HostSettings:
     return load_host_settings()
 
 
+def works_for_another(head: str) -> StackError:
+    """For a verb that is of no use on a machine that has joined the stack of another one."""
+    return StackError(
+        f"this machine works for the stack of {head}: do this there, or `make leave` first. `make join HEAD={head}` "
+        "looks at everything anew, and starts what does not run."
+    )
+
+
 def _say_what_does_not_count(given: Iterable[str], asked: HostSettings, settings: HostSettings) -> None:
     for name in sorted(given):
         wanted, found = (as_text(getattr(of, name.lower())) for of in (asked, settings))
@@ -145,6 +153,9 @@ def _choose(settings: HostSettings, started: Started | None) -> Choice:
 
 def _require_same_place(settings: HostSettings, started: Started, runtime: StackRuntime) -> None:
     """Refuse to start a stack a second time, or without the items that it has elsewhere."""
+    head = started.knobs.get("CLUSTER_HEAD")
+    if head and not settings.cluster_head and _is_up(started.runtime, settings):
+        raise works_for_another(head)
     if started.runtime != runtime.name:
         if _is_up(started.runtime, settings):
             raise StackError(

@@ -28,7 +28,7 @@ from scripts.host.docker_engine import (
 )
 from scripts.host.locks import NOT_LOCKED, OF_APPLICATION, REQUIREMENTS, is_locked
 from scripts.host.package_index import PipConfigurationError, environment_for_pip, for_build, read_options, remedy_for
-from scripts.host.runtime import MOUNTED, StackError, StackRuntime, relative
+from scripts.host.runtime import StackError, StackRuntime, relative
 from scripts.host.settings import (
     HostSettings,
     Runtime,
@@ -41,6 +41,7 @@ from scripts.host.settings import (
     why_missing,
 )
 from scripts.host.token_file import require_token
+from seedcore.code_version import MOUNTED
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 T = TypeVar("T")

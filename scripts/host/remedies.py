@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from scripts.host.runtime import API, HEAD, MOUNTED, SERVICES, WORKER, ServiceFailure
+from scripts.host.runtime import API, HEAD, SERVICES, WORKER, ServiceFailure
+from seedcore.code_version import MOUNTED
 
 MEMORY_KNOBS: Final = {HEAD: "HEAD_MEMORY", WORKER: "WORKER_MEMORY", API: "API_MEMORY"}
 ALL_OF_MEMORY: Final = "HEAD_MEMORY, WORKER_MEMORY or API_MEMORY"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, Final, Protocol, TypeVar
 
 from scripts.run_module import EXIT_BROKEN
-from seedcore.code_version import CODE
 from seedcore.settings import PROJECT_ROOT
 
 T = TypeVar("T")
@@ -24,8 +23,6 @@ SERVICES: Final = (HEAD, WORKER, BOOTSTRAP, API)  # in the order of their start
 PROMETHEUS: Final = "prometheus"  # beside them, on Docker, with the profile `observability`
 
 API_HEALTH_PATH: Final = "/readyz"
-
-MOUNTED: Final = (*CODE, "images")  # in the containers, whose user is another one
 
 LOCAL_DIR: Final = PROJECT_ROOT / ".local"
 LOG_LINES_SHOWN: Final = 20  # of a service that failed

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scripts.host.alone import alone
-from scripts.host.choose_runtime import settings_in_use
+from scripts.host.choose_runtime import settings_in_use, works_for_another
 from scripts.host.dialogue import NotConfirmedError
 from scripts.host.runtime import StackError, relative
 from scripts.host.settings import HostSettings, load_host_settings, require_no_misspelt_knob
@@ -119,13 +119,9 @@ def main(argv: list[str]) -> int:
     try:
         require_env_file()
         require_no_misspelt_knob()
-        in_use = settings_in_use()
-        if in_use.cluster_head and not verb.when_joined:
-            raise StackError(
-                f"this machine works for the stack of {in_use.cluster_head}: do this there, or `make leave` first. "
-                f"`make join HEAD={in_use.cluster_head}` looks at everything anew, and starts what does not run."
-            )
-        settings = load_host_settings() if arguments.verb == "up" else in_use
+        settings = load_host_settings() if arguments.verb == "up" else settings_in_use()
+        if settings.cluster_head and not verb.when_joined:
+            raise works_for_another(settings.cluster_head)
         with alone(settings.compose_project_name) if verb.alone else nullcontext():
             return verb.run(settings, arguments)
     except SettingsError as error:
