@@ -36,7 +36,7 @@ FIXED_IN_CONTAINERS = {
     "STATE_DIR",
 }
 DEFAULT_OF_COMPOSE = {"RAY_TEMP_DIR": "ray", "SEEDCORE_IMAGE": "${COMPOSE_PROJECT_NAME"}  # a volume; a name in a name
-REQUIRED = re.compile(r"\$\{(\w+):\?set it in \.env\}")
+REQUIRED = re.compile(r"\$\{(\w+):?\?set it in \.env\}")
 WITH_DEFAULT = re.compile(r"\$\{(\w+):-([^}]*)\}")
 
 
@@ -114,7 +114,8 @@ def test_a_container_gets_each_knob_from_its_own_variable_or_a_fixed_value() -> 
             assert value
             assert "$" not in value
         elif name in of_a_person():
-            assert value == f"${{{name}:?set it in .env}}"
+            missing = ":?" if all_knobs()[name].default else "?"  # what may be empty must be there all the same
+            assert value == f"${{{name}{missing}set it in .env}}"
         else:
             assert value in ("", f"${{{name}:-{all_knobs()[name].default}}}")
 
