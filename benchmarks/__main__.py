@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import report, stack_times
+from benchmarks import machines, report, stack_times
 from benchmarks.measure import Timing
 from benchmarks.peers import redis_server
 from scripts.host.local_runtime import LocalRuntime
@@ -21,6 +21,7 @@ from scripts.host.settings import load_host_settings
 from scripts.host.token_file import ensure_token
 from seedcore.settings import SettingsError
 
+MACHINES: Final = "machines"
 AGENTS: Final = 2  # of the head and of the worker
 
 
@@ -63,16 +64,23 @@ def main() -> int:
     """Measure, print the table, write Markdown and a picture."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute's run, without the stack on Docker")
-    parser.add_argument("--only", default="", help="works whose names contain this")
+    parser.add_argument("--only", default="", help="works whose names contain this; machines: those of several")
     parser.add_argument("--report", type=Path, default=LOCAL_DIR / "bench", help="folder of the report")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
     try:
-        results = in_process_works(arguments.quick, arguments.only)
+        results = in_process_works(arguments.quick, arguments.only) if arguments.only != MACHINES else {}
         if not (arguments.quick or arguments.only):
             with Progress() as progress:
                 stack_works, figures = stack_times.measure(progress)
             results.update(stack_works)
+        if arguments.only == MACHINES or not (arguments.quick or arguments.only):
+            if missing := machines.missing():
+                print(f"several machines are left out: they need {missing}", file=sys.stderr)
+            else:
+                of_machines, tasks = machines.measure()
+                results.update(of_machines)
+                figures.update(tasks)
     except (StackError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bootstraps
+from benchmarks import bootstraps, from_machine
 from benchmarks.many_clients import EMPTY_ROUTE, HTTP_WORK
 from benchmarks.measure import Timing
 from benchmarks.peers import BARE_RAY
@@ -59,6 +59,17 @@ def faster(work: str, peer: str) -> Callable[[Results], float]:
     return lambda results: results[work][peer].p50_s / results[work][SEEDCORE].p50_s
 
 
+def slower(work: str) -> Callable[[Results], float]:
+    """How many times as long as a bare actor takes, by the medians."""
+    return lambda results: 1 / faster(work, BARE_ACTOR)(results)
+
+
+def at_once(work: str) -> Callable[[Results], float]:
+    """How many times as many a second as one at a time."""
+    one = {from_machine.GET_AT_ONCE: from_machine.GET, from_machine.SET_AT_ONCE: from_machine.SET}[work]
+    return lambda results: results[work][SEEDCORE].per_second / results[one][SEEDCORE].per_second
+
+
 TARGETS: Final = (
     Target("get of a small item: times as fast as Redis", faster("get of a small item, hit", REDIS), 5),
     Target("get of a small item: times as fast as a bare actor", faster("get of a small item, hit", BARE_ACTOR), 50),
@@ -98,6 +109,22 @@ TARGETS: Final = (
     ),
     Target("100 MB array got: times Redis", faster("100 MB array got", REDIS), 50),
     Target("100 MB array set: times Redis", faster("100 MB array set", REDIS), 1),
+    Target("get from another machine: time over a bare actor's call", slower(from_machine.GET), 1.2, at_least=False),
+    Target("set from another machine: time over a bare actor's call", slower(from_machine.SET), 1.2, at_least=False),
+    Target("64 gets at once from there: throughput over one at a time", at_once(from_machine.GET_AT_ONCE), 10),
+    Target("64 sets at once from there: throughput over one at a time", at_once(from_machine.SET_AT_ONCE), 10),
+    Target(
+        "100 MB array set from there: time over `ray.put` and a call",
+        slower(from_machine.SET_ARRAY),
+        1.3,
+        at_least=False,
+    ),
+    Target(
+        "100 MB array got from there: time over `ray.get` of a call",
+        slower(from_machine.GET_ARRAY),
+        1.3,
+        at_least=False,
+    ),
     Target(
         "start of the stack: time over bare Ray's",
         lambda results: results[START][SEEDCORE].p50_s / results[START][BARE_RAY].p50_s,

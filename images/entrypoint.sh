@@ -186,6 +186,7 @@ tidy_ray_dir() {
 head() {
     local gcs_dir=${GCS_DIR:-/gcs}/${container_id:-local}
     keep_only "$gcs_dir" "${gcs_dir%/*}"/*
+    [[ $RUNTIME == local ]] || ln --symbolic --force --no-dereference "$own_dir" /ray/head # where Prometheus looks
     # Embedded, Ray takes a worker's process and this file for a head that runs already, and does not start again.
     rm -f "$ray_dir/ray_current_cluster"
     # Ray Client's server forks a process for each client; with gRPC's fork handlers one in several dies before it starts

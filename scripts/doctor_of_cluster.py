@@ -16,6 +16,7 @@ from ray.exceptions import GetTimeoutError
 from scripts.checks import Check, CheckError, DoesNotApplyError, run_checks
 from scripts.cluster_checks import cluster_check
 from scripts.cluster_session import join_cluster
+from scripts.machine_checks import MachineChecks
 from scripts.verify import Verify
 from seedcore.cluster.singletons import STATE_SHARE, singletons
 from seedcore.cluster.status import node_statuses
@@ -85,6 +86,7 @@ class DoctorOfCluster:
             cluster_check("every singleton answers", verify.all_answer),
             cluster_check("every singleton runs the code on the disk", verify.all_current),
             cluster_check("state volume", self.state),
+            *(MachineChecks(self._settings).checks() if self._settings.cluster_address else []),
         ]
 
     def state_is_offered(self) -> str:

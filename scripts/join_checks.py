@@ -11,84 +11,36 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from scripts.checks import CheckError, run_checks
 from scripts.cluster_checks import cluster_check
+from scripts.machines import (
+    SHOWN,
+    agree,
+    ahead_s,
+    and_more,
+    clock,
+    closed_ports,
+    different,
+    facts,
+    in_words,
+    living_nodes,
+    on_nodes,
+    packages_of_both,
+    ports_of,
+)
 from seedcore.cluster.connection import probe_head
 from seedcore.errors import SeedCoreError
 from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import Settings, SettingsError, load_settings
 
-PORT_TIMEOUT_S: Final = 3.0  # in which a packet and its answer cross the network
-AT_ONCE: Final = 100  # ports that are tried
-MAX_CLOCK_DIFFERENCE_S: Final = 5.0  # times of items to live are times of day
-SHOWN: Final = 5  # files or packages that differ
-NODE_MANAGER: Final = 2  # its port, counted from the first of a node's; images/entrypoint.sh gives it
-NODE_PORTS: Final = 100
-
-
-def facts() -> dict[str, Any]:
-    """What must be the same on all machines: versions, packages, files of code by their hash, and the time."""
-    # Inside, since it runs on nodes which may have another version of this module.
-    import importlib.metadata
-    import platform
-    import re
-    import time as of_there
-
-    import ray as ray_there
-
-    from seedcore.code_version import CODE, PROJECT_ROOT, Sources
-
-    sources = Sources(*(PROJECT_ROOT / folder for folder in CODE))
-    lock = PROJECT_ROOT / "app/requirements.lock"
-    return {
-        "versions": {"Ray": ray_there.__version__, "Python": platform.python_version()},
-        "packages": {of.metadata["Name"].lower(): of.version for of in importlib.metadata.distributions()},
-        "of_app": re.findall("^([A-Za-z0-9._-]+)==", lock.read_text(), re.MULTILINE) if lock.exists() else [],
-        "code": {name: sources.hash(path) for name, path in sources.modules().items() if not name.startswith("app")},
-        "clock": of_there.time(),
-    }
-
-
-def closed_ports(address: str, ports: Iterable[int], must_listen: bool) -> list[int]:
-    """Those ports of a machine from which no answer comes.
-
-    Args:
-        address: of the machine.
-        ports: to try.
-        must_listen: whether a refusal is none; somebody who is not blocked by a firewall refuses where nobody listens.
-    """
-
-    def is_closed(port: int) -> bool:
-        try:
-            socket.create_connection((address, port), PORT_TIMEOUT_S).close()
-        except ConnectionRefusedError:
-            return must_listen
-        except OSError:
-            return True
-        return False
-
-    listed = list(ports)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [port for port, closed in zip(listed, pool.map(is_closed, listed), strict=True) if closed]
-
-
-def in_words(ports: list[int]) -> str:
-    """Ports as a firewall would be told: 21000, 21002-21099."""
-    spans: list[list[int]] = []
-    for port in sorted(ports):
-        if spans and port == spans[-1][1] + 1:
-            spans[-1][1] = port
-        else:
-            spans.append([port, port])
-    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
+TASK_TIMEOUT_S: Final = 60.0
+SAME_VERSION: Final = "Use the head's version of the project, its lock files, its Python."
 
 
 class JoinChecks:
@@ -120,96 +72,86 @@ class JoinChecks:
         except (ConnectionError, RuntimeError) as error:
             said = " ".join(str(error).split())
             raise CheckError(f"{said}. Both machines need the same version of the project, and of Python.") from error
-        began = time.time()
         self._theirs = self._on_head(facts)
-        self._theirs["clock"] -= (began + time.time()) / 2 - time.time()
-        return f"{self._head}, {self._same('versions')}"
+        differ = self._different("versions", self._theirs["versions"])
+        if differ:
+            raise CheckError(f"{differ}. {SAME_VERSION}")
+        return f"{self._head}, " + ", ".join(f"{name} {value}" for name, value in self._theirs["versions"].items())
 
     def same_packages(self) -> str:
         """Packages that both have are the same, and this machine has those of the application."""
-        ours = facts()["packages"]
-        must = {*ours} & {*self._theirs["packages"]} | {name.lower() for name in self._theirs["of_app"]}
-        return self._same("packages", must)
+        must = packages_of_both(facts(), self._theirs)
+        differ = self._different("packages", must)
+        if differ:
+            raise CheckError(f"{differ}. {SAME_VERSION}")
+        return f"{len(must)} of them"
 
     def same_code(self) -> str:
         """Both have the same version of ours; what is in `app/` comes from the head."""
-        return self._same("code")
+        ours, theirs = facts()["code"], self._theirs["code"]
+        differ = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+        if differ:
+            raise CheckError(
+                f"it differs in {', '.join(differ[:SHOWN])}{and_more(differ)}. Bring this clone to the head's version."
+            )
+        return f"{len(ours)} modules"
 
     def same_time(self) -> str:
         """The clocks agree."""
-        difference = time.time() - self._theirs["clock"]
-        if abs(difference) > MAX_CLOCK_DIFFERENCE_S:
+        asked_at = time.time()
+        ahead = ahead_s(self._on_head(clock), asked_at, time.time())
+        if not agree(ahead):
             raise CheckError(
-                f"this machine's clock is {abs(difference):.0f} s {'ahead of' if difference > 0 else 'behind'} the "
-                "head's. Set it (`timedatectl set-ntp true`)."
+                f"this machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the head's. Set "
+                "the one that is wrong (`timedatectl set-ntp true`)."
             )
-        return f"they differ by {abs(difference):.1f} s"
+        return f"within {max(abs(ahead), time.time() - asked_at):.1f} s"
 
     def reaches_them(self) -> str:
         """Each port of each node can be reached from here."""
-        closed = []
-        nodes = self._nodes()
-        for node in nodes:
-            first = node["NodeManagerPort"] - NODE_MANAGER
-            ports = closed_ports(node["NodeManagerAddress"], range(first, first + NODE_PORTS), must_listen=False)
-            if ports:
-                closed.append(f"{node['NodeManagerAddress']} at {in_words(ports)}")
+        machines = living_nodes()
+        closed = {
+            address: ports
+            for address, nodes in machines.items()
+            if (ports := closed_ports(address, ports_of(nodes), must_listen=False))
+        }
         if closed:
-            raise CheckError(f"this machine does not reach {'; '.join(closed)}. Open these ports there.")
-        return f"{len(nodes)} nodes"
+            them = "; ".join(f"{address} at {in_words(ports)}" for address, ports in closed.items())
+            raise CheckError(f"this machine does not reach {them}. Open these ports there.")
+        return f"{len(machines)} machine(s)"
 
     def they_reach_us(self) -> str:
-        """Each node reaches each port of this machine."""
+        """Each machine reaches each port of this one."""
         address = self._settings.cluster_address
-        unreached = []
+        machines = living_nodes()
+        look = partial(closed_ports, address, self._ports, must_listen=True)
         with ExitStack() as listening:
             for port in self._ports:
                 listener = listening.enter_context(socket.socket())
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind(("", port))
                 listener.listen()
-            for node in self._nodes():
-                ports = self._on_node(node["NodeID"], partial(closed_ports, address, self._ports, must_listen=True))
-                if ports:
-                    unreached.append(f"{node['NodeManagerAddress']} does not reach {address} at {in_words(ports)}")
+            ids = {nodes[0]["NodeID"]: there for there, nodes in machines.items()}
+            seen = on_nodes(dict.fromkeys(ids, look), TASK_TIMEOUT_S)
+        unreached = [
+            f"{ids[one]} does not reach {address} at {in_words(ports)}" for one, ports in seen.items() if ports
+        ]
         if unreached:
             raise CheckError(
-                f"{'; '.join(dict.fromkeys(unreached))}. Open these ports here, or say with CLUSTER_ADDRESS= at which "
+                f"{'; '.join(unreached)}. Open these ports here, or say with CLUSTER_ADDRESS= at which "
                 "address the others reach this machine."
             )
-        return f"at {address}, {in_words(list(self._ports))}"
+        silent = [there for one, there in ids.items() if one not in seen]
+        if silent:
+            raise CheckError(f"{', '.join(silent)} did not answer in {TASK_TIMEOUT_S:g} s. `make doctor` at the head.")
+        return f"at {address}, {in_words(self._ports)}"
 
-    def _same(self, what: str, names: set[str] | None = None) -> str:
-        ours, theirs = facts()[what], self._theirs[what]
-        names = {*ours, *theirs} if names is None else names
-        differ = [name for name in sorted(names) if ours.get(name) != theirs.get(name)]
-        if not differ and what == "versions":
-            return ", ".join(f"{name} {value}" for name, value in ours.items())
-        if not differ:
-            return f"{len(names)} of them"
-        more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
-        if what == "code":
-            raise CheckError(
-                f"it differs in {', '.join(differ[:SHOWN])}{more}. Bring this clone to the head's version."
-            )
-        shown = (f"{name} {ours.get(name, 'not')} here, {theirs.get(name, 'not')} there" for name in differ[:SHOWN])
-        raise CheckError(
-            f"{'; '.join(shown)}{more}. Use the head's version of the project, its lock files, its Python."
-        )
-
-    def _nodes(self) -> list[dict[str, Any]]:
-        return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    def _different(self, what: str, names: Iterable[str]) -> str:
+        return different(facts()[what], self._theirs[what], names)
 
     def _on_head(self, function: Any) -> Any:
         on_state = ray.remote(num_cpus=0, resources={self._settings.state_resource: 0.001})
-        return ray.get(on_state(function).remote(), timeout=60)
-
-    def _on_node(self, node_id: str, function: Any) -> Any:
-        def run() -> Any:
-            return function()
-
-        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        return ray.get(ray.remote(num_cpus=0)(run).options(scheduling_strategy=there).remote(), timeout=60)
+        return ray.get(on_state(function).remote(), timeout=TASK_TIMEOUT_S)
 
 
 def main(arguments: list[str]) -> int:

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Final
 
 from scripts.cluster_session import join_cluster
-from seedcore.cluster.status import ActorStatus, singleton_statuses, staleness
-from seedcore.errors import SeedCoreError
+from seedcore.cluster.status import ActorStatus, NodeStatus, node_statuses, singleton_statuses, staleness
+from seedcore.errors import ClusterUnreachableError, SeedCoreError
 from seedcore.settings import Settings, SettingsError
 
 WATCH_INTERVAL_S: Final = 2.0
@@ -54,17 +54,45 @@ def details(status: ActorStatus) -> str:
     return f"{status.name}: " + ", ".join(facts)
 
 
+def machines(nodes: list[NodeStatus], settings: Settings) -> str:
+    """A line for each machine, with what it offers, or why it is missed."""
+    by_address: dict[str, list[NodeStatus]] = {}
+    for node in nodes:
+        if node.alive or node.reason:
+            by_address.setdefault(f"{node.address} ({node.host_name})", []).append(node)
+    return "\n".join(f"💻 {name}: {_offers(of_one, settings)}" for name, of_one in by_address.items())
+
+
+def _offers(nodes: list[NodeStatus], settings: Settings) -> str:
+    if not nodes[0].alive:
+        return f"❌ missed: {nodes[-1].reason}"
+    cpus, gpus = (sum(node.resources.get(what, 0) for node in nodes) for what in ("CPU", "GPU"))
+    facts = [f"{len(nodes)} node(s)", f"{cpus:g} CPUs"]
+    facts += [f"{gpus:g} GPUs"] if gpus else []
+    facts += ["the singletons"] if any(settings.state_resource in node.resources for node in nodes) else []
+    return ", ".join(facts)
+
+
 def show(settings: Settings, *, as_json: bool) -> bool:
     """Print the state once; whether all actors run."""
     statuses = singleton_statuses(settings, detailed=True)
+    nodes, unknown = [], ""
+    if settings.cluster_address:
+        try:
+            nodes = node_statuses(settings)
+        except ClusterUnreachableError as error:
+            unknown = f"💻 the machines are not known: {error}"
     if as_json:
-        actors = [asdict(status) for status in statuses]
-        print(
-            json.dumps({"namespace": settings.ray_namespace, "actors": actors}, ensure_ascii=False, default=str),
-            flush=True,
-        )
+        found = {
+            "namespace": settings.ray_namespace,
+            "actors": [asdict(status) for status in statuses],
+            "nodes": [asdict(node) for node in nodes],
+        }
+        print(json.dumps(found, ensure_ascii=False, default=str), flush=True)
     else:
         print(summary(statuses), flush=True)
+        if settings.cluster_address:
+            print(f"\n{unknown or machines(nodes, settings)}", flush=True)
     return all(status.running for status in statuses)
 
 

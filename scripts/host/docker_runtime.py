@@ -19,7 +19,7 @@ from docker.types import Mount
 from docker.utils.config import load_general_config
 
 from scripts.host.ca_certificates import copy_extra_ca_certificates
-from scripts.host.cluster_ports import ports_of_node
+from scripts.host.cluster_network import interface_of, ports_of_node
 from scripts.host.docker_engine import base_image_in_place_of, has_image, no_base_image
 from scripts.host.image_build import build_image
 from scripts.host.ports import require_free_ports
@@ -348,6 +348,7 @@ class DockerRuntime:
         if settings.has_prometheus:
             ports["PROMETHEUS_PORT"] = settings.prometheus_port
         if settings.cluster_address:
+            interface_of(settings)
             if self.is_up():  # on the network of this machine, where nobody can tell whose a port is
                 return
             if settings.ray_worker_replicas > 1:

@@ -13,7 +13,7 @@ from scripts.host.doctor_of_machine import DoctorOfMachine
 from scripts.host.locks import LOCKS
 from scripts.host.ports import LOOPBACK
 from scripts.host.remedies import remedy_for
-from scripts.host.runtime import API, BOOTSTRAP, PLACES, ServiceFailure, StackError, StackRuntime, captured
+from scripts.host.runtime import API, BOOTSTRAP, PLACES, WORKER, ServiceFailure, StackError, StackRuntime, captured
 from scripts.host.settings import HostSettings, load_host_settings, set_knobs
 from scripts.run_module import EXIT_BROKEN
 from seedcore.settings import PROJECT_ROOT, LogLevel, SettingsError
@@ -47,7 +47,7 @@ def results(settings: HostSettings) -> Iterator[Result]:
     if runtime.is_debugged():
         told = f"it is on: whoever reaches {LOOPBACK}:{settings.debug_port} can run code. `make debug OFF=1` ends it"
         yield Result("the debugger", None, told, 0.0)
-    yield from _of_cluster(runtime)
+    yield from _of_cluster(settings, runtime)
 
 
 def _runtime(settings: HostSettings) -> StackRuntime | None:
@@ -59,11 +59,12 @@ def _runtime(settings: HostSettings) -> StackRuntime | None:
 
 def _stack(settings: HostSettings, runtime: StackRuntime) -> list[Check]:
     failures = runtime.failures()
+    bootstrap = Check("bootstrap's last run", lambda: bootstrap_run(settings, failures, runtime))
     return [
         Check("every service is well", lambda: _services(failures, runtime)),
-        Check("bootstrap's last run", lambda: bootstrap_run(settings, failures, runtime)),
+        *([] if settings.cluster_head else [bootstrap]),
         Check("the services run with the settings of .env", lambda: _drift(settings, runtime)),
-        Check("the services have the packages of the lock file", lambda: _packages(runtime)),
+        Check("the services have the packages of the lock file", lambda: _packages(settings, runtime)),
     ]
 
 
@@ -95,7 +96,7 @@ def _refuse(failures: list[ServiceFailure]) -> None:
 
 def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
     try:
-        now = load_host_settings()
+        now = load_host_settings().model_copy(update=_of_join(settings))
     except SettingsError as error:
         raise CheckError(f"{error} The stack goes on with those that it was started with.") from error
     was, is_now = set_knobs(settings), set_knobs(now)
@@ -111,10 +112,23 @@ def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
     return "the same"
 
 
-def _packages(runtime: StackRuntime) -> str:
-    code, printed = captured(lambda output: runtime.run_module(API, LIST_PACKAGES, [], stdout=output))
+def _of_join(settings: HostSettings) -> dict[str, str]:
+    """What `make join` was told, and no file says."""
+    if not settings.cluster_head:
+        return {}
+    return {"cluster_head": settings.cluster_head, "cluster_address": settings.cluster_address}
+
+
+def _driver(settings: HostSettings) -> str:
+    """The service in whose place the cluster is looked at from this machine."""
+    return WORKER if settings.cluster_head else API
+
+
+def _packages(settings: HostSettings, runtime: StackRuntime) -> str:
+    service = _driver(settings)
+    code, printed = captured(lambda output: runtime.run_module(service, LIST_PACKAGES, [], stdout=output))
     if code:
-        raise CheckError("they cannot be listed, see above. `make logs S=seedcore-api`.")
+        raise CheckError(f"they cannot be listed, see above. `make logs S={service}`.")
     installed = {str(canonicalize_name(name)): version for name, version in json.loads(printed).items()}
     pinned = _pinned(line for lock in LOCKS for line in _lines(lock))
     different = [
@@ -144,9 +158,9 @@ def _pinned(lines: Iterable[str]) -> dict[str, list[str]]:
     return versions
 
 
-def _of_cluster(runtime: StackRuntime) -> Iterator[Result]:
+def _of_cluster(settings: HostSettings, runtime: StackRuntime) -> Iterator[Result]:
     """The checks of the cluster, which run inside of it."""
-    code, printed = captured(lambda output: runtime.run_module(API, OF_CLUSTER, [], stdout=output))
+    code, printed = captured(lambda output: runtime.run_module(_driver(settings), OF_CLUSTER, [], stdout=output))
     lines = printed.decode(errors="replace").splitlines()
     found = [Result(**json.loads(line)) for line in lines if line.startswith("{")]
     if code and not any(result.holds is False for result in found):

@@ -19,6 +19,7 @@ from docker.utils.config import load_general_config
 
 from scripts.checks import Check, CheckError, DoesNotApplyError
 from scripts.host.ca_certificates import read_extra_ca_certificates
+from scripts.host.cluster_network import interface_of
 from scripts.host.docker_engine import (
     base_image_in_place_of,
     connect_to_engine,
@@ -86,6 +87,7 @@ class DoctorOfMachine:
             Check("certificate authorities", self.certificates),
             Check("proxy", self.proxy),
             Check("ports", self.ports),
+            *([Check("address for other machines", self.address)] if self._settings.cluster_address else []),
         ]
 
     def env_file(self) -> str:
@@ -277,6 +279,14 @@ class DoctorOfMachine:
             raise DoesNotApplyError("the stack has them")
         _explained(self._runtime.require_free_ports)
         return f"API {self._settings.api_port} and dashboard {self._settings.dashboard_port} are free"
+
+    def address(self) -> str:
+        """This machine has the one that the others are told."""
+        settings = self._settings
+        interface = _explained(lambda: interface_of(settings))
+        head = settings.cluster_head
+        why = f"`make join` took it, since it leads to {head}, or was told it" if head else "CLUSTER_ADDRESS"
+        return f"{settings.cluster_address} of {interface} ({why})"
 
 
 def _why_pip_failed(output: str) -> str:

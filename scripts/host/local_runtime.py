@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from scripts.host.cluster_ports import ports_of_node
+from scripts.host.cluster_network import interface_of, ports_of_node
 from scripts.host.ports import LOOPBACK, require_free_ports
 from scripts.host.remedies import explain_failures
 from scripts.host.runtime import (
@@ -285,6 +285,8 @@ class LocalRuntime:
         """Those of all processes."""
         settings = self._settings
         ports = {}
+        if settings.cluster_address:
+            interface_of(settings)
         if not settings.cluster_head:
             ports = {
                 "RAY_ADDRESS": int(settings.ray_address.rpartition(":")[2]),

@@ -102,7 +102,7 @@ class StackRuntime(Protocol):
         """
 
     def require_free_ports(self) -> None:
-        """Raise StackError unless all ports can be had."""
+        """Raise StackError unless all ports can be had, and the address of several machines is this one's."""
 
     def outdated_services(self) -> list[str]:
         """Services that were started with other settings than those of now."""

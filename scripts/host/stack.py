@@ -69,7 +69,9 @@ VERBS: Final = {
     "verify": Verb(inspection.verify),
     "monitor": Verb(inspection.monitor, passes_on=True),
     "doctor": Verb(
-        inspection.doctor, options={"--json": {"action": "store_true", "help": "a JSON object for each line"}}
+        inspection.doctor,
+        options={"--json": {"action": "store_true", "help": "a JSON object for each line"}},
+        when_joined=True,
     ),
     "support-bundle": Verb(inspection.support_bundle, when_joined=True),
     "logs": Verb(inspection.logs, options=_LOGS, when_joined=True),

@@ -80,25 +80,36 @@ def _parts(settings: HostSettings) -> Iterator[tuple[str, bytes]]:
     for service in runtime.services():
         yield f"logs/{service}.log", _written(partial(runtime.save_logs, service))
     if runtime.is_up():
-        yield from _ray_logs(runtime)
+        yield from _ray_logs(settings, runtime)
 
 
 def _shown(name: str, value: str) -> str:
     return value if name in knobs() else REMOVED.decode()
 
 
-def _ray_logs(runtime: StackRuntime) -> Iterator[tuple[str, bytes]]:
-    # Embedded, all nodes have one folder.
-    for service in (API,) if runtime.name == "local" else (HEAD, WORKER, API):
-        _, packed = captured(lambda output, of=service: runtime.run_module(of, "scripts.ray_logs", [], stdout=output))  # type: ignore[misc]
-        try:
-            with tarfile.open(fileobj=io.BytesIO(packed)) as logs:
-                for entry in logs:
-                    content = logs.extractfile(entry)
-                    if content is not None:
-                        yield f"ray/{service}/{entry.name}", content.read()
-        except tarfile.TarError:
-            yield f"ray/{service}.txt", packed or b"they cannot be had; does the service run?"
+def _ray_logs(settings: HostSettings, runtime: StackRuntime) -> Iterator[tuple[str, bytes]]:
+    services: tuple[str, ...] = (HEAD, WORKER, API)
+    if settings.cluster_head:
+        services = (WORKER,)
+    elif runtime.name == "local":  # all nodes have one folder
+        services = (API,)
+    for service in services:
+        yield from _unpacked(runtime, service, "scripts.ray_logs", f"ray/{service}")
+    if settings.cluster_address and not settings.cluster_head:
+        yield from _unpacked(runtime, API, "scripts.machine_logs", "machines")
+
+
+def _unpacked(runtime: StackRuntime, service: str, module: str, folder: str) -> Iterator[tuple[str, bytes]]:
+    """The files of the tar file that a module writes."""
+    _, packed = captured(lambda output: runtime.run_module(service, module, [], stdout=output))
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as logs:
+            for entry in logs:
+                content = logs.extractfile(entry)
+                if content is not None:
+                    yield f"{folder}/{entry.name}", content.read()
+    except tarfile.TarError:
+        yield f"{folder}.txt", packed or b"they cannot be had; does the service run?"
 
 
 def _versions() -> str:

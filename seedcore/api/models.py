@@ -175,8 +175,10 @@ class NodeOut(_Strict):
 
     node_id: str
     address: str
+    host_name: str = Field(description="of its machine or container")
     alive: bool
     resources: dict[str, float]
+    reason: str = Field(description="why its machine is missed; empty if it is not")
 
 
 class FailureOut(_Strict):

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PING_TIMEOUT_S: Final = 2.0  # after which it is asked what keeps an actor from answering
+UNEXPECTED_TERMINATION: Final = 2  # of Ray's NodeDeathInfo, in gcs.proto
 BUSY_TIMEOUT_S: Final = 1.5  # for that; images/healthcheck.sh waits for 4 s
 
 _asking: dict[tuple[str, str], Future[Any]] = {}
@@ -111,14 +112,19 @@ class NodeStatus:
     Args:
         node_id: Ray's id of it.
         address: of the node.
+        host_name: of its machine or container.
         alive: whether the head thinks so.
         resources: what it offers, by Ray's names.
+        reason: why it is missed; empty while it, or another node of its machine, lives, and after an orderly end. Of
+            one machine nobody is missed, since a new container has a new address.
     """
 
     node_id: str
     address: str
+    host_name: str
     alive: bool
     resources: dict[str, float]
+    reason: str
 
 
 def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> list[NodeStatus]:
@@ -134,7 +140,23 @@ def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> l
         nodes = listed.result(timeout_s)
     except (FutureTimeoutError, RayError) as error:
         raise ClusterUnreachableError("the Ray head did not answer") from error
-    return [NodeStatus(one["NodeID"], one["NodeManagerAddress"], one["Alive"], one["Resources"]) for one in nodes]
+    present = {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
+
+    def is_missed(node: dict[str, Any]) -> bool:
+        fell = node["DeathReason"] == UNEXPECTED_TERMINATION
+        return bool(settings.cluster_address) and fell and node["NodeManagerAddress"] not in present
+
+    return [
+        NodeStatus(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            node["NodeManagerHostname"],
+            node["Alive"],
+            node["Resources"],
+            node["DeathReasonMessage"] if is_missed(node) else "",
+        )
+        for node in nodes
+    ]
 
 
 def staleness(process: ActorProcess) -> str:

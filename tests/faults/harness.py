@@ -5,20 +5,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-import httpx
-
-from tests.faults.journal import Journal, Operation, Record, Verdict, judge, read_ends, read_journal, read_journals
-from tests.faults.load import PROCESSES, STOP, HttpTarget, all_clients, look_at_the_end, missed_item
-from tests.faults.stack import JOURNALS, FaultStack
-from tests.stack.containers import run_in
+from tests.faults.journal import Verdict, judge, read_ends, read_journal, read_journals
+from tests.faults.load import ENDS, PROCESSES, STOP, all_clients
 from tests.waiting import wait_until
 
 CALM_S: Final = 2.0  # of load before the fault, and of good answers after it
 RECOVERY_DEADLINE_S: Final = 180.0  # until every client gets good answers again
 LOAD_DEADLINE_S: Final = 120.0  # until the load has started, and until it has stopped
-ALL_MISSES: Final = 10_000  # more than the tracker counts
+
+
+class LoadProcess(Protocol):
+    """One process of the load, at work."""
+
+    def wait(self, timeout: float) -> int:
+        """Its exit code."""
+
+
+class LoadedStack(Protocol):
+    """A stack, and where the load runs.
+
+    Args:
+        journals: folder on this machine for what the load writes down.
+    """
+
+    journals: Path
+
+    def repair(self) -> None:
+        """Undo what an earlier fault has left behind because its test failed."""
+
+    def start_load_process(self, process: str, folder: str, seed: int, **knobs: str) -> LoadProcess:
+        """Start one of tests.faults.load's processes, where it belongs; knobs are of those that use `MwManager`."""
+
+    def look_at_the_end(self, process: str, folder: str) -> None:
+        """Run one of its `ENDS`."""
 
 
 @dataclass
@@ -70,7 +91,7 @@ class FaultRun:
 
 
 @contextmanager
-def under_load(stack: FaultStack, fault: str, allowed_stall_s: float, seed: int, **knobs: str) -> Iterator[FaultRun]:
+def under_load(stack: LoadedStack, fault: str, allowed_stall_s: float, seed: int, **knobs: str) -> Iterator[FaultRun]:
     """Run the load around the block, which injects the fault and waits until the stack has recovered; then judge.
 
     Args:
@@ -98,7 +119,9 @@ def under_load(stack: FaultStack, fault: str, allowed_stall_s: float, seed: int,
     logs = "\n".join((folder / f"{process}.log").read_text(errors="replace")[-2000:] for process in PROCESSES)
     assert not any(codes), f"the load itself failed: {codes}\n{logs}"
     records = read_journals(folder)
-    verdict = judge(records, [*_final_state_by_http(stack, folder), *_final_state_by_manager(stack, name)])
+    for process in ENDS:
+        stack.look_at_the_end(process, name)
+    verdict = judge(records, [record for process in ENDS for record in read_journal(folder / process)])
     began = min(record.started for record in records)
     run.row = Row(
         fault,
@@ -122,26 +145,3 @@ def _wait_for_good_answers(folder: Path, since: float, timeout_s: float) -> None
         return not waiting
 
     wait_until(all_have, timeout_s)
-
-
-def _final_state_by_http(stack: FaultStack, folder: Path) -> list[Record]:
-    target = HttpTarget(str(stack.project.api.base_url))
-    with Journal(folder / "http.end") as journal:
-        look_at_the_end(target, journal, folder)
-        counted = _misses(stack.project.api)
-        now = time.monotonic()
-        for client in all_clients(folder):
-            item = missed_item(client)
-            journal.write(Record(now, now, "end", Operation.MISS, item, counted.get(item, 0)))
-    return list(read_journal(folder / "http.end"))
-
-
-def _misses(api: httpx.Client) -> dict[str, int]:
-    answer = api.get("/hot-items", params={"n": ALL_MISSES})
-    assert answer.status_code == 200, answer.text
-    return {hot["item_id"]: hot["misses"] for hot in answer.json()}
-
-
-def _final_state_by_manager(stack: FaultStack, name: str) -> list[Record]:
-    run_in(stack.load_node, "python", "-m", "tests.faults.load", "end", f"{JOURNALS}/{name}")
-    return list(read_journal(stack.journals / name / "manager.end"))

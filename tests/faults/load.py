@@ -1,7 +1,9 @@
 """The load generator: `python -m tests.faults.load PROCESS FOLDER SEED`.
 
 Writes and reads until a file `stop` appears in the folder, and journals each answer in `FOLDER/PROCESS.journal`.
-`http` goes through the API at `API_URL`, from outside; `threads` and `coroutines` use `MwManager` on a Ray node.
+`http` goes through the API at `API_URL`, from outside; `threads` and `coroutines` use `MwManager` on a Ray node. A
+process that is started again, after a power cut, goes on where its journal ends. `http-end` and `manager-end` journal
+in `FOLDER/PROCESS` what is there when all have stopped.
 """
 
 import asyncio
@@ -21,15 +23,18 @@ from ray.exceptions import RayError
 
 from seedcore.errors import SeedCoreError
 from seedcore.memory.working_memory import MwManager
-from tests.faults.journal import Journal, Operation, Record
+from tests.faults.journal import Journal, Operation, Record, read_journal
 
 PROCESSES: Final = ("http", "threads", "coroutines")
+ENDS: Final = ("http-end", "manager-end")
 CLIENTS: Final = 3  # threads or coroutines in each process
 ITEMS: Final = 8  # that each client writes; half of them are shared ones
 THINKING_S: Final = 0.03  # between two requests of a client, which leaves the machine to what is tested
 HTTP_TIMEOUT_S: Final = 90.0  # above CALL_DEADLINE_S, so that the API's own explanation arrives
 STOP: Final = "stop"
 WEIGHTS: Final = {Operation.SET: 45, Operation.DELETE: 5, Operation.GET: 45, Operation.MISS: 5}  # how often each comes
+ALL_MISSES: Final = 10_000  # more than the tracker counts
+KILLED: Final = "it was killed"
 WRONG_VALUE: Final = -1  # in the journal, the number of a value that nobody has written
 
 
@@ -116,6 +121,11 @@ class HttpTarget:
         answer = self._request("GET", item)
         return None if answer.status_code == HTTPStatus.NOT_FOUND else answer.json()["value"]
 
+    def misses(self) -> dict[str, int]:
+        """How often each item was asked for in vain."""
+        answer = self._client.get("/hot-items", params={"n": ALL_MISSES}).raise_for_status()
+        return {hot["item_id"]: hot["misses"] for hot in answer.json()}
+
     def _request(self, method: str, item: str, **body: Any) -> httpx.Response:
         path = f"/shared-items/{item}" if is_shared(item) else f"/organs/{owner(item)}/items/{item}"
         try:
@@ -194,6 +204,28 @@ class Client:
         self._numbers = dict.fromkeys(items_of(name), 0)
         self._readable = readable
 
+    def go_on(self, done: list[Record]) -> None:
+        """Start with the numbers after those of an earlier life, and journal what was under way at its end.
+
+        Args:
+            done: what it has journaled.
+        """
+        mine = [record for record in done if record.client == self._name]
+        if not mine:
+            return
+        ended = mine[-1].ended
+        last = {record.item: record for record in mine if record.operation in (Operation.SET, Operation.DELETE)}
+        self._journal.write(Record(ended, ended, self._name, Operation.GET, next(iter(self._numbers)), None, KILLED))
+        for item in self._numbers:
+            written = last.get(item)
+            number = (written.number if written else None) or 0
+            expected = number if written and written.operation is Operation.SET else None
+            found = number_in(item, self._target.get(item))
+            if found != expected:
+                operation = Operation.DELETE if found is None else Operation.SET
+                self._journal.write(Record(ended, ended, self._name, operation, item, number + 1, KILLED))
+            self._numbers[item] = number + 1  # which may have been under way
+
     def run(self, stop: Path) -> None:
         """Until the file is there."""
         while not stop.exists():
@@ -238,39 +270,49 @@ def run_load(process: str, folder: Path, seed: int) -> None:
         "threads": ManagerTarget,
         "coroutines": lambda: AsyncManagerTarget(loop),
     }
-    with ThreadPoolExecutor(CLIENTS + 1) as pool, Journal(folder / f"{process}.journal") as journal:
+    path = folder / f"{process}.journal"
+    done = list(read_journal(path)) if path.exists() else []
+    with ThreadPoolExecutor(CLIENTS + 1) as pool, Journal(path) as journal:
         pool.submit(loop.run_forever)
         readable = [item for client in all_clients(folder) for item in items_of(client)]
         clients = [
             Client(name, targets[process](), journal, readable, seed + number)
             for number, name in enumerate(clients_of(process, folder))
         ]
-        running = [pool.submit(client.run, folder / STOP) for client in clients]
         try:
+            for client in clients if done else ():
+                client.go_on(done)
+            running = [pool.submit(client.run, folder / STOP) for client in clients]
             for one in running:
                 one.result()
         finally:
             loop.call_soon_threadsafe(loop.stop)
 
 
-def look_at_the_end(target: Target, journal: Journal, folder: Path) -> None:
-    """Journal what every item of a load holds now."""
-    for client in all_clients(folder):
-        for item in items_of(client):
-            started, number, error = time.monotonic(), None, ""
-            try:
-                number = number_in(item, target.get(item))
-            except (RequestError, SeedCoreError, RayError) as failure:
-                error = in_one_line(failure)
-            journal.write(Record(started, time.monotonic(), "end", Operation.GET, item, number, error))
+def look_at_the_end(process: str, folder: Path) -> None:
+    """Journal what every item of a load holds now, and by HTTP how often each was missed."""
+    target = HttpTarget(os.environ["API_URL"]) if process == "http-end" else ManagerTarget()
+    with Journal(folder / process) as journal:
+        for client in all_clients(folder):
+            for item in items_of(client):
+                started, number, error = time.monotonic(), None, ""
+                try:
+                    number = number_in(item, target.get(item))
+                except (RequestError, SeedCoreError, RayError) as failure:
+                    error = in_one_line(failure)
+                journal.write(Record(started, time.monotonic(), "end", Operation.GET, item, number, error))
+        if isinstance(target, HttpTarget):
+            counted = target.misses()
+            for item in map(missed_item, all_clients(folder)):
+                now = time.monotonic()
+                journal.write(Record(now, now, "end", Operation.MISS, item, counted.get(item, 0)))
 
 
 def main() -> None:
-    """Run one process of the load, or look at the end through `MwManager`."""
+    """Run one process of the load, or look at the end."""
     process, folder = sys.argv[1], Path(sys.argv[2])
-    if process == "end":
-        with Journal(folder / "manager.end") as journal:
-            look_at_the_end(ManagerTarget(), journal, folder)
+    if process in ENDS:
+        look_at_the_end(process, folder)
     else:
         run_load(process, folder, int(sys.argv[3]))
 

@@ -25,6 +25,7 @@ WORKER: Final = "ray-worker"
 API: Final = "seedcore-api"
 SINGLETONS: Final = ("mw", "shared_cache", "miss_tracker")
 CHECKPOINT: Final = "import sqlite3; sqlite3.connect({path!r}).execute('PRAGMA wal_checkpoint(TRUNCATE)')"
+END_DEADLINE_S: Final = 120.0  # until all items were looked at
 STATE: Final = "/state/seedcore-dev"  # in the workers
 JOURNALS: Final = "/journals"  # in the load's container
 # The node of the load: no CPUs, so that no work runs there. What it runs is no part of the product.
@@ -184,7 +185,7 @@ class FaultStack:
         """Start one of tests.faults.load's processes, where it belongs; knobs are of those that use `MwManager`."""
         module = ["-m", "tests.faults.load", process]
         with (self.journals / folder / f"{process}.log").open("wb") as log:
-            if process == "http":
+            if process.startswith("http"):
                 command = [sys.executable, *module, str(self.journals / folder), str(seed)]
                 environment = {**os.environ, "API_URL": str(self.project.api.base_url), "PYTHONPATH": str(PROJECT_ROOT)}
                 return subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=log)
@@ -192,6 +193,11 @@ class FaultStack:
             command = ["docker", "exec", *variables, str(self.load_node.name), "python", *module]
             command += [f"{JOURNALS}/{folder}", str(seed)]
             return subprocess.Popen(command, stdout=log, stderr=log)
+
+    def look_at_the_end(self, process: str, folder: str) -> None:
+        """Run one of its `ENDS`."""
+        code = self.start_load_process(process, folder, 0).wait(END_DEADLINE_S)
+        assert code == 0, (self.journals / folder / f"{process}.log").read_text(errors="replace")
 
     def repair(self) -> None:
         """Undo what a fault before this one has left behind because its test failed."""

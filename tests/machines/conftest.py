@@ -47,6 +47,7 @@ def head(network: None, disks: Path) -> Iterator[Machine]:
 def second(head: Machine, disks: Path) -> Iterator[Machine]:
     """Another machine, which has joined it."""
     machine = Machine(2, disks / "second")
+    (machine.folder / ".env.local").write_text(f"RAY_TEMP_DIR={machine.small_disk}\n")
     machine.boot()
     try:
         machine.make("join", f"HEAD={head.address}", stdin=head.token)

@@ -4,15 +4,20 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from tests.checkout import copy_checkout
 from tests.stack.hostile import HOSTILE
 from tests.waiting import wait_until
 
 SWITCH: Final = "seedcore-sw"  # the namespace that the machines' cables end in
+BRIDGE: Final = "fast"
+SLOW_BRIDGE: Final = "slow"
 NAME: Final = "seedcore-m{}"
 NETWORK: Final = "10.77.0.{}"
 VERB_TIMEOUT_S: Final = 280.0
@@ -20,8 +25,17 @@ VERB_TIMEOUT_S: Final = 280.0
 BOOT: Final = """
 mount --make-rprivate /
 mount -t tmpfs -o size=4g tmpfs /dev/shm
+mount -t tmpfs -o size=1g tmpfs "$0"
 while :; do sleep 3600 & wait $!; done
 """
+# Runs a module in the stack as the verbs do, also on a machine that has joined, where `make run` refuses to.
+IN_STACK: Final = """
+import sys
+from scripts.host.choose_runtime import running, settings_in_use
+from scripts.host.runtime import WORKER
+sys.exit(running(settings_in_use()).run_module(WORKER, sys.argv[1], sys.argv[2:]))
+"""
+SLOW_LINE: Final = Path(__file__).with_name("slow_line.py")
 
 
 def ip(*arguments: str) -> None:
@@ -34,8 +48,9 @@ class Switch:
     def __enter__(self) -> "Switch":
         self._remove()
         ip("netns", "add", SWITCH)
-        ip("-n", SWITCH, "link", "add", "br0", "type", "bridge")
-        ip("-n", SWITCH, "link", "set", "br0", "up")
+        for bridge in (BRIDGE, SLOW_BRIDGE):
+            ip("-n", SWITCH, "link", "add", bridge, "type", "bridge")
+            ip("-n", SWITCH, "link", "set", bridge, "up")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,17 +76,30 @@ class Machine:
         self._init: subprocess.Popen[bytes] | None = None
         self.folder = folder / "seedcore"
         copy_checkout(self.folder)
+        self.small_disk = folder / "small"  # in its memory
+        self.small_disk.mkdir()
 
     def boot(self) -> None:
         """Switch it on."""
         subprocess.run(["ip", "netns", "del", self._name], check=False, capture_output=True)
         ip("netns", "add", self._name)
         ip("-n", self._name, "link", "add", "eth0", "type", "veth", "peer", "name", self._cable, "netns", SWITCH)
-        ip("-n", SWITCH, "link", "set", self._cable, "master", "br0", "up")
+        ip("-n", SWITCH, "link", "set", self._cable, "master", BRIDGE, "up")
         ip("-n", self._name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
             ip("-n", self._name, "link", "set", device, "up")
-        isolated = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "bash", "-c", BOOT]
+        isolated = [
+            "unshare",
+            "--pid",
+            "--mount",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "bash",
+            "-c",
+            BOOT,
+            str(self.small_disk),
+        ]
         self._init = subprocess.Popen(["ip", "netns", "exec", self._name, *isolated])
         wait_until(lambda: self.run("test", "-d", "/tmp", folder=Path("/")).returncode == 0)
 
@@ -92,9 +120,18 @@ class Machine:
         """It is connected again."""
         ip("-n", SWITCH, "link", "set", self._cable, "up")
 
-    def slow_line(self, *how: str) -> None:
-        """Delay, lose or slow down what it sends, as tc-netem(8) says."""
-        self._network("tc", "qdisc", "replace", "dev", "eth0", "root", "netem", *how)
+    @contextmanager
+    def slow_line(self) -> Iterator[None]:
+        """Between it and all others there is a slow line."""
+        command = ["ip", "netns", "exec", SWITCH, sys.executable, str(SLOW_LINE), SLOW_BRIDGE, BRIDGE]
+        with subprocess.Popen(command) as line:
+            try:
+                ip("-n", SWITCH, "link", "set", self._cable, "master", SLOW_BRIDGE)
+                yield
+                assert line.poll() is None
+            finally:
+                ip("-n", SWITCH, "link", "set", self._cable, "master", BRIDGE)
+                line.kill()
 
     def let_in(self, *ports: str) -> None:
         """A firewall that lets new connections in to these TCP ports alone, such as 6379 or 21000:21099."""
@@ -112,17 +149,20 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """The output of a command on it, whatever its exit code."""
         shell = HOSTILE if command[0] == "make" else {}
-        inside = ["nsenter", f"--target={self._pid}", "--net", "--pid", "--mount"]
         return subprocess.run(
-            [*inside, "env", "-C", str(folder or self.folder), *command],
+            self._inside(command, folder),
             input=stdin,
-            env={**{name: value for name, value in os.environ.items() if name != "MAKELEVEL"}, **shell, **environment},
+            env=_environment(**shell, **environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=VERB_TIMEOUT_S,
             check=False,
         )
+
+    def start(self, *command: str, log: IO[bytes], **environment: str) -> subprocess.Popen[bytes]:
+        """Start a command on it, and do not wait for its end."""
+        return subprocess.Popen(self._inside(command), env=_environment(**environment), stdout=log, stderr=log)
 
     def make(self, *arguments: str, stdin: str = "") -> str:
         """Run a verb; it must succeed. Its output."""
@@ -137,6 +177,10 @@ class Machine:
         job.write_text(code)
         return self.make("run", "M=app.jobs.of_test", f"ARGS={' '.join(arguments)}")
 
+    def in_stack(self, module: str, *arguments: str) -> list[str]:
+        """The command that runs a module as a driver of the stack, from the folder of the project."""
+        return [str(self.folder / ".venv/bin/python"), "-c", IN_STACK, module, *arguments]
+
     def status(self) -> Any:
         """What its API says of the stack."""
         return json.loads(self.run("curl", "-sS", "--noproxy", "*", "http://127.0.0.1:8000/status").stdout)
@@ -150,6 +194,10 @@ class Machine:
         """Switch it off for good."""
         if self._init is not None:
             self.cut_power()
+
+    def _inside(self, command: Sequence[str], folder: Path | None = None) -> list[str]:
+        enter = ["nsenter", f"--target={self._pid}", "--net", "--pid", "--mount"]
+        return [*enter, "env", "-C", str(folder or self.folder), *command]
 
     @property
     def _pid(self) -> int:
@@ -166,3 +214,7 @@ class Machine:
 
     def _network(self, *command: str) -> None:
         subprocess.run(["ip", "netns", "exec", self._name, *command], check=True, capture_output=True)
+
+
+def _environment(**changed: str) -> dict[str, str]:
+    return {**{name: value for name, value in os.environ.items() if name != "MAKELEVEL"}, **changed}

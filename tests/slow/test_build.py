@@ -77,12 +77,17 @@ USER 1000
 """
 
 
+def new_layer() -> str:
+    """What no image of an earlier run has, so that the steps after it are not found done."""
+    return f"RUN echo {uuid4().hex} >/tmp/made\n"
+
+
 @pytest.mark.timeout(TIMEOUT_S)
 def test_a_base_with_a_user_and_variables_of_its_own_and_without_what_we_need(
     docker_project: Project, make_base: MakeBase
 ) -> None:
     """From a shell that has some as well."""
-    done = docker_project.run("make", "up", BASE_IMAGE=make_base(OTHER_USER), **FOREIGN)
+    done = docker_project.run("make", "up", BASE_IMAGE=make_base(f"{OTHER_USER}{new_layer()}"), **FOREIGN)
     assert done.returncode == 0, done.stdout
     assert "adding what the base image lacks: ca-certificates python3-venv" in log_of(docker_project)
     lines = [line for line in done.stdout.splitlines() if " s  " in line]
@@ -155,7 +160,7 @@ def package_index() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_the_index_of_the_shell_is_that_of_the_build(docker_project: Project, make_base: MakeBase) -> None:
-    base = make_base(f"FROM ${{DEBIAN}}\nLABEL of={uuid4().hex}")  # else the layer may be there already
+    base = make_base(f"FROM ${{DEBIAN}}\n{new_layer()}")
     with package_index() as (url, asked):
         output = refused(docker_project, base, PIP_INDEX_URL=url)
         assert "hunter2" not in output

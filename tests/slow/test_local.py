@@ -1,6 +1,7 @@
 """What only the embedded runtime has: processes that outlive each other on the user's own machine."""
 
 import shutil
+import venv
 from pathlib import Path
 
 import docker
@@ -44,6 +45,12 @@ def test_logs_that_somebody_deleted_stop_nobody(local_stack: Project) -> None:
 
 def test_a_folder_with_a_space_is_refused(tmp_path: Path) -> None:
     project = Project(tmp_path / "my folder", "local")
+    environment = project.folder / ".venv"  # Ray starts from it; the one that tests share has no space in its path
+    packages = next(environment.resolve().glob("lib/python*/site-packages"))
+    environment.unlink()
+    venv.create(environment)
+    (next(environment.glob("lib/python*/site-packages")) / "shared.pth").write_text(f"{packages}\n")
+    (environment / "installed").touch()
     refused = project.run("make", "up")
     assert refused.returncode != 0
     assert "a path with a space in it" in refused.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.host.choose_runtime import remember_start, running, runtime_in_use, runtime_to_start
-from scripts.host.cluster_ports import ports_of_node
+from scripts.host.cluster_network import ports_of_node
 from scripts.host.dialogue import next_step
 from scripts.host.runtime import HEAD, WORKER, StackError
 from scripts.host.settings import HostSettings

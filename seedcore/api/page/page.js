@@ -97,9 +97,9 @@ function nodeRow(node) {
   const runs = [...Object.entries(tasks).map(([name, times]) => (times > 1 ? `${times} × ${name}` : name)), ...actors];
   return [
     [shortId(node.node_id)],
-    [node.address],
+    [`${node.address} (${node.host_name})`],
     // Ray goes on listing a node that was replaced, so a dead one alone is nothing to worry about.
-    node.alive ? ["alive", "good"] : ["dead"],
+    node.alive ? ["alive", "good"] : ["dead", node.reason ? "bad" : ""],
     [runs.join(", "), "wide"],
     [resources.join(", "), "wide"],
   ];
@@ -119,6 +119,8 @@ function problemsOf(status) {
     problems.push(`${listed(names)} ${names.length > 1 ? "are" : "is"} not running: ${reason}`);
   }
   if (status.code.stale) problems.push("the API runs older code than is on the disk: `make restart`");
+  const missed = new Map(status.nodes.filter((node) => node.reason).map((node) => [node.address, node]));
+  for (const [address, node] of missed) problems.push(`the machine ${address} (${node.host_name}) is missed: ${node.reason}`);
   if (status.nodes_reason) problems.push(`the Ray nodes are not known: ${status.nodes_reason}`);
   return problems;
 }
