@@ -101,7 +101,7 @@ def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
         raise CheckError(f"{error} The stack goes on with those that it was started with.") from error
     was, is_now = set_knobs(settings), set_knobs(now)
     different = [
-        f"{name} was {was.get(name, '(default)')} and is now {is_now.get(name, '(default)')}"
+        f"{name} was {was.get(name, '(default)') or '(empty)'} and is now {is_now.get(name, '(default)') or '(empty)'}"
         for name in sorted((was | is_now).keys() - {"RUNTIME"})  # `make up` leaves a stack where it is
         if was.get(name) != is_now.get(name)
     ]

@@ -64,7 +64,7 @@ class Row:
 
     def check(self) -> None:
         """Hold what came of it to what every fault is held to."""
-        assert (self.verdict.lost, self.verdict.stale) == ([], [])
+        assert (self.verdict.lost, self.verdict.stale) == ([], []), (self.verdict.lost, self.verdict.stale)
         assert self.verdict.longest_stall_s <= self.allowed_stall_s
 
 

@@ -52,7 +52,7 @@ def power_cut_of_the_head(stack: MachineStack, run: FaultRun) -> None:
     stack.head.boot()
     stack.close_all_other_ports()
     run.mark("make up")
-    stack.head.make("up", f"CLUSTER_ADDRESS={stack.head.address}")
+    stack.head.make("up")
     stack.go_on_with_load(stack.head)
     stack.wait_until_whole()
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.machines.machine import Machine, Switch
 
-NEEDED = ("ip", "iptables", "unshare", "nsenter")
+NEEDED = ("ip", "iptables", "unshare", "nsenter", "faketime")
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +35,10 @@ def disks() -> Iterator[Path]:
 def head(network: None, disks: Path) -> Iterator[Machine]:
     """The first machine, whose stack others can join."""
     machine = Machine(1, disks / "head")
+    (machine.folder / ".env.local").write_text(f"CLUSTER_ADDRESS={machine.address}\n")
     machine.boot()
     try:
-        machine.make("up", f"CLUSTER_ADDRESS={machine.address}")
+        machine.make("up")
         yield machine
     finally:
         machine.remove()

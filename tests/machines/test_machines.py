@@ -1,6 +1,7 @@
 """Two machines with a firewall between them, without Docker."""
 
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ HEAD_PORTS = ("6379", "10001", "21000:21299")
 
 SPREAD = """
 import json
+import tarfile
 import numpy as np
 import ray
 from seedcore import MwManager
@@ -75,20 +77,38 @@ def test_a_task_on_another_machine_has_the_memory_and_the_code(head: Machine, se
 
 
 @pytest.mark.usefixtures("firewalls")
-def test_a_cable_that_was_out_for_20_s_has_lost_nothing(head: Machine, second: Machine) -> None:
-    spread(head, second.address, "before")
-    second.pull_cable()
-    try:
-        wait_until(lambda: head.status()["actors"])  # the head's own goes on
-    finally:
-        second.plug_cable()
-    assert spread(head, second.address, "after")[3] == "after"
+def test_both_sides_see_both_machines(head: Machine, second: Machine) -> None:
+    assert "❌" not in head.make("verify")
+    assert f"💻 {second.address}" in head.make("monitor")
+    for machine, other in ((head, second), (second, head)):
+        said = machine.make("doctor")
+        assert f"✅ this machine reaches the others: {machine.address}" in said
+        assert f"✅ they reach one another: {other.address}" in said
+        assert f"✅ address for other machines: {machine.address} of eth0" in said
+
+
+def test_doctor_on_either_side_names_the_ports_that_are_closed(head: Machine, second: Machine, firewalls: None) -> None:
+    second.let_in("21200:21249", "21260:21299")
+    for machine in (head, second):
+        said = machine.run("make", "doctor", RUNTIME="local").stdout
+        assert f"{head.address} does not reach {second.address} at 21250-21259" in said
+
+
+def test_the_support_bundle_has_the_logs_of_all_machines(head: Machine, second: Machine) -> None:
+    head.make("support-bundle")
+    (bundle,) = (head.folder / ".local/support").iterdir()
+    with tarfile.open(bundle) as archive:
+        names = archive.getnames()
+    assert any(f"/machines/{second.address}/" in name and name.endswith("raylet.out") for name in names), names
 
 
 @pytest.mark.usefixtures("firewalls")
 def test_it_comes_back_after_a_power_cut(head: Machine, second: Machine) -> None:
     second.cut_power()
     wait_until(lambda: addresses(head) == {head.address}, timeout_s=120)
+    assert f"❌ every machine is heard of: {second.address}" in head.run("make", "doctor", RUNTIME="local").stdout
+    assert f"💻 {second.address}" in (said := head.make("monitor"))
+    assert "❌ missed" in said
     second.boot()
     second.let_in(WORKER_PORTS)
     second.make("join", f"HEAD={head.address}")
@@ -128,6 +148,10 @@ def test_what_keeps_a_machine_out(head: Machine, third: Machine) -> None:
     said = refused(third, head, head.token)
     assert f"{head.address} does not reach {third.address} at 21251-21299" in said
     third.let_in(WORKER_PORTS)
+
+    late = third.run("faketime", "-f", "+1h", "make", "join", f"HEAD={head.address}", RUNTIME="local")
+    assert "this machine's clock is 3600 s ahead of the head's" in late.stdout
+    assert "nothing was started" in late.stdout
 
     (third.folder / "seedcore/errors.py").open("a").write("# of another version\n")
     assert "same code: it differs in seedcore.errors" in refused(third, head)
