@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
-from ray.util.state import list_actors
+from ray.util.state import list_actors, list_nodes
 from ray.util.state.exception import RayStateApiException
 
 from seedcore.cluster.actor_client import actor_client
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 PING_TIMEOUT_S: Final = 2.0  # after which it is asked what keeps an actor from answering
 UNEXPECTED_TERMINATION: Final = 2  # of Ray's NodeDeathInfo, in gcs.proto
+MAX_NODES: Final = 10_000  # that Ray lists at most, those that ended included
 BUSY_TIMEOUT_S: Final = 1.5  # for that; images/healthcheck.sh waits for 4 s
 
 _asking: dict[tuple[str, str], Future[Any]] = {}
@@ -140,12 +141,7 @@ def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> l
         nodes = listed.result(timeout_s)
     except (FutureTimeoutError, RayError) as error:
         raise ClusterUnreachableError("the Ray head did not answer") from error
-    present = {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
-
-    def is_missed(node: dict[str, Any]) -> bool:
-        fell = node["DeathReason"] == UNEXPECTED_TERMINATION
-        return bool(settings.cluster_address) and fell and node["NodeManagerAddress"] not in present
-
+    reasons = _missed(nodes, settings, timeout_s)
     return [
         NodeStatus(
             node["NodeID"],
@@ -153,7 +149,7 @@ def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> l
             node["NodeManagerHostname"],
             node["Alive"],
             node["Resources"],
-            node["DeathReasonMessage"] if is_missed(node) else "",
+            reasons.get(node["NodeID"], ""),
         )
         for node in nodes
     ]
@@ -185,6 +181,36 @@ def one_at_a_time(question: str, settings: Settings, ask: Callable[[], T]) -> Fu
         if answer is None or answer.done():
             answer = _asking[key] = in_thread(ask)
         return answer
+
+
+def _missed(nodes: list[dict[str, Any]], settings: Settings, timeout_s: float) -> dict[str, str]:
+    """Why machines are missed, by the id of the node that each had last."""
+    present = {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
+    missed = {
+        node["NodeID"]: str(node["DeathReasonMessage"])
+        for node in nodes
+        if settings.cluster_address
+        and node["DeathReason"] == UNEXPECTED_TERMINATION
+        and node["NodeManagerAddress"] not in present
+    }
+    if not missed:
+        return {}
+    last: Future[set[str]] = one_at_a_time("last nodes", settings, _last_of_each_machine)
+    try:  # a machine may have come back since, and left
+        return {node_id: reason for node_id, reason in missed.items() if node_id in last.result(timeout_s)}
+    except (FutureTimeoutError, RayStateApiException, RayError) as error:
+        logger.warning("the dashboard does not tell which nodes ended last: %s", error)
+        return missed
+
+
+def _last_of_each_machine() -> set[str]:
+    """The id of the node of each machine that started last; Ray goes on listing those before it."""
+    nodes = list_nodes(detail=True, limit=MAX_NODES, timeout=STATE_API_TIMEOUT_S)
+    return {node.node_id for node in {node.node_ip: node for node in sorted(nodes, key=_started)}.values()}
+
+
+def _started(node: Any) -> int:
+    return int(node.start_time_ms or 0)
 
 
 def _busy_or_dead(answers: list[ActorStatus | _Silent], settings: Settings) -> list[ActorStatus]:

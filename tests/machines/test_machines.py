@@ -111,7 +111,10 @@ def test_it_comes_back_after_a_power_cut(head: Machine, second: Machine) -> None
     assert "❌ missed" in said
     second.boot()
     second.let_in(WORKER_PORTS)
-    second.make("join", f"HEAD={head.address}")
+    # As cron does it, with the line of docs/cluster.md.
+    cron = ["env", "-i", "HOME=/root", "PATH=/usr/bin:/bin", "RUNTIME=local", "sh", "-c"]
+    joined = second.run(*cron, f"cd {second.folder} && make join HEAD={head.address}", folder=Path("/"))
+    assert joined.returncode == 0, joined.stdout
     wait_until(lambda: addresses(head) == {head.address, second.address})
     assert spread(head, second.address, "again")[3] == "again"
 
@@ -160,5 +163,6 @@ def test_what_keeps_a_machine_out(head: Machine, third: Machine) -> None:
 def test_who_leaves_is_waited_for_and_may_come_back(head: Machine, second: Machine) -> None:
     assert "leaves when what runs there is done" in second.make("leave")
     wait_until(lambda: addresses(head) == {head.address})
+    assert "missed" not in head.make("monitor")  # though it lost its power before
     second.make("join", f"HEAD={head.address}")
     wait_until(lambda: addresses(head) == {head.address, second.address})
