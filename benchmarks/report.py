@@ -118,6 +118,7 @@ TARGETS: Final = (
         slower(from_machine.SET_ARRAY),
         1.3,
         at_least=False,
+        why_not="the array is on the disk of the head's machine when the call ends, which a bare actor saves itself",
     ),
     Target(
         "100 MB array got from there: time over `ray.get` of a call",
