@@ -1,9 +1,10 @@
 """The checks of `doctor` that compare the machines of a cluster, on either side of it."""
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Final, TypeVar
+from functools import cached_property, partial
+from typing import Any, Final, TypeVar
 
 from scripts.checks import Check, CheckError
 from scripts.cluster_checks import cluster_check
@@ -17,6 +18,7 @@ from scripts.machines import (
     in_words,
     living_nodes,
     on_nodes,
+    own_address,
     packages_of_both,
     ports_of,
 )
@@ -37,10 +39,14 @@ class MachineChecks:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._machines = living_nodes()
-        self._others = {
-            address: nodes for address, nodes in self._machines.items() if address != settings.cluster_address
-        }
+
+    @cached_property
+    def _machines(self) -> dict[str, list[dict[str, Any]]]:
+        return living_nodes()
+
+    @cached_property
+    def _others(self) -> dict[str, list[dict[str, Any]]]:
+        return {address: nodes for address, nodes in self._machines.items() if address != own_address()}
 
     def checks(self) -> list[Check]:
         """In the order in which one failure explains the next."""
@@ -57,7 +63,10 @@ class MachineChecks:
         lost = {node.address: node for node in node_statuses(self._settings) if node.reason}
         if lost:
             told = "; ".join(f"{address} ({node.host_name}): {node.reason}" for address, node in lost.items())
-            raise CheckError(f"{told}. If it is on, `make doctor` there says why; `make join` there brings it back.")
+            raise CheckError(
+                f"{told}. If it is on, `make doctor` there says why; `make join` there brings it back. One that is "
+                "gone for good is forgotten after `make down` and `make up`."
+            )
         return ", ".join(
             f"{address} ({nodes[0]['NodeManagerHostname']}, {sum(node['Resources'].get('CPU', 0) for node in nodes):g} "
             "CPUs)"
@@ -66,7 +75,7 @@ class MachineChecks:
 
     def reached_from_here(self) -> str:
         """No packet to a port of another machine is dropped."""
-        return _none_closed({self._settings.cluster_address: closed_ports_of(self._ports(self._others))})
+        return _none_closed({own_address(): closed_ports_of(self._ports(self._others))})
 
     def reach_one_another(self) -> str:
         """Nor of theirs to each other one and to this one."""
@@ -104,6 +113,7 @@ class MachineChecks:
     def _ports(self, addresses: Iterable[str]) -> dict[str, list[int]]:
         """Of machines, by their addresses; of the head's the control plane as well."""
         head, _, port = self._settings.ray_address.partition(":")
+        head = socket.gethostbyname(head)
         return {
             address: ports_of(self._machines[address]) + ([int(port)] if address == head else [])
             for address in addresses

@@ -5,14 +5,15 @@ import os
 import sys
 import tarfile
 from pathlib import Path
+from typing import Final
 
 from scripts.cluster_session import join_cluster
-from scripts.machines import living_nodes, on_nodes
+from scripts.machines import living_nodes, on_nodes, own_address
 from scripts.ray_logs import write_logs
 from seedcore.errors import SeedCoreError
 from seedcore.settings import SettingsError
 
-TIMEOUT_S = 60.0
+TIMEOUT_S: Final = 60.0
 
 
 def packed_logs() -> bytes:
@@ -25,14 +26,14 @@ def packed_logs() -> bytes:
 def main() -> int:
     """Write them."""
     try:
-        settings = join_cluster()
+        join_cluster()
     except (SeedCoreError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
     others = {
         node["NodeID"]: address
         for address, nodes in living_nodes().items()
-        if address != settings.cluster_address
+        if address != own_address()
         for node in nodes
     }
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:

@@ -41,6 +41,11 @@ def clock() -> float:
     return time.time()
 
 
+def own_address() -> str:
+    """That of this process's node."""
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
 def living_nodes() -> dict[str, list[dict[str, Any]]]:
     """The nodes that live, as Ray describes them, by the address of their machine."""
     machines: dict[str, list[dict[str, Any]]] = {}

@@ -26,6 +26,7 @@ INTERNAL: Final = "_ray_internal"  # namespaces and names of Ray's own actors
 MARK: Final = re.compile(r":(?:actor_name|task_name|job_id):")  # lines of Ray's about who speaks
 STREAMS: Final = ("out", "err")
 CANCELLED: Final = "TASK_CANCELLED"
+DRIVER_ENDED: Final = "Job finishes"  # Ray's words for what was under way then
 IN_PASSING_S: Final = 1.0  # a task or call that takes less is not work to be shown: the page itself calls actors
 
 
@@ -86,9 +87,14 @@ class StateApi:
         Raises:
             ClusterUnreachableError: this process is not connected, or Ray's dashboard does not list them.
         """
-        # A cancelled one did not fail; so end the questions to an actor that is busy.
+        # A cancelled one did not fail; so end the questions to an actor that is busy. Nor did one whose driver ended,
+        # such as that of the API in a restart.
         failed = self._answer("failures", lambda: _tasks("FAILED"))
-        tasks = [task for task in failed if task.error_type != CANCELLED]
+        tasks = [
+            task
+            for task in failed
+            if task.error_type != CANCELLED and not (task.error_message or "").startswith(DRIVER_ENDED)
+        ]
         newest_first = sorted(tasks, key=lambda task: task.end_time_ms or 0, reverse=True)
         return [
             Failure(

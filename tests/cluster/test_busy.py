@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from unittest.mock import patch
 import httpx
 import pytest
 import ray
+from ray.dashboard.modules.task_events.task_event_storage import TaskEventStorage
 from ray.util.state import list_tasks
 
 from scripts.monitor_actors import summary
@@ -21,7 +23,7 @@ from seedcore import application
 from seedcore.api.app import create_app
 from seedcore.cluster.bootstrap import bootstrap_actors, create_actor
 from seedcore.cluster.singletons import Singleton
-from seedcore.cluster.state_api import StateApi
+from seedcore.cluster.state_api import DRIVER_ENDED, StateApi
 from seedcore.cluster.status import ActorStatus, singleton_statuses
 from seedcore.errors import BootstrapError
 from seedcore.settings import Settings
@@ -130,6 +132,10 @@ def test_what_a_busy_one_was_asked_is_no_failure(create: Callable[..., Any], set
     end.touch()
     wait_until(lambda: any(task.name == ASKED for task in list_tasks(filters=[("state", "=", "FAILED")], limit=1000)))
     assert ASKED not in {failure.name for failure in StateApi(settings).failures(1000)}
+
+
+def test_ray_says_of_a_call_that_its_driver_has_ended_what_is_taken_for_no_failure() -> None:
+    assert f'f"{DRIVER_ENDED} (' in inspect.getsource(TaskEventStorage.mark_tasks_failed_on_job_ends)
 
 
 def test_who_holds_the_interpreter_is_busy(create: Callable[..., Any], settings: Settings) -> None:

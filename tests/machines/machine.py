@@ -35,6 +35,7 @@ from scripts.host.choose_runtime import running, settings_in_use
 from scripts.host.runtime import WORKER
 sys.exit(running(settings_in_use()).run_module(WORKER, sys.argv[1], sys.argv[2:]))
 """
+NETWORKS: Final = Path("/run/netns")
 SLOW_LINE: Final = Path(__file__).with_name("slow_line.py")
 
 
@@ -71,7 +72,7 @@ class Machine:
 
     def __init__(self, number: int, folder: Path) -> None:
         self.address = NETWORK.format(number)
-        self._name = NAME.format(number)
+        self.name = NAME.format(number)
         self._cable = f"cable{number}"
         self._init: subprocess.Popen[bytes] | None = None
         self.folder = folder / "seedcore"
@@ -81,26 +82,17 @@ class Machine:
 
     def boot(self) -> None:
         """Switch it on."""
-        subprocess.run(["ip", "netns", "del", self._name], check=False, capture_output=True)
-        ip("netns", "add", self._name)
-        ip("-n", self._name, "link", "add", "eth0", "type", "veth", "peer", "name", self._cable, "netns", SWITCH)
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+        ip("netns", "add", self.name)
+        ip("-n", self.name, "link", "add", "eth0", "type", "veth", "peer", "name", self._cable, "netns", SWITCH)
         ip("-n", SWITCH, "link", "set", self._cable, "master", BRIDGE, "up")
-        ip("-n", self._name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
-            ip("-n", self._name, "link", "set", device, "up")
-        isolated = [
-            "unshare",
-            "--pid",
-            "--mount",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "bash",
-            "-c",
-            BOOT,
-            str(self.small_disk),
-        ]
-        self._init = subprocess.Popen(["ip", "netns", "exec", self._name, *isolated])
+            ip("-n", self.name, "link", "set", device, "up")
+        # Not `ip netns exec`, which hides the control groups that a Docker Engine needs.
+        isolated = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
+        first = ["bash", "-c", BOOT, str(self.small_disk)]
+        self._init = subprocess.Popen(["nsenter", f"--net={NETWORKS / self.name}", *isolated, *first])
         wait_until(lambda: self.run("test", "-d", "/tmp", folder=Path("/")).returncode == 0)
 
     def cut_power(self) -> None:
@@ -110,7 +102,7 @@ class Machine:
         self._init.wait()
         self._init = None
         ip("-n", SWITCH, "link", "del", self._cable)
-        ip("netns", "del", self._name)
+        ip("netns", "del", self.name)
 
     def pull_cable(self) -> None:
         """Nothing comes in or goes out."""
@@ -213,7 +205,7 @@ class Machine:
         raise AssertionError("the machine did not boot")
 
     def _network(self, *command: str) -> None:
-        subprocess.run(["ip", "netns", "exec", self._name, *command], check=True, capture_output=True)
+        subprocess.run(["ip", "netns", "exec", self.name, *command], check=True, capture_output=True)
 
 
 def _environment(**changed: str) -> dict[str, str]:
