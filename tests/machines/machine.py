@@ -144,7 +144,7 @@ class Machine:
         return subprocess.run(
             self._inside(command, folder),
             input=stdin,
-            env=_environment(**shell, **environment),
+            env=_environment(**{**shell, **environment}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

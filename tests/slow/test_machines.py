@@ -103,7 +103,7 @@ def test_a_machine_joins_on_docker(engine: docker.DockerClient, disks: Path) -> 
         second.verb("join", f"HEAD={ADDRESS}", stdin=head.token)
         said = head.make("verify")
         assert "❌" not in said
-        assert f"on {second.address} (" in said.partition("a task on a worker")[2].splitlines()[0]
+        assert f"{second.address} (" in said.partition("a task on a worker")[2].splitlines()[0]
         assert "✅ they reach one another" in second.verb("doctor")
         prometheus = f"http://127.0.0.1:{head.prometheus_port}/api/v1/targets"
         found = httpx.get(prometheus, trust_env=False).raise_for_status().json()["data"]["activeTargets"]
