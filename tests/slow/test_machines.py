@@ -55,8 +55,9 @@ class DockerMachine(Machine):
         ip("-n", self.name, "route", "add", "default", "via", ADDRESS)
         daemon = next(process for process in psutil.process_iter() if process.name() == "dockerd")
         root = self.folder.parent
-        command = [daemon.exe(), "--data-root", f"{root}/engine", "--exec-root", f"{root}/run"]
-        command += ["--pidfile", f"{root}/engine.pid", "--host", self.engine]
+        command = [daemon.exe(), "--data-root", f"{root}/engine", "--host", self.engine]
+        # In memory, which is gone with the power.
+        command += ["--exec-root", f"{self.small_disk}/run", "--pidfile", f"{self.small_disk}/pid"]
         with (root / "engine.log").open("ab") as log:
             self.start(*command, log=log, PATH=daemon.environ()["PATH"])
         wait_until(lambda: self.docker("info").returncode == 0)
