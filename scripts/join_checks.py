@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import ray
@@ -26,6 +26,7 @@ from scripts.machines import (
     and_more,
     clock,
     closed_ports,
+    closed_ports_of,
     different,
     facts,
     in_words,
@@ -59,6 +60,10 @@ class JoinChecks:
         self._ports = ports
         self._theirs: dict[str, Any] = {}
 
+    @cached_property
+    def _ours(self) -> dict[str, Any]:
+        return facts()
+
     def connect(self) -> str:
         """The head answers, takes the token, and runs the same Ray and Python."""
         probe_head(self._settings)
@@ -80,7 +85,7 @@ class JoinChecks:
 
     def same_packages(self) -> str:
         """Packages that both have are the same, and this machine has those of the application."""
-        must = packages_of_both(facts(), self._theirs)
+        must = packages_of_both(self._ours, self._theirs)
         differ = self._different("packages", must)
         if differ:
             raise CheckError(f"{differ}. {SAME_VERSION}")
@@ -88,7 +93,7 @@ class JoinChecks:
 
     def same_code(self) -> str:
         """Both have the same version of ours; what is in `app/` comes from the head."""
-        ours, theirs = facts()["code"], self._theirs["code"]
+        ours, theirs = self._ours["code"], self._theirs["code"]
         differ = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
         if differ:
             raise CheckError(
@@ -110,11 +115,7 @@ class JoinChecks:
     def reaches_them(self) -> str:
         """Each port of each node can be reached from here."""
         machines = living_nodes()
-        closed = {
-            address: ports
-            for address, nodes in machines.items()
-            if (ports := closed_ports(address, ports_of(nodes), must_listen=False))
-        }
+        closed = closed_ports_of({address: ports_of(nodes) for address, nodes in machines.items()})
         if closed:
             them = "; ".join(f"{address} at {in_words(ports)}" for address, ports in closed.items())
             raise CheckError(f"this machine does not reach {them}. Open these ports there.")
@@ -147,7 +148,7 @@ class JoinChecks:
         return f"at {address}, {in_words(self._ports)}"
 
     def _different(self, what: str, names: Iterable[str]) -> str:
-        return different(facts()[what], self._theirs[what], names)
+        return different(self._ours[what], self._theirs[what], names)
 
     def _on_head(self, function: Any) -> Any:
         on_state = ray.remote(num_cpus=0, resources={self._settings.state_resource: 0.001})

@@ -12,7 +12,7 @@ from scripts.machines import (
     agree,
     ahead_s,
     clock,
-    closed_ports,
+    closed_ports_of,
     different,
     facts,
     in_words,
@@ -136,12 +136,6 @@ class MachineChecks:
                 f"{', '.join(silent)} did not answer in {TASK_TIMEOUT_S:g} s. `make doctor` there says what it reaches."
             )
         return {by_node[node]: answer for node, answer in answers.items()}
-
-
-def closed_ports_of(ports: Mapping[str, list[int]]) -> dict[str, list[int]]:
-    """Of the ports of some machines, by address, those from which no answer comes."""
-    closed = {address: closed_ports(address, listed, must_listen=False) for address, listed in ports.items()}
-    return {address: found for address, found in closed.items() if found}
 
 
 def _none_closed(seen: Mapping[str, Mapping[str, list[int]]]) -> str:

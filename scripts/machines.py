@@ -106,6 +106,12 @@ def closed_ports(address: str, ports: Iterable[int], must_listen: bool) -> list[
         return [port for port, closed in zip(listed, pool.map(is_closed, listed), strict=True) if closed]
 
 
+def closed_ports_of(ports: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """Of the ports of some machines, by address, those from which no answer comes, not even a refusal."""
+    closed = {address: closed_ports(address, listed, must_listen=False) for address, listed in ports.items()}
+    return {address: found for address, found in closed.items() if found}
+
+
 def in_words(ports: Iterable[int]) -> str:
     """Ports as a firewall would be told: 21000, 21002-21099."""
     spans: list[list[int]] = []

@@ -1,14 +1,13 @@
 """The faults. Each function injects one into a stack under load and returns when nothing is left to be repaired."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from docker.models.containers import Container
 
-from tests.faults.harness import FaultRun
+from tests.faults.harness import Fault, FaultRun
 from tests.faults.stack import API, HEAD, SINGLETONS, WORKER, FaultStack, health
 from tests.waiting import wait_until
 
@@ -40,30 +39,6 @@ try:
 except ray.exceptions.RayError as error:
     print(error)
 """
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One way to hurt the stack.
-
-    Args:
-        name: what happens, for the report.
-        inject: does it, and repairs what does not repair itself.
-        allowed_stall_s: how long a client may at most be without a good answer.
-        may_fail: whether requests may be answered with an error meanwhile.
-        knobs: environment variables of the load that uses `MwManager`.
-    """
-
-    name: str
-    inject: Callable[[FaultStack, FaultRun], None]
-    allowed_stall_s: float
-    may_fail: bool = False
-    knobs: dict[str, str] = field(default_factory=dict)
-
-    def check(self, run: FaultRun) -> None:
-        """Hold what came of it to what is promised."""
-        run.finished.check()
-        assert self.may_fail or not run.finished.verdict.errors
 
 
 def kill_each_actor(stack: FaultStack, run: FaultRun) -> None:
@@ -302,7 +277,7 @@ def _wait_for_recovery(stack: FaultStack, run: FaultRun) -> None:
     run.mark("healthy")
 
 
-FAULTS: Final = (
+FAULTS: Final[tuple[Fault[FaultStack], ...]] = (
     Fault("SIGKILL of each singleton's process", kill_each_actor, ACTOR_S),
     Fault("SIGKILL of all three singletons' processes at once", kill_all_actors, ACTOR_S),
     Fault("SIGKILL of a singleton's process, ten times in a row", kill_an_actor_ten_times, ACTOR_S),

@@ -1,11 +1,11 @@
 """Puts a stack under load, lets a fault happen, and says what was lost."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from tests.faults.journal import Verdict, judge, read_ends, read_journal, read_journals
 from tests.faults.load import ENDS, PROCESSES, STOP, all_clients
@@ -40,6 +40,9 @@ class LoadedStack(Protocol):
 
     def look_at_the_end(self, process: str, folder: str) -> None:
         """Run one of its `ENDS`."""
+
+
+S = TypeVar("S", bound=LoadedStack)
 
 
 @dataclass
@@ -88,6 +91,30 @@ class FaultRun:
     def mark(self, what: str) -> None:
         """Note that something happens now; the picture shows it."""
         self.marks.append((time.monotonic(), what))
+
+
+@dataclass(frozen=True)
+class Fault(Generic[S]):
+    """One way to hurt a stack.
+
+    Args:
+        name: what happens, for the report.
+        inject: does it, and repairs what does not repair itself.
+        allowed_stall_s: how long a client may at most be without a good answer.
+        may_fail: whether requests may be answered with an error meanwhile.
+        knobs: environment variables of the load that uses `MwManager`.
+    """
+
+    name: str
+    inject: Callable[[S, FaultRun], None]
+    allowed_stall_s: float
+    may_fail: bool = False
+    knobs: dict[str, str] = field(default_factory=dict)
+
+    def check(self, run: FaultRun) -> None:
+        """Hold what came of it to what is promised."""
+        run.finished.check()
+        assert self.may_fail or not run.finished.verdict.errors
 
 
 @contextmanager

@@ -7,13 +7,11 @@ from typing import Final
 
 from seedcore.settings import PROJECT_ROOT
 from tests.faults.load import STOP
-from tests.machines.machine import Machine
+from tests.machines.machine import HEAD_PORTS, WORKER_PORTS, Machine
 from tests.waiting import wait_until
 
 # A process that ends too early is started again, as supervisor does it with whatever lives on a machine.
 AGAIN: Final = 'until [[ -e $0 ]]; do "$@"; done'
-HEAD_PORTS: Final = ("6379", "10001", "21000:21299")
-WORKER_PORTS: Final = ("21200:21299",)
 ON_SECOND: Final = ("coroutines", "manager-end")
 END_DEADLINE_S: Final = 120.0
 
@@ -39,11 +37,7 @@ class MachineStack:
     def close_all_other_ports(self) -> None:
         """Let in what docs/cluster.md lists, and nothing else."""
         self.head.let_in(*HEAD_PORTS)
-        self.second.let_in(*WORKER_PORTS)
-
-    def addresses(self) -> set[str]:
-        """Of the machines that the head hears of."""
-        return {node["address"] for node in self.head.status()["nodes"] if node["alive"]}
+        self.second.let_in(WORKER_PORTS)
 
     def wait_until_whole(self) -> None:
         """Both machines are heard of, and all singletons answer."""

@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.faults.catalogue import FAULTS, Fault
-from tests.faults.harness import under_load
+from tests.faults.catalogue import FAULTS
+from tests.faults.harness import Fault, under_load
 from tests.faults.report import Report
 from tests.faults.stack import FaultStack
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.inject.__name__)
-def test_fault(fault: Fault, stack: FaultStack, report: Report, seed: int) -> None:
+def test_fault(fault: Fault[FaultStack], stack: FaultStack, report: Report, seed: int) -> None:
     with under_load(stack, fault.name, fault.allowed_stall_s, seed, **fault.knobs) as run:
         fault.inject(stack, run)
     report.add(run)

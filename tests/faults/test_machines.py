@@ -1,14 +1,12 @@
 """What happens to one machine of several costs nobody an acknowledged write, and what lives there comes back."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.faults.harness import FaultRun, under_load
+from tests.faults.harness import Fault, FaultRun, under_load
 from tests.faults.machine_stack import MachineStack
 from tests.faults.report import Report
 from tests.machines.conftest import disks, head, network, second  # noqa: F401 - fixtures
@@ -16,23 +14,6 @@ from tests.machines.machine import Machine
 
 CUT_S: Final = 60.0  # above what TCP waits between two tries by then
 JOIN_S: Final = 120.0  # a machine that is switched on, `make join` and its checks, Ray, the load
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One way to hurt it.
-
-    Args:
-        name: what happens, for the report.
-        inject: does it, and repairs what does not repair itself.
-        allowed_stall_s: how long a client may at most be without a good answer.
-        may_fail: whether requests may be answered with an error meanwhile.
-    """
-
-    name: str
-    inject: Callable[[MachineStack, FaultRun], None]
-    allowed_stall_s: float
-    may_fail: bool = False
 
 
 def power_cut_of_the_second(stack: MachineStack, run: FaultRun) -> None:
@@ -94,7 +75,7 @@ def full_disk(stack: MachineStack, run: FaultRun) -> None:
     stack.wait_until_whole()
 
 
-FAULTS: Final = (
+FAULTS: Final[tuple[Fault[MachineStack], ...]] = (
     Fault("power cut of a second machine, then `make join`", power_cut_of_the_second, JOIN_S, may_fail=True),
     Fault("the second machine's cable out for 20 s", cable_out_for_20_s, 20 + CUT_S),
     Fault("the second machine's cable out for 90 s", cable_out_for_90_s, 90 + CUT_S, may_fail=True),
@@ -113,9 +94,8 @@ def stack(head: Machine, second: Machine, disks: Path) -> MachineStack:  # noqa:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.inject.__name__)
-def test_fault(fault: Fault, stack: MachineStack, report: Report, seed: int) -> None:
+def test_fault(fault: Fault[MachineStack], stack: MachineStack, report: Report, seed: int) -> None:
     with under_load(stack, fault.name, fault.allowed_stall_s, seed) as run:
         fault.inject(stack, run)
     report.add(run)
-    run.finished.check()
-    assert fault.may_fail or not run.finished.verdict.errors
+    fault.check(run)

@@ -19,6 +19,8 @@ SWITCH: Final = "seedcore-sw"  # the namespace that the machines' cables end in
 BRIDGE: Final = "fast"
 SLOW_BRIDGE: Final = "slow"
 NAME: Final = "seedcore-m{}"
+HEAD_PORTS: Final = ("6379", "10001", "21000:21299")  # as docs/cluster.md lists them
+WORKER_PORTS: Final = "21200:21299"
 NETWORK: Final = "10.77.0.{}"
 VERB_TIMEOUT_S: Final = 280.0
 # What runs as its first process, with which all others end; a shell, since it takes in orphans.
