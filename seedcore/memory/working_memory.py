@@ -53,6 +53,7 @@ _process: Final = cache(_Process)
 def end_memory(settings: Settings) -> None:
     """End what the managers of this process have begun, before the actors go; for tests."""
     _process(settings).report.close()
+    _process.cache_clear()
 
 
 _Found = tuple[list[str], Many, Many]
