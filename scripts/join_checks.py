@@ -73,7 +73,11 @@ class JoinChecks:
                 f"nobody answers at {self._head}:{self._client_port}: open the ports that `make cluster-ports` lists"
             )
         try:
-            ray.init(f"ray://{self._head}:{self._client_port}", namespace=self._settings.ray_namespace)
+            ray.init(
+                f"ray://{self._head}:{self._client_port}",
+                namespace=self._settings.ray_namespace,
+                logging_level=logging.ERROR,
+            )
         except (ConnectionError, RuntimeError) as error:
             said = " ".join(str(error).split())
             raise CheckError(f"{said}. Both machines need the same version of the project, and of Python.") from error

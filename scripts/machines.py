@@ -13,6 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from seedcore.code_version import CODE, PROJECT_ROOT, Sources
+from seedcore.settings import NODE_PORTS
 
 T = TypeVar("T")
 
@@ -21,7 +22,6 @@ AT_ONCE: Final = 100  # ports that are tried
 MAX_CLOCK_DIFFERENCE_S: Final = 5.0  # times of items to live are times of day
 SHOWN: Final = 5  # files or packages that differ
 NODE_MANAGER: Final = 2  # its port, counted from the first of a node's; images/entrypoint.sh gives it
-NODE_PORTS: Final = 100
 
 
 def facts() -> dict[str, Any]:

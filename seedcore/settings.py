@@ -23,6 +23,7 @@ ENV_FILES: Final = (PROJECT_ROOT / ".env", PROJECT_ROOT / ".env.local")
 SPECIALIST: Final = "specialist"  # marks a knob that few ever turn: it is not in .env, but may be added there
 MAX_PORT: Final = 65535
 HOST: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]*[\w-])\.?)(:[0-9]*)?", re.ASCII)
+NODE_PORTS: Final = 100  # of each node, if others can join; images/entrypoint.sh says what it does with them
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
 
 

@@ -9,8 +9,8 @@ import psutil
 
 from scripts.host.runtime import API, HEAD, StackError
 from scripts.host.settings import HostSettings
+from seedcore.settings import NODE_PORTS
 
-NODE_PORTS: Final = 100  # of each node of a machine; images/entrypoint.sh says what it does with them
 # Which hundred is whose, counted from CLUSTER_PORTS on; the first worker has the third.
 POSITIONS: Final = {HEAD: 0, API: 1}
 
