@@ -14,6 +14,7 @@ from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, SettingsErr
 
 OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
 MISSPELT: Final = 0.85  # from there on alike (difflib)
+COMPOSE_FILE: Final = "COMPOSE_FILE"  # Compose's own, which docs/ray.md tells people to set
 MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
 # A line of an env file; `${NAME}` is meant for a variable, and is one without Docker as well.
 BARE_DOLLAR: Final = re.compile(
@@ -153,7 +154,9 @@ def why_missing(name: str) -> str:
 
 def meant_knob(name: str) -> str | None:
     """The knob that a variable of another name may be meant for."""
-    return next(iter(difflib.get_close_matches(name, knobs(), 1, MISSPELT)), None) if name not in knobs() else None
+    if name in knobs() or name == COMPOSE_FILE:
+        return None
+    return next(iter(difflib.get_close_matches(name, knobs(), 1, MISSPELT)), None)
 
 
 def env_files() -> dict[str, str]:

@@ -113,6 +113,12 @@ def test_a_knob_of_a_specialist_may_be_there_and_need_not(checkout: Path) -> Non
     assert found(checkout) == {}
 
 
+def test_the_files_of_compose_are_no_misspelt_profiles(checkout: Path) -> None:
+    with (checkout / ".env.local").open("a") as file:
+        file.write("COMPOSE_FILE=compose.yaml:images/gpu.yaml\n")
+    assert found(checkout) == {}
+
+
 def test_a_lock_of_emacs_is_no_file(checkout: Path) -> None:
     (checkout / "seedcore/.#settings.py").symlink_to("somebody@somewhere.1234")
     assert found(checkout) == {}
