@@ -78,8 +78,9 @@ is_on() {
 run_until_stopped() {
     local child stopping="" code=0
     trap 'stopping=1; kill -TERM "$child" 2>/dev/null || true' TERM INT
-    # A command whose parent was killed is told to stop as well: nothing of the embedded stack is left behind.
-    setpriv --pdeathsig TERM "$@" &
+    # A command whose parent was killed is told to stop as well: nothing of the embedded stack is left behind. In the
+    # background a shell has it ignore SIGINT, by which Ray interrupts a task that somebody cancels.
+    setpriv --pdeathsig TERM env --default-signal=INT,QUIT "$@" &
     child=$!
     wait "$child" || code=$?
     while kill -0 "$child" 2>/dev/null; do # a signal ends `wait` early

@@ -1,6 +1,7 @@
 """What only the embedded runtime has: processes that outlive each other on the user's own machine."""
 
 import shutil
+import signal
 import venv
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def test_down_leaves_no_process_behind(local_stack: Project) -> None:
     local_stack.make("down")
     assert psutil.wait_procs(processes, timeout=10)[1] == []
     local_stack.make("up")
+
+
+def test_ray_can_interrupt_a_task(local_stack: Project) -> None:
+    raylets = [process for process in session_of(supervisord(local_stack)) if process.name() == "raylet"]
+    assert raylets
+    for process in raylets:  # its workers inherit it
+        ignored = Path(f"/proc/{process.pid}/status").read_text().partition("SigIgn:")[2].split()[0]
+        assert not int(ignored, 16) & 1 << signal.SIGINT - 1
 
 
 def test_logs_that_somebody_deleted_stop_nobody(local_stack: Project) -> None:
