@@ -18,6 +18,7 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from scripts.host.cluster_network import interface_of, ports_of_node
+from scripts.host.package_index import environment_for_stack
 from scripts.host.ports import LOOPBACK, require_free_ports
 from scripts.host.remedies import explain_failures
 from scripts.host.runtime import (
@@ -249,7 +250,7 @@ class LocalRuntime:
 
     def _make_environment(self) -> dict[str, str]:
         return {
-            **os.environ,
+            **environment_for_stack(),
             **own_variables(),
             **process_environment(self._settings),
             **ray_environment(self._settings),

@@ -177,6 +177,15 @@ def environment_for_uv(options: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
+def environment_for_stack() -> dict[str, str]:
+    """That of the shell, but of what it tells pip and uv only where packages come from: a `runtime_env` of Ray's
+    installs into environments of its own, whatever else people have pip do.
+    """
+    told = {"PIP_CONFIG_FILE", *map(_variable, OPTIONS), *OF_UV_ITSELF}
+    told.update(variable for option in OPTIONS.values() for variable in option.variables)
+    return {name: value for name, value in os.environ.items() if name in told or not name.startswith(("PIP_", "UV_"))}
+
+
 def for_build(options: Mapping[str, str]) -> str:
     """A file for pip with the options that mean the same in an image build; empty without any."""
     lines = []

@@ -10,6 +10,7 @@ from scripts.host.package_index import (
     OPTIONS,
     PipConfigurationError,
     environment_for_pip,
+    environment_for_stack,
     environment_for_uv,
     for_build,
     is_on_loopback,
@@ -102,6 +103,16 @@ def test_what_was_meant_for_other_environments_reaches_neither(home: Path, monke
     told = read_options(PIP)
     assert "foreign" not in environment_for_pip(told).values()
     assert "foreign" not in environment_for_uv(told).values()
+
+
+def test_nor_the_stack_whose_runtime_env_has_environments_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"PIP_INDEX_URL": "https://mirror/simple", "UV_INDEX": "https://own/simple", "PIP_CONFIG_FILE": "/pip"}
+    left_out = {"PIP_USER": "1", "PIP_TARGET": "/elsewhere", "UV_SYSTEM_PYTHON": "1"}
+    for name, value in (kept | left_out | {"PIPELINE": "mine"}).items():
+        monkeypatch.setenv(name, value)
+    environment = environment_for_stack()
+    assert environment.items() >= (kept | {"PIPELINE": "mine"}).items()
+    assert not environment.keys() & left_out.keys()
 
 
 def test_uv_needs_no_home_that_can_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
