@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from seedcore.settings import PROJECT_ROOT
-from tests.stack.containers import containers, kill_for_good, only, run_in
+from tests.stack.containers import containers, health, kill_for_good, only, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
@@ -149,6 +149,9 @@ def test_each_request_is_a_json_record(observed: Project) -> None:
 
 
 def test_the_verbs_know_it_also_when_it_was_started_by_hand(engine: docker.DockerClient, observed: Project) -> None:
+    # After an actor that was gone its next check is to come; Compose does not wait for one.
+    api = only(engine, observed, "seedcore-api")
+    wait_until(lambda: health(api) == "healthy")
     only(engine, observed, "prometheus").remove(force=True)
     by_hand = observed.run("docker", "compose", "--profile", "observability", "up", "-d", "--wait", COMPOSE_PROFILES="")
     assert by_hand.returncode == 0, by_hand.stdout

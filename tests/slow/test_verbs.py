@@ -176,7 +176,7 @@ def test_an_application_of_ones_own(stack: Project) -> None:
     assert stack.api.post("/mine/count").status_code == 403
     assert stack.api.post("/mine/count", params={"token": "secret of mine"}).json() == 2
 
-    (application / "jobs").mkdir()
+    (application / "jobs").mkdir(exist_ok=True)
     (application / "jobs/mine.py").write_text(JOB)
     done = stack.run("make", "run", "M=app.jobs.mine", 'ARGS=--flag "two words"')
     assert "secret of mine 4 --flag two words" in done.stdout

@@ -31,6 +31,12 @@ def only(engine: docker.DockerClient, project: Project, service: str) -> Contain
     return container
 
 
+def health(container: Container) -> str:
+    """What its check says, such as healthy."""
+    container.reload()
+    return str(container.attrs["State"]["Health"]["Status"])
+
+
 def run_in(container: Container, *command: str) -> str:
     """The output of a command in a container; it must succeed."""
     code, output = container.exec_run(list(command))

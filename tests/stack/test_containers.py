@@ -9,7 +9,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.checkout import copy_checkout
-from tests.stack.containers import LONG_RUNNING, containers, only, run_in
+from tests.stack.containers import LONG_RUNNING, containers, health, only, run_in
 from tests.stack.project import Project
 from tests.waiting import wait_until
 
@@ -97,7 +97,7 @@ def test_a_node_ends_with_any_of_its_processes(engine: docker.DockerClient, dock
     before = head.attrs["RestartCount"]
     run_in(head, "python", "-c", KILL_RAY_CLIENT)
     wait_until(lambda: _reloaded(head)["RestartCount"] == before + 1)
-    wait_until(lambda: _health(head) == "healthy")
+    wait_until(lambda: health(head) == "healthy")
     docker_stack.wait_until_ready()
 
 
@@ -139,10 +139,6 @@ def test_on_another_engine_no_empty_stack_is_started(docker_stack: Project) -> N
     assert done.returncode != 0
     assert "It was last started on the engine at tcp://another:2375, and now" in done.stdout
     assert "Its items are there." in done.stdout
-
-
-def _health(container: Container) -> str:
-    return str(_reloaded(container)["State"]["Health"]["Status"])
 
 
 def _reloaded(container: Container) -> Any:
