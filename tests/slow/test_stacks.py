@@ -51,7 +51,10 @@ def test_a_stack_moves_with_its_folder(docker_project: Project) -> None:
     docker_project.make("up")
     docker_project.put("organ", "item", "moved")
     docker_project.folder = docker_project.folder.rename(docker_project.folder.with_name("elsewhere"))
-    assert "❌" not in docker_project.make("doctor")  # which looks at the containers of the folder that is gone
+    ((check, said),) = docker_project.doctor().items()  # it looks at the containers of the folder that is gone
+    assert check == "the services run with the settings of .env"
+    assert f"is now {docker_project.folder}" in said
+    assert said.endswith("`make up` applies it.")
     docker_project.make("up")
     assert docker_project.get("organ", "item") == "moved"
     assert docker_project.doctor() == {}
