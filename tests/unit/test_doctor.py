@@ -39,6 +39,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def doctor(checkout: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     ports = {name: f"{free_port()}" for name in PORTS}  # a stack may run beside the tests
+    ports["RAY_ADDRESS"] = f"127.0.0.1:{free_port()}"
     knobs = {"RUNTIME": "local", "COMPOSE_PROJECT_NAME": "doctor-test", **ports}
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
