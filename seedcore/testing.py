@@ -141,7 +141,7 @@ def singletons_in_process(settings: Settings) -> Iterator[None]:
         finally:
             end_memory(settings)
             for actor in actors.values():
-                actor._store.database.close()
+                actor.close()
 
 
 class _Answered:

@@ -1,1 +1,1 @@
-"""What runs in the processes of the singletons."""
+"""What runs in the processes of the singletons, and how it is called."""

@@ -6,9 +6,11 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from itertools import groupby
+from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, NoReturn
 
+from seedcore.actors.call_socket import CallServer
 from seedcore.actors.calls import Answer, Call, pack_answers, unpack_calls
 from seedcore.errors import ActorFailedError, SeedCoreError, StoreDamagedError, StoreFencedError
 from seedcore.logs import configure_logging
@@ -44,11 +46,29 @@ class StoreActor:
     reads: Mapping[str, Callable[..., object]]
 
     def __init__(self, database: Database) -> None:
-        self._folder = database.path.parent
+        self._database = database
         self._commits = GroupCommit(database)
         self._requests = RequestLog(lambda: database.epoch)
         self._started_at = time.time()
+        self._calls = {"ray": 0, "socket": 0}
+        self._server = self._serve(database.path)
         logger.info("%s keeps %s", type(self).__name__, database.path)
+
+    def _serve(self, store: Path) -> CallServer | None:
+        def perform(packed: list[Any]) -> list[Any]:
+            return self._perform(packed, "socket")
+
+        try:
+            return CallServer(store, perform)
+        except OSError as error:  # a disk that has no sockets, or where nothing can be written
+            logger.info("%s answers through Ray only, since there is no socket beside it: %s", store, error)
+            return None
+
+    def close(self) -> None:
+        """Answer no more through the socket, and close the file; for an actor that lives in a test's process."""
+        if self._server is not None:
+            self._server.close()
+        self._database.close()
 
     def perform(self, packed: list[Any]) -> list[Any]:
         """Do calls in their order, writes that follow each other in one transaction; each has an answer of its own.
@@ -59,6 +79,10 @@ class StoreActor:
         Returns:
             what `unpack_answers` takes.
         """
+        return self._perform(packed, "ray")
+
+    def _perform(self, packed: list[Any], way: str) -> list[Any]:
+        self._calls[way] += 1
         answers: list[Answer] = []
         for are_writes, calls in groupby(unpack_calls(packed), lambda call: call.method in self.writes):
             together = list(calls)
@@ -114,14 +138,15 @@ class StoreActor:
 
     def process_stats(self) -> dict[str, float]:
         """What all actors tell: writes and the transactions that they shared since this process took over, at which
-        second since the epoch that was, and the room on the disk of the store.
+        second since the epoch that was, how often it was called in each way, and the room on the disk of the store.
         """
-        disk = shutil.disk_usage(self._folder)
+        disk = shutil.disk_usage(self._database.path.parent)
         return {
             "writes": self._commits.writes,
             "refused_writes": self._commits.refused_writes,
             "transactions": self._commits.transactions,
             "started_at": self._started_at,
+            **{f"calls_by_{way}_total": number for way, number in self._calls.items()},
             "disk_bytes": disk.total,
             "disk_free_bytes": disk.free,
         }

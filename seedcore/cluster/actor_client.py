@@ -8,13 +8,15 @@ from typing import Any, Final
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
+from ray.exceptions import ActorDiedError, RayTaskError
 
 from seedcore.actors.calls import Answer, Call, pack_calls, unpack_answers
+from seedcore.actors.local_calls import LocalCalls
 from seedcore.cluster.bootstrap import get_singleton
 from seedcore.cluster.explain import explain_silence
 from seedcore.cluster.gathered_calls import GatheredCalls
 from seedcore.cluster.request_ids import RequestIds
+from seedcore.cluster.singletons import store_of
 from seedcore.errors import ActorUnavailableError, SeedCoreError
 from seedcore.event_loop import INLINE_BYTES, OfEachLoop, in_thread
 from seedcore.settings import Settings
@@ -35,6 +37,7 @@ class ActorClient:
         self._settings = settings
         self._handle: ActorHandle[Any] | None = None
         self._job_id: str | None = None
+        self._local = LocalCalls(settings.state_dir / store_of(name, settings))
         self._requests = RequestIds()
         self._gathered = OfEachLoop(lambda: GatheredCalls(self._send, settings.call_deadline_s))
 
@@ -97,15 +100,20 @@ class ActorClient:
     def perform(self, calls: list[Call]) -> Any:
         """Have the actor do these calls, in their order; the result of the last. Raises as `call`."""
         deadline = time.monotonic() + self._settings.call_deadline_s
+        try:
+            answers = self._local.perform(calls, self._settings.call_deadline_s)
+            return _result((self._through_ray(calls, deadline) if answers is None else answers)[-1])
+        except TimeoutError as error:
+            raise self._silent(calls[-1].method) from error
+
+    def _through_ray(self, calls: list[Call], deadline: float) -> list[Answer]:
         while True:
             handle = self.find()
             try:
-                return _result(unpack_answers(self._wait(self._submit(handle, calls), deadline))[-1])
+                return unpack_answers(self._wait(self._submit(handle, calls), deadline))
             except ActorDiedError:
                 self.forget(handle)
                 self._require_time(deadline)
-            except GetTimeoutError as error:
-                raise self._silent(calls[-1].method) from error
             except RayTaskError as error:
                 raise _unwrapped(error) from error
 
@@ -119,21 +127,25 @@ class ActorClient:
 
     async def _send(self, calls: list[Call]) -> list[Answer]:
         deadline = time.monotonic() + self._settings.call_deadline_s
+        is_small = sum(_bytes_in(call.arguments) for call in calls) <= INLINE_BYTES
+        try:
+            answers = await self._local.perform_async(calls, self._settings.call_deadline_s, is_small=is_small)
+            return await self._through_ray_async(calls, deadline, is_small=is_small) if answers is None else answers
+        except TimeoutError as error:
+            raise await asyncio.wrap_future(in_thread(partial(self._silent, calls[0].method))) from error
+
+    async def _through_ray_async(self, calls: list[Call], deadline: float, *, is_small: bool) -> list[Answer]:
         while True:
             handle = await self.find_async()
             try:
                 # Ray copies the arguments before it returns, and waits when its object store is full.
-                if sum(_bytes_in(call.arguments) for call in calls) > INLINE_BYTES:
-                    reference = await asyncio.to_thread(self._submit, handle, calls)
-                else:
-                    reference = self._submit(handle, calls)
+                submit = partial(self._submit, handle, calls)
+                reference = submit() if is_small else await asyncio.to_thread(submit)
                 answers = await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
                 return unpack_answers(answers)
             except ActorDiedError:
                 self.forget(handle)
                 self._require_time(deadline)
-            except TimeoutError as error:
-                raise await asyncio.wrap_future(in_thread(partial(self._silent, calls[0].method))) from error
             except RayTaskError as error:
                 raise _unwrapped(error) from error
 

@@ -100,10 +100,14 @@ def require_different_names(rows: Sequence[Singleton]) -> None:
         raise InvalidSingletonError(f"two singletons have the same name: {', '.join(twice)}. Rename one.")
 
 
+def store_of(name: str, settings: Settings) -> str:
+    """The file of one of our singletons, below `STATE_DIR`."""
+    # One for each name in each namespace: two singletons that wrote to one would fence each other off for ever.
+    return f"{settings.ray_namespace}/{name}.sqlite3"
+
+
 def _with_store(name: str, actor_class: type, settings: Settings) -> Singleton:
-    # A file for each name in each namespace: two singletons that wrote to one would fence each other off for ever.
-    store = f"{settings.ray_namespace}/{name}.sqlite3"
-    return Singleton(name, actor_class, {"store": store}, {"max_concurrency": THREADS})
+    return Singleton(name, actor_class, {"store": store_of(name, settings)}, {"max_concurrency": THREADS})
 
 
 def actor_options(row: Singleton, settings: Settings) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class MwManager:
     called on a running event loop raises `BlockingCallError` instead of stalling every other coroutine.
 
     Where this process sees the store's files, it reads from them, whether the actors live or not; writes and the
-    counting of misses go through the actors. Coroutines that call at the same time share a call of an actor.
+    counting of misses go through the actors, by a socket beside the files, else by Ray. Coroutines that call at the
+    same time share a call of an actor.
 
     Making a manager costs nothing: the actors are looked up at the first use, or by `connect`.
 
@@ -357,7 +358,7 @@ class MwManager:
         number = limits.validate_number(number)
         self.connect()
         self._report.send_missed()
-        return list(self._process.misses.call("top", number))
+        return [HotItem(*item) for item in self._process.misses.call("top", number)]
 
     async def get_hot_items_async(self, number: int = 10) -> list[HotItem]:
         """`get_hot_items` without blocking the event loop."""
@@ -365,7 +366,7 @@ class MwManager:
         await self.connect_async()
         if self._report.has_missed:
             await asyncio.to_thread(self._report.send_missed)
-        return list(await self._process.misses.call_async("top", number))
+        return [HotItem(*item) for item in await self._process.misses.call_async("top", number)]
 
     def _note_missed(self, item_ids: list[str]) -> None:
         if item_ids:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.store.files import array_files, store_files
@@ -80,10 +80,16 @@ class StoreReader:
         self._of_thread = threading.local()
 
     @classmethod
-    def at(cls, location: StoreLocation | None, state_dir: Path) -> "StoreReader | None":
-        """The reader of a store, or None where it cannot be read or this process does not see the same file."""
-        if location is None:
+    def at(cls, told: Sequence[Any] | None, state_dir: Path) -> "StoreReader | None":
+        """The reader of a store, or None where it cannot be read or this process does not see the same file.
+
+        Args:
+            told: what `locate` said in the writer's process; it may have become a list on its way.
+            state_dir: where this process would see the file.
+        """
+        if told is None:
             return None
+        location = StoreLocation(*told)
         path = state_dir / location.file
         identity = (location.device, location.inode)
         if location.boot_id != this_boot() or store_files.identity(path) != identity:
