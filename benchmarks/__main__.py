@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from benchmarks import machines, report, stack_times
 from benchmarks.measure import Timing
-from benchmarks.peers import redis_server
+from benchmarks.peers import DURABLE, redis_server
 from scripts.host.local_runtime import LocalRuntime
 from scripts.host.ports import LOOPBACK, free_port, free_ports
 from scripts.host.runtime import API, LOCAL_DIR, StackError
@@ -45,9 +45,14 @@ def in_process_works(is_quick: bool, only: str) -> dict[str, dict[str, Timing]]:
     settings = load_host_settings()
     ensure_token(settings.ray_auth_token_path)
     runtime = LocalRuntime(settings)
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as redis_port:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        redis_server(Path(name), *DURABLE) as redis_port,
+        redis_server(Path(name)) as volatile_port,
+    ):
         output = Path(name) / "timings.json"
-        arguments = [f"--redis-port={redis_port}", f"--output={output}", f"--only={only}"]
+        ports = [f"--redis-port={redis_port}", f"--volatile-redis-port={volatile_port}"]
+        arguments = [*ports, f"--output={output}", f"--only={only}"]
         try:
             runtime.up()
             if runtime.run_module(API, "benchmarks.in_process", [*arguments, *(["--quick"] if is_quick else [])]):
@@ -65,9 +70,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute's run, without the stack on Docker")
     parser.add_argument("--only", default="", help="works whose names contain this; machines: those of several")
+    parser.add_argument("--against", type=Path, help="bench.json of an earlier run, which this one is compared with")
     parser.add_argument("--report", type=Path, default=LOCAL_DIR / "bench", help="folder of the report")
     arguments = parser.parse_args()
     figures: dict[str, float] = {}
+    try:
+        before = json.loads(arguments.against.read_text()) if arguments.against else {}
+    except (OSError, ValueError) as error:
+        print(f"--against={arguments.against} is no bench.json of an earlier run: {error}", file=sys.stderr)
+        return 1
     try:
         results = in_process_works(arguments.quick, arguments.only) if arguments.only != MACHINES else {}
         if not (arguments.quick or arguments.only):
@@ -84,7 +95,7 @@ def main() -> int:
     except (StackError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
-    report.show(Console(), results, figures)
+    report.show(Console(), results, figures, before)
     report.write(arguments.report, results, figures)
     print(f"\nThe table and the picture are in {arguments.report}.")
     return 0

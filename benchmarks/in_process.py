@@ -15,7 +15,7 @@ from benchmarks.bootstraps import FEW, MANY, bootstraps, living_work, new_work
 from benchmarks.many_clients import CLIENTS, HTTP_WORK, clients_at_once, http
 from benchmarks.measure import Timing, in_turns
 from benchmarks.peers import SerialDictActor, start_dict_actors
-from benchmarks.works import WORKS, Systems
+from benchmarks.works import WORKS, RedisPorts, Systems
 from seedcore.cluster.connection import connect
 from seedcore.cluster.singletons import STATE_SHARE
 from seedcore.settings import load_settings
@@ -27,14 +27,14 @@ BOOTSTRAPS: Final = ((FEW, 3), (MANY, 1))  # singletons and rounds
 HTTP_SECONDS: Final = 5.0  # wrk measures whole seconds
 
 
-def run(redis_port: int, folder: Path, is_quick: bool, only: str) -> Iterator[tuple[str, Mapping[str, Timing]]]:
+def run(redis_ports: RedisPorts, folder: Path, is_quick: bool, only: str) -> Iterator[tuple[str, Mapping[str, Timing]]]:
     """Each work's name and its timing on each system."""
     settings = load_settings()
     connect(settings, quiet=True)
     resources = {settings.state_resource: STATE_SHARE}
     (actor,) = start_dict_actors(1, resources)
     (serial_actor,) = start_dict_actors(1, resources, SerialDictActor)
-    systems = Systems(settings, redis_port, actor, serial_actor, folder, is_quick)
+    systems = Systems(settings, redis_ports, actor, serial_actor, folder, is_quick)
     systems.start()
     seconds = QUICK_SECONDS if is_quick else SECONDS
     with Progress() as progress:
@@ -72,13 +72,15 @@ def main() -> None:
     """Write the timings as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--redis-port", type=int, required=True)
+    parser.add_argument("--volatile-redis-port", type=int, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        works = run(arguments.redis_port, Path(folder), arguments.quick, arguments.only)
+        ports = RedisPorts(arguments.redis_port, arguments.volatile_redis_port)
+        works = run(ports, Path(folder), arguments.quick, arguments.only)
         results = {
             name: {system: {"units": one.units, "seconds": one.seconds} for system, one in timings.items()}
             for name, timings in works

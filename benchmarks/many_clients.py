@@ -20,7 +20,7 @@ CONNECTIONS: Final = 16
 
 def clients_at_once(systems: Systems, number: int, seconds: float) -> dict[str, Timing]:
     """So many processes get one item."""
-    return {system: _clients(system, systems.redis_port, number, seconds) for system in (SEEDCORE, REDIS)}
+    return {system: _clients(system, systems.redis_ports.durable, number, seconds) for system in (SEEDCORE, REDIS)}
 
 
 def _clients(system: str, redis_port: int, number: int, seconds: float) -> Timing:
@@ -54,11 +54,11 @@ def http(url: str, seconds: float, rounds: int) -> dict[str, Timing]:
         raise StackError("wrk is not installed: `apt-get install wrk`")
     path = f"/organs/{ORGAN}/items/item"
     httpx.put(url + path, json={"value": SMALL}).raise_for_status()
-    requests = {SEEDCORE: 0.0, EMPTY_ROUTE: 0.0}
+    timings = {SEEDCORE: Timing(1), EMPTY_ROUTE: Timing(1)}  # of one request, the mean of a round
     for _ in range(rounds):
         for system, route in ((SEEDCORE, path), (EMPTY_ROUTE, "/healthz")):
-            requests[system] += _wrk(url + route, seconds / rounds) * seconds / rounds
-    return {system: Timing(round(done), [seconds]) for system, done in requests.items()}
+            timings[system].seconds.append(1 / _wrk(url + route, seconds / rounds))
+    return timings
 
 
 def _wrk(url: str, seconds: float) -> float:

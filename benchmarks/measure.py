@@ -13,6 +13,7 @@ Operation = Callable[[], object]
 
 WARM_UP: Final = 3  # operations of each system that do not count
 MIN_OPERATIONS: Final = 3  # of each system, however long one takes
+PARTS: Final = 5  # of a run, whose medians tell how steady it was
 
 
 @dataclass
@@ -41,6 +42,17 @@ class Timing:
     def per_second(self) -> float:
         """Units done in a second."""
         return self.units * len(self.seconds) / sum(self.seconds)
+
+    @property
+    def spread(self) -> float | None:
+        """How far the median of a part of the run lies from that of the whole, at most, as a share of it; None if there
+        was one operation only.
+        """
+        if len(self.seconds) < 2:
+            return None
+        parts = np.array_split(self.seconds, min(PARTS, len(self.seconds)))
+        whole = np.percentile(self.seconds, 50)
+        return float(max(abs(np.percentile(part, 50) - whole) for part in parts) / whole)
 
     @contextmanager
     def measured(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from scripts.host.runtime import StackError
 BARE_RAY: Final = "bare Ray"
 START_DEADLINE_S: Final = 20.0
 POLL_S: Final = 0.05
+DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "everysec")  # what Redis has written survives its death
 
 
 class SerialDictActor:
@@ -58,8 +59,8 @@ def start_dict_actors(number: int, resources: dict[str, float], actor_class: typ
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[int]:
-    """Debian's Redis with its own defaults, on a port of its own.
+def redis_server(folder: Path, *options: str) -> Iterator[int]:
+    """Debian's Redis with its own defaults but for the options, on a port of its own.
 
     Raises:
         StackError: it is not installed.
@@ -68,7 +69,7 @@ def redis_server(folder: Path) -> Iterator[int]:
     if program is None:
         raise StackError("redis-server is not installed: `apt-get install redis-server`")
     port = free_port()
-    command = [program, "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder)]
+    command = [program, "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         try:
             client = redis.Redis(port=port)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import diskcache
 import numpy as np
@@ -22,7 +22,8 @@ from seedcore.store.codec import encode
 
 SEEDCORE: Final = "SeedCore"
 BY_ACTOR: Final = "SeedCore, without the volume"
-REDIS: Final = "Redis"
+REDIS: Final = "Redis"  # with its append-only file: its writes survive its death, as ours do
+VOLATILE_REDIS: Final = "Redis, in memory alone"
 DISKCACHE: Final = "diskcache"
 BARE_ACTOR: Final = "bare Ray actor"
 SERIAL_ACTOR: Final = "bare Ray actor, one call at a time"
@@ -35,12 +36,19 @@ ARRAY_BYTES: Final = 100_000_000
 LOADED: Final = 10_000  # items that are loaded in one call
 
 
+class RedisPorts(NamedTuple):
+    """Of the Redis that is durable, and of the one that is not."""
+
+    durable: int
+    volatile: int
+
+
 class Systems:
     """All of them, running, as seen by this process.
 
     Args:
         settings: of our stack.
-        redis_port: of Redis.
+        redis_ports: of Redis.
         actor: a `peers.DictActor`.
         serial_actor: a `peers.SerialDictActor`.
         folder: for diskcache.
@@ -48,19 +56,20 @@ class Systems:
     """
 
     def __init__(
-        self, settings: Settings, redis_port: int, actor: Any, serial_actor: Any, folder: Path, is_quick: bool
+        self, settings: Settings, redis_ports: RedisPorts, actor: Any, serial_actor: Any, folder: Path, is_quick: bool
     ) -> None:
         self.settings = settings
         self.is_quick = is_quick
         self.memory = MwManager(ORGAN)
-        self.mw = actor_client(settings.mw_actor_name, settings)
-        self.redis = redis.Redis(port=redis_port)
-        self.redis_port = redis_port
+        elsewhere = settings.model_copy(update={"state_dir": folder})  # where no socket is
+        self.mw = actor_client(settings.mw_actor_name, elsewhere)
+        self.redis_ports = redis_ports
+        self.redis, self.volatile_redis = (redis.Redis(port=port) for port in redis_ports)
         self.actor = actor
         self.serial_actor = serial_actor
         self.cache = diskcache.Cache(str(folder))
         self.loop = asyncio.new_event_loop()
-        self.redis_async = redis.asyncio.Redis(port=redis_port)
+        self.redis_async, self.volatile_redis_async = (redis.asyncio.Redis(port=port) for port in redis_ports)
         self.data = encode(SMALL)
 
     def start(self) -> None:
@@ -128,6 +137,7 @@ def _set_one(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.memory.set_item("item", SMALL),
         REDIS: lambda: systems.redis.set("item", systems.data),
+        VOLATILE_REDIS: lambda: systems.volatile_redis.set("item", systems.data),
         DISKCACHE: lambda: systems.cache.set("item", systems.data),
         BARE_ACTOR: lambda: ray.get(systems.actor.set.remote("item", systems.data)),
         SERIAL_ACTOR: lambda: ray.get(systems.serial_actor.set.remote("item", systems.data)),
@@ -149,6 +159,9 @@ def _set_at_once(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.gather(lambda number: systems.memory.set_item_async(f"item-{number}", SMALL)),
         REDIS: lambda: systems.gather(lambda number: systems.redis_async.set(f"item-{number}", systems.data)),
+        VOLATILE_REDIS: lambda: systems.gather(
+            lambda number: systems.volatile_redis_async.set(f"item-{number}", systems.data)
+        ),
         BARE_ACTOR: lambda: ray.get(
             [systems.actor.set.remote(f"item-{number}", systems.data) for number in range(CONCURRENCY)]
         ),
@@ -158,13 +171,17 @@ def _set_at_once(systems: Systems) -> dict[str, Operation]:
 def _set_many(systems: Systems) -> dict[str, Operation]:
     items = {f"many-{number}": SMALL for number in range(MANY)}
 
-    def pipelined() -> None:
-        pipeline = systems.redis.pipeline(transaction=False)
+    def pipelined(client: redis.Redis) -> None:
+        pipeline = client.pipeline(transaction=False)
         for item_id in items:
             pipeline.set(item_id, encode(SMALL))
         pipeline.execute()
 
-    return {SEEDCORE: lambda: systems.memory.set_items(items), REDIS: pipelined}
+    return {
+        SEEDCORE: lambda: systems.memory.set_items(items),
+        REDIS: lambda: pipelined(systems.redis),
+        VOLATILE_REDIS: lambda: pipelined(systems.volatile_redis),
+    }
 
 
 def _get_many(systems: Systems) -> dict[str, Operation]:
