@@ -137,7 +137,7 @@ class _LoopConnection:
         self._path = path
         self._socket: socket.socket | None = None
         self._frames = FrameBuffer()
-        self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._waiting: deque[asyncio.Future[bytes | None]] = deque()
         self._sending = asyncio.Lock()
 
     async def ask(self, frame: bytes) -> bytes:
@@ -147,7 +147,7 @@ class _LoopConnection:
             OSError: nobody answers at the path, or the connection broke.
         """
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
+        answer: asyncio.Future[bytes | None] = loop.create_future()
         async with self._sending:
             connection = self._socket or self._connect(loop)
             self._waiting.append(answer)
@@ -156,7 +156,10 @@ class _LoopConnection:
             except BaseException:  # half of a frame was sent
                 self.close()
                 raise
-        return await answer
+        found = await answer
+        if found is None:
+            raise ConnectionResetError
+        return found
 
     def _connect(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
         self._socket = _connected(self._path)
@@ -189,7 +192,7 @@ class _LoopConnection:
         waiting, self._waiting = self._waiting, deque()
         for answer in waiting:
             if not answer.done():
-                answer.set_exception(ConnectionResetError())
+                answer.set_result(None)  # an exception would be logged if nobody waits for it any more
 
     def __del__(self) -> None:
         """Close it with its loop."""

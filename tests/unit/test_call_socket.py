@@ -1,6 +1,7 @@
 """The socket of an actor, with the real actors behind it."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -207,18 +208,25 @@ async def test_an_actor_that_is_silent_is_not_waited_for_longer_than_said(state_
         assert await calls.perform_async([GET], DEADLINE_S, is_small=True) == [Answer({"plan": b"value"})]
 
 
-async def test_a_process_that_dies_under_way_leaves_its_calls_to_ray(state_dir: Path) -> None:
+async def test_a_process_that_dies_under_way_leaves_its_calls_to_ray(
+    state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with actor_process() as actor:
         calls = LocalCalls(state_dir / STORE)
         answers(calls, a_set(1))
         stop(actor)
+        large = a_set(2, bytes(MAX_CALL_BYTES // 2))  # more than the kernel takes
         coroutines = [
+            *(asyncio.create_task(calls.perform_async([large], DEADLINE_S, is_small=False)) for _ in range(2)),
             asyncio.create_task(calls.perform_async([GET], DEADLINE_S, is_small=True)),
             asyncio.create_task(asyncio.to_thread(calls.perform, [GET], DEADLINE_S)),
         ]
         await asyncio.sleep(0.05)  # so that they are under way; if not, they find nobody
         actor.kill()
-        assert await asyncio.gather(*coroutines) == [None, None]
+        assert await asyncio.gather(*coroutines) == [None] * 4
+    del coroutines
+    gc.collect()
+    assert caplog.records == []  # of exceptions that nobody retrieved
 
 
 def test_a_child_process_has_connections_of_its_own(calls: LocalCalls) -> None:
