@@ -1,12 +1,17 @@
 """Whether an actor that does not answer is busy: Ray tells which calls run, though the actor's process cannot."""
 
 import inspect
+import time
 from collections import defaultdict
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import grpc
+import ray
+from ray._private.grpc_utils import init_grpc_channel
+from ray.core.generated import core_worker_pb2, core_worker_pb2_grpc
 from ray.exceptions import RayError
 from ray.util.state import list_tasks
 from ray.util.state.common import TaskState
@@ -17,6 +22,10 @@ from seedcore.event_loop import in_thread
 
 STATE_API_TIMEOUT_S: Final = 3  # for what the dashboard lists, in whole seconds
 MAX_CALLS: Final = 1000  # that Ray lists
+PROCESS_TIMEOUT_S: Final = 0.5  # for what an actor's process says itself
+
+_messages: Any = core_worker_pb2
+_services: Any = core_worker_pb2_grpc
 OURS: Final = "__ray_call__"  # by which everybody asks how an actor is
 
 
@@ -25,7 +34,7 @@ class Busy:
     """What keeps an actor from answering.
 
     Args:
-        call: of the actor, such as Visits.add, or its constructor.
+        call: of the actor, such as Visits.add, its constructor, or how many short ones.
         since: seconds since the epoch.
     """
 
@@ -58,10 +67,13 @@ class RunningCalls:
                 self._calls[task.actor_id].append(_call(task))
 
     def busy(self, row: Singleton, handle: Any) -> Busy | None:
-        """What the actor is busy with; None if it could answer, for all that is known."""
+        """What the actor is busy with; None if it could answer, for all that is known.
+
+        Takes up to `PROCESS_TIMEOUT_S`.
+        """
         calls = self._calls[handle._actor_id.hex()]
         if len(calls) < _calls_at_once(row):
-            return None
+            return _queue(handle)
         return max(calls, key=lambda call: call.since)  # with the last one it was taken up
 
 
@@ -71,6 +83,25 @@ def busy_with(row: Singleton, handle: Any) -> Busy | None:
         return in_thread(RunningCalls).result(STATE_API_TIMEOUT_S).busy(row, handle)
     except (FutureTimeoutError, RayStateApiException, RayError):
         return None
+
+
+def _queue(handle: Any) -> Busy | None:
+    # Of short calls the dashboard hears once a second, from both sides, and often of none that has not ended since.
+    # The actor's process itself says how many it has, in a thread of Ray's that no call can hold.
+    address = ray._private.state.actors(handle._actor_id.hex()).get("Address")
+    if not address:
+        return None
+    with init_grpc_channel(f"{address['IPAddress']}:{address['Port']}") as channel:
+        try:
+            reply = _services.CoreWorkerServiceStub(channel).GetCoreWorkerStats(
+                _messages.GetCoreWorkerStatsRequest(), timeout=PROCESS_TIMEOUT_S
+            )
+        except grpc.RpcError:  # dead, stopped or cut off
+            return None
+    stats = reply.core_worker_stats
+    if not stats.num_running_tasks:
+        return None
+    return Busy(f"a queue of {stats.num_running_tasks + stats.task_queue_length} calls", time.time())
 
 
 def _call(task: TaskState) -> Busy:
