@@ -54,7 +54,7 @@ def pack_calls(calls: Iterable[Call]) -> list[Any]:
 def unpack_calls(packed: list[Any]) -> list[Call]:
     """The calls that were packed."""
     return [
-        Call(method, tuple(arguments), None if request is None else _unpacked(request))
+        Call(method, tuple(arguments), None if request is None else RequestId(*request))
         for method, arguments, request in packed
     ]
 
@@ -71,11 +71,6 @@ def unpack_answers(packed: list[Any]) -> list[Answer]:
 
 def _packed(request: RequestId) -> list[Any]:
     return [request.client_id, request.number, request.first_incomplete, list(request.abandoned)]
-
-
-def _unpacked(request: list[Any]) -> RequestId:
-    client_id, number, first_incomplete, abandoned = request
-    return RequestId(client_id, number, first_incomplete, tuple(abandoned))
 
 
 def pack_new(data: bytes, arrays: Sequence[Arrays]) -> Packed:

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from sqlite3 import Connection
@@ -90,15 +91,15 @@ class StoreActor:
         return pack_answers(answers)
 
     def _write_all(self, calls: list[Call]) -> list[Answer]:
-        results = self._commit([self._once(call) for call in calls])
+        results = self._commit([partial(self._once, call) for call in calls])
         return [
             self._failed(call, result) if isinstance(result, Exception) else Answer(result)
             for call, result in zip(calls, results, strict=True)
         ]
 
-    def _once(self, call: Call) -> Operation:
-        write, arguments = self.writes[call.method], call.arguments
-        return lambda connection: self._requests.once(connection, call.request, lambda: write(connection, *arguments))
+    def _once(self, call: Call, connection: Connection) -> object:
+        write = partial(self.writes[call.method], connection, *call.arguments)
+        return self._requests.once(connection, call.request, write)
 
     def _read(self, call: Call) -> Answer:
         try:

@@ -1,5 +1,6 @@
 """What tells a repeated request from a new one."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -17,4 +18,4 @@ class RequestId(NamedTuple):
     client_id: bytes
     number: int
     first_incomplete: int
-    abandoned: tuple[int, ...] = ()
+    abandoned: Sequence[int] = ()

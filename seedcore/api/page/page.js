@@ -118,7 +118,7 @@ function problemsOf(status) {
   for (const [reason, names] of notRunning) {
     problems.push(`${listed(names)} ${names.length > 1 ? "are" : "is"} not running: ${reason}`);
   }
-  if (status.code.stale) problems.push("the API runs older code than is on the disk: `make restart`");
+  if (status.code.stale) problems.push("the API runs older code than is on the disk: `make restart` loads it, or names the line that is wrong");
   const missed = new Map(status.nodes.filter((node) => node.reason).map((node) => [node.address, node]));
   for (const [address, node] of missed) problems.push(`the machine ${address} (${node.host_name}) is missed: ${node.reason}`);
   if (status.nodes_reason) problems.push(`the Ray nodes are not known: ${status.nodes_reason}`);

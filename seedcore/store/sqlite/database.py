@@ -150,7 +150,7 @@ class Database:
             StoreFullError: the disk is full.
             StoreUnavailableError: the file cannot be written.
         """
-        with self.explained("write to"):
+        try:  # `explained` would take longer, in each transaction
             writer = self._writer or self._try_to_become_writer()
             writer.execute("BEGIN IMMEDIATE")
             self._after_commit.clear()
@@ -164,6 +164,8 @@ class Database:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
                 raise
+        except (sqlite3.Error, OSError) as error:
+            raise self._explanation("write to", error) from error
 
     def _require_unfenced(self, writer: sqlite3.Connection) -> None:
         try:
@@ -217,12 +219,12 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if checksums.is_damage(error):
-                raise StoreDamagedError(f"cannot {verb} {self.path}: {error}") from error
-            raise self._unavailable(verb, error) from error
+            raise self._explanation(verb, error) from error
 
-    def _unavailable(self, verb: str, error: Exception) -> StoreUnavailableError:
+    def _explanation(self, verb: str, error: sqlite3.Error | OSError) -> StoreDamagedError | StoreUnavailableError:
         tried = f"cannot {verb} {self.path}: {error}"
+        if checksums.is_damage(error):
+            return StoreDamagedError(tried)
         if not is_unwritable(error):
             return StoreUnavailableError(tried)
         reason = error if isinstance(error, OSError) else store_files.find_unwritable(self.path)

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -34,8 +35,7 @@ class GroupCommit:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._turn = threading.Lock()
-        self._waiting: list[_Waiting] = []
-        self._changing_waiting = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
         self.transactions = 0
         self.writes = 0  # operations in them
         self.refused_writes = 0  # as the file could not be written
@@ -54,8 +54,7 @@ class GroupCommit:
     def run_all(self, operations: Sequence[Operation]) -> list[object]:
         """Run several that came together, each as `run` does; the result of each, or the error that it ended with."""
         mine = _Waiting(operations)
-        with self._changing_waiting:
-            self._waiting.append(mine)
+        self._waiting.append(mine)
         with self._turn:
             if mine.results is None:  # else the thread whose turn it was has committed these as well
                 self._commit_waiting()
@@ -63,11 +62,12 @@ class GroupCommit:
         return mine.results
 
     def _commit_waiting(self) -> None:
-        with self._changing_waiting:
-            batch, self._waiting = self._waiting, []
-        results = iter(self._commit([operation for waiting in batch for operation in waiting.operations]))
+        # Others may append meanwhile, and only who has the turn takes away.
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        results = self._commit([operation for waiting in batch for operation in waiting.operations])
         for waiting in batch:
-            waiting.results = [next(results) for _ in waiting.operations]
+            number = len(waiting.operations)
+            waiting.results, results = results[:number], results[number:]
 
     def _commit(self, operations: list[Operation]) -> list[object]:
         try:

@@ -27,8 +27,9 @@ MAX_VALUE_BYTES: Final = 2**31  # more than SQLite can hold in one
 TOO_LARGE: Final = b"more bytes than may be read"  # told apart by its identity
 # Where only the length is asked for, SQLite does not read the value.
 VALUE: Final = "CASE WHEN length(value) <= ?1 THEN value END"
-ONE_ITEM: Final = f"SELECT {VALUE}, expires_at, checksum FROM items WHERE owner = ?2 AND item_id = ?3"
-ONE_ITEM_AT: Final = f"{ONE_ITEM} AND rowid = ?4"
+# First where the item is likely to be, then by the index; in one query, which takes half as long as two.
+BY_INDEX: Final = f"SELECT {VALUE}, expires_at, checksum FROM items WHERE owner = ?2 AND item_id = ?3"
+ONE_ITEM: Final = f"{BY_INDEX} AND rowid = ?4 UNION ALL {BY_INDEX} LIMIT 1"
 SET_ITEM: Final = """
     INSERT INTO items (rowid, owner, item_id, value, expires_at, used, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (owner, item_id) DO UPDATE SET
@@ -62,9 +63,7 @@ def read_item(
     clock: Callable[[], float] = time.time,
 ) -> bytes | None:
     """`read_items` for one item, in half the time; `TOO_LARGE` itself for a value that has more bytes."""
-    row = connection.execute(ONE_ITEM_AT, (max_bytes, owner, item_id, likely_row_id(owner, item_id))).fetchone()
-    if row is None:
-        row = connection.execute(ONE_ITEM, (max_bytes, owner, item_id)).fetchone()
+    row = connection.execute(ONE_ITEM, (max_bytes, owner, item_id, likely_row_id(owner, item_id))).fetchone()
     if row is None:
         return None
     value: bytes
@@ -216,7 +215,8 @@ class ItemStore:
             connection.executemany(SET_ITEM, rows)
         except sqlite3.IntegrityError:  # another item is where one of these should be
             connection.executemany(SET_ITEM, [(None, *row[1:]) for row in rows])
-        self._evict(connection)
+        if self._bounds:
+            self._evict(connection, self._bounds)
         if any(value[:1] == array_files.MARK for value in items.values()):
             self._has_files = True
             self._sweep(connection)
@@ -278,16 +278,14 @@ class ItemStore:
     def _next_use(self) -> int | None:
         return next(self._use) if self._bounds else None
 
-    def _evict(self, connection: sqlite3.Connection) -> None:
-        if not self._bounds:
-            return
+    def _evict(self, connection: sqlite3.Connection, bounds: Bounds) -> None:
         items, size = connection.execute("SELECT items, bytes FROM totals").fetchone()
-        if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
+        if items <= bounds.max_items and size <= bounds.max_bytes:
             return
         self.save_uses(connection)
         victims = []
         for row_id, length in connection.execute(tables.SIZES_BY_USE):
-            if items <= self._bounds.max_items and size <= self._bounds.max_bytes:
+            if items <= bounds.max_items and size <= bounds.max_bytes:
                 break
             victims.append((row_id,))
             items, size = items - 1, size - length
