@@ -11,7 +11,8 @@ from typing import Final
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import machines, report, stack_times
+from benchmarks import growth_report, machines, report, stack_times
+from benchmarks.growth import Growth
 from benchmarks.measure import Timing
 from benchmarks.peers import DURABLE, redis_server
 from scripts.host.local_runtime import LocalRuntime
@@ -41,34 +42,47 @@ def own_ports() -> dict[str, str]:
 
 def in_process_works(is_quick: bool, only: str) -> dict[str, dict[str, Timing]]:
     """The works of one client process, on the embedded stack of this checkout."""
-    os.environ.update(own_ports())
-    settings = load_host_settings()
-    ensure_token(settings.ray_auth_token_path)
-    runtime = LocalRuntime(settings)
     with (
         tempfile.TemporaryDirectory() as name,
-        redis_server(Path(name), *DURABLE) as redis_port,
-        redis_server(Path(name)) as volatile_port,
+        redis_server(*DURABLE) as redis_port,
+        redis_server() as volatile_port,
     ):
         output = Path(name) / "timings.json"
         ports = [f"--redis-port={redis_port}", f"--volatile-redis-port={volatile_port}"]
         arguments = [*ports, f"--output={output}", f"--only={only}"]
-        try:
-            runtime.up()
-            if runtime.run_module(API, "benchmarks.in_process", [*arguments, *(["--quick"] if is_quick else [])]):
-                raise StackError("the benchmark did not end well, as it says above")
-        finally:
-            runtime.down(remove_state=True)
+        _on_own_stack("benchmarks.in_process", [*arguments, *(["--quick"] if is_quick else [])])
         return {
             work: {system: Timing(**timing) for system, timing in timings.items()}
             for work, timings in json.loads(output.read_text()).items()
         }
 
 
+def growth(is_quick: bool) -> Growth:
+    """How costs grow, on the embedded stack of this checkout."""
+    with tempfile.TemporaryDirectory() as name:
+        output = Path(name) / "growth.json"
+        _on_own_stack("benchmarks.growth", [f"--output={output}", *(["--quick"] if is_quick else [])])
+        return Growth(**json.loads(output.read_text()))
+
+
+def _on_own_stack(module: str, arguments: list[str]) -> None:
+    os.environ.update(own_ports())
+    settings = load_host_settings()
+    ensure_token(settings.ray_auth_token_path)
+    runtime = LocalRuntime(settings)
+    try:
+        runtime.up()
+        if runtime.run_module(API, module, arguments):
+            raise StackError("the benchmark did not end well, as it says above")
+    finally:
+        runtime.down(remove_state=True)
+
+
 def main() -> int:
     """Measure, print the table, write Markdown and a picture."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute's run, without the stack on Docker")
+    parser.add_argument("--growth", action="store_true", help="how costs grow with items, bytes and clients, instead")
     parser.add_argument("--only", default="", help="works whose names contain this; machines: those of several")
     parser.add_argument("--against", type=Path, help="bench.json of an earlier run, which this one is compared with")
     parser.add_argument("--report", type=Path, default=LOCAL_DIR / "bench", help="folder of the report")
@@ -80,6 +94,10 @@ def main() -> int:
         print(f"--against={arguments.against} is no bench.json of an earlier run: {error}", file=sys.stderr)
         return 1
     try:
+        if arguments.growth:
+            growth_report.write(arguments.report, growth(arguments.quick))
+            print(f"\nThe tables and the picture are in {arguments.report}.")
+            return 0
         results = in_process_works(arguments.quick, arguments.only) if arguments.only != MACHINES else {}
         if not (arguments.quick or arguments.only):
             with Progress() as progress:

@@ -12,7 +12,7 @@ from typing import Final
 from rich.progress import Progress
 
 from benchmarks.bootstraps import FEW, MANY, bootstraps, living_work, new_work
-from benchmarks.many_clients import CLIENTS, HTTP_WORK, clients_at_once, http
+from benchmarks.many_clients import CLIENTS, HTTP_GET, HTTP_PUT, clients_at_once, http
 from benchmarks.measure import Timing, in_turns
 from benchmarks.peers import SerialDictActor, start_dict_actors
 from benchmarks.works import WORKS, RedisPorts, Systems
@@ -64,7 +64,8 @@ def _of_many_processes(systems: Systems, url: str, seconds: float) -> dict[str, 
     works: dict[str, Callable[[], Mapping[str, Timing]]] = {
         f"get by {number} client processes": partial(clients_at_once, systems, number, seconds) for number in CLIENTS
     }
-    works[HTTP_WORK] = partial(http, url, max(seconds, HTTP_SECONDS), ROUNDS)
+    for work in (HTTP_GET, HTTP_PUT):
+        works[work] = partial(http, work, url, max(seconds, HTTP_SECONDS), ROUNDS)
     return works
 
 

@@ -1,9 +1,11 @@
 """Works that several processes do: clients at once, and HTTP from outside by wrk."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from typing import Final
 
 import httpx
@@ -14,8 +16,14 @@ from scripts.host.runtime import StackError
 
 CLIENTS: Final = (1, 2, 4)
 EMPTY_ROUTE: Final = "empty route"
-HTTP_WORK: Final = "HTTP get of a small item"
+HTTP_GET: Final = "HTTP get of a small item"
+HTTP_PUT: Final = "HTTP put of a small item"
 CONNECTIONS: Final = 16
+PUT: Final = f"""
+wrk.method = "PUT"
+wrk.body = [[{json.dumps({"value": SMALL})}]]
+wrk.headers["Content-Type"] = "application/json"
+"""  # a script of wrk
 
 
 def clients_at_once(systems: Systems, number: int, seconds: float) -> dict[str, Timing]:
@@ -44,8 +52,8 @@ def _clients(system: str, redis_port: int, number: int, seconds: float) -> Timin
     return Timing(done, [seconds])
 
 
-def http(url: str, seconds: float, rounds: int) -> dict[str, Timing]:
-    """An item of the API, and a route of the same server that does nothing, in turns.
+def http(work: str, url: str, seconds: float, rounds: int) -> dict[str, Timing]:
+    """An item of the API that is got or put, and a get of a route of the same server that does nothing, in turns.
 
     Raises:
         StackError: wrk is not installed.
@@ -55,15 +63,20 @@ def http(url: str, seconds: float, rounds: int) -> dict[str, Timing]:
     path = f"/organs/{ORGAN}/items/item"
     httpx.put(url + path, json={"value": SMALL}).raise_for_status()
     timings = {SEEDCORE: Timing(1), EMPTY_ROUTE: Timing(1)}  # of one request, the mean of a round
-    for _ in range(rounds):
-        for system, route in ((SEEDCORE, path), (EMPTY_ROUTE, "/healthz")):
-            timings[system].seconds.append(1 / _wrk(url + route, seconds / rounds))
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as put:
+        put.write(PUT)
+        put.flush()
+        script = [f"--script={put.name}"] if work == HTTP_PUT else []
+        for _ in range(rounds):
+            for system, route, options in ((SEEDCORE, path, script), (EMPTY_ROUTE, "/healthz", [])):
+                timings[system].seconds.append(1 / _wrk(url + route, seconds / rounds, options))
     return timings
 
 
-def _wrk(url: str, seconds: float) -> float:
+def _wrk(url: str, seconds: float, options: list[str]) -> float:
     """Requests per second that were answered well."""
-    command = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={max(1, round(seconds))}s", url]
+    duration = f"--duration={max(1, round(seconds))}s"
+    command = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", duration, *options, url]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said:
         raise StackError(f"{url} answered with errors:\n{said}")

@@ -2,9 +2,9 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -59,8 +59,8 @@ def start_dict_actors(number: int, resources: dict[str, float], actor_class: typ
 
 
 @contextmanager
-def redis_server(folder: Path, *options: str) -> Iterator[int]:
-    """Debian's Redis with its own defaults but for the options, on a port of its own.
+def redis_server(*options: str) -> Iterator[int]:
+    """Debian's Redis with its own defaults but for the options, on a port and in a folder of its own.
 
     Raises:
         StackError: it is not installed.
@@ -69,8 +69,11 @@ def redis_server(folder: Path, *options: str) -> Iterator[int]:
     if program is None:
         raise StackError("redis-server is not installed: `apt-get install redis-server`")
     port = free_port()
-    command = [program, "--port", str(port), "--bind", LOOPBACK, "--dir", str(folder), *options]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+    command = [program, "--port", str(port), "--bind", LOOPBACK, *options]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen([*command, "--dir", folder], stdout=subprocess.DEVNULL) as server,
+    ):
         try:
             client = redis.Redis(port=port)
             Retrying(

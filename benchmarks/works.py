@@ -28,6 +28,21 @@ DISKCACHE: Final = "diskcache"
 BARE_ACTOR: Final = "bare Ray actor"
 SERIAL_ACTOR: Final = "bare Ray actor, one call at a time"
 
+GET: Final = "get of a small item, hit"
+MISS: Final = "get of a small item, miss"
+SET: Final = "set of a small item"
+GET_AT_ONCE: Final = "64 coroutines get"
+SET_AT_ONCE: Final = "64 coroutines set"
+GET_IN_COROUTINE: Final = "get in a coroutine"
+SET_IN_COROUTINE: Final = "set in a coroutine"
+SET_MANY: Final = "10,000 items set in one call"
+GET_MANY: Final = "10,000 items got in one call"
+SET_ARRAY: Final = "100 MB array set"
+GET_ARRAY: Final = "100 MB array got"
+GET_OF_THOUSAND: Final = "get with 1 thousand items stored"
+GET_OF_MILLION: Final = "get with 1 million items stored"
+MOST_MISSED: Final = "top 10 of 1 million misses"
+
 ORGAN: Final = "bench"
 SMALL: Final = {"name": "a small item", "number": 42}
 CONCURRENCY: Final = 64
@@ -90,6 +105,15 @@ class Systems:
 
         async def all_of_them() -> None:
             await asyncio.gather(*map(call, range(CONCURRENCY)))
+
+        self.loop.run_until_complete(all_of_them())
+
+    def one_by_one(self, call: Callable[[], Any]) -> None:
+        """Await as many calls, each after the one before."""
+
+        async def all_of_them() -> None:
+            for _ in range(CONCURRENCY):
+                await call()
 
         self.loop.run_until_complete(all_of_them())
 
@@ -165,6 +189,21 @@ def _set_at_once(systems: Systems) -> dict[str, Operation]:
         BARE_ACTOR: lambda: ray.get(
             [systems.actor.set.remote(f"item-{number}", systems.data) for number in range(CONCURRENCY)]
         ),
+    }
+
+
+def _get_in_a_coroutine(systems: Systems) -> dict[str, Operation]:
+    systems.start()
+    return {
+        SEEDCORE: lambda: systems.one_by_one(lambda: systems.memory.get_item_async("item")),
+        REDIS: lambda: systems.one_by_one(lambda: systems.redis_async.get("item")),
+    }
+
+
+def _set_in_a_coroutine(systems: Systems) -> dict[str, Operation]:
+    return {
+        SEEDCORE: lambda: systems.one_by_one(lambda: systems.memory.set_item_async("item", SMALL)),
+        REDIS: lambda: systems.one_by_one(lambda: systems.redis_async.set("item", systems.data)),
     }
 
 
@@ -246,18 +285,20 @@ def get_of(number: int, name: str) -> Work:
 
 
 WORKS: Final = (
-    Work("get of a small item, hit", _get_hit),
-    Work("get of a small item, miss", _get_miss),
-    Work("set of a small item", _set_one),
-    Work("64 coroutines get", _get_at_once, CONCURRENCY),
-    Work("64 coroutines set", _set_at_once, CONCURRENCY),
-    Work("10,000 items set in one call", _set_many, MANY),
-    Work("10,000 items got in one call", _get_many, MANY),
-    Work("100 MB array set", _set_array),
-    Work("100 MB array got", _get_array),
+    Work(GET, _get_hit),
+    Work(MISS, _get_miss),
+    Work(SET, _set_one),
+    Work(GET_AT_ONCE, _get_at_once, CONCURRENCY),
+    Work(SET_AT_ONCE, _set_at_once, CONCURRENCY),
+    Work(GET_IN_COROUTINE, _get_in_a_coroutine, CONCURRENCY),
+    Work(SET_IN_COROUTINE, _set_in_a_coroutine, CONCURRENCY),
+    Work(SET_MANY, _set_many, MANY),
+    Work(GET_MANY, _get_many, MANY),
+    Work(SET_ARRAY, _set_array),
+    Work(GET_ARRAY, _get_array),
     Work("100 MB array got and summed", _sum_array),
-    get_of(1_000, "get with 1 thousand items stored"),
+    get_of(1_000, GET_OF_THOUSAND),
     get_of(100_000, "get with 100 thousand items stored"),
-    get_of(1_000_000, "get with 1 million items stored"),
-    Work("top 10 of 1 million misses", _hot_items),
+    get_of(1_000_000, GET_OF_MILLION),
+    Work(MOST_MISSED, _hot_items),
 )
