@@ -20,16 +20,15 @@ APPLICATION: Final = "seedcore.application"
 VALUE_TYPES: Final = "seedcore.store.value_types"
 EXIT_BROKEN: Final = 65  # sysexits.h: the input, which is the code, was wrong
 OURS: Final = ("app", "seedcore")  # whose mistakes are told; the user's first
-IF_PACKAGE: Final = ". If it is a package: a line in app/requirements.txt, `make lock`, then `make up`"
+IF_PACKAGE: Final = "If it is a package: a line in app/requirements.txt, `make lock`, then `make up`"
 
 
 def where(error: BaseException) -> str:
     """The error in one line, with the place in our code that it comes from."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_relative(error.filename)}, line {error.lineno}: {error.msg}"
-    is_foreign = isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in (*OURS, "scripts")
     said = f"{type(error).__name__}: {str(error).rstrip('.')}"
-    remedy = IF_PACKAGE if is_foreign else ""
+    remedy = f". {IF_PACKAGE}" if _is_foreign(error) else ""
     frames = traceback.extract_tb(error.__traceback__)
     is_explained = type(error).__module__ == ERRORS  # by its message; where it was raised tells nothing
     for folder in OURS[:1] if is_explained else OURS:
@@ -37,6 +36,11 @@ def where(error: BaseException) -> str:
         if ours:
             return f"{said} ({_relative(ours[-1].filename)}, line {ours[-1].lineno}){remedy}"
     return f"{said}{remedy}"
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether something is missing that is no module of ours."""
+    return isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in (*OURS, "scripts")
 
 
 def _relative(filename: str) -> str:
@@ -80,7 +84,12 @@ def main(argv: list[str]) -> int:
         print(f"there is no module {module}. M=app.jobs.primes is the file app/jobs/primes.py.", file=sys.stderr)
         return 1
     sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except ModuleNotFoundError as error:
+        if _is_foreign(error):
+            error.add_note(IF_PACKAGE)
+        raise
     return 0
 
 

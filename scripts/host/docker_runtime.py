@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 from uuid import uuid4
 
 import docker
@@ -435,8 +436,15 @@ def _failure(container: Container) -> ServiceFailure | None:
         what = f"{state['Status']} with exit code {state['ExitCode']}"
         what += ", killed for lack of memory (OOM)" if state.get("OOMKilled") else ""
         what += f", {state['Error']}" if state.get("Error") else ""
-    log = container.logs(tail=LOG_LINES_SHOWN).decode(errors="replace")
+    log = container.logs(tail=LOG_LINES_SHOWN, since=_started(state)).decode(errors="replace")
     return ServiceFailure(service, what, tuple(log.splitlines()))
+
+
+def _started(state: dict[str, Any]) -> datetime | None:
+    """When it last started, unless it runs: then its log may be empty yet, and why it ended before is of use."""
+    if state["Running"]:
+        return None
+    return datetime.fromisoformat(state["StartedAt"]).replace(tzinfo=None)
 
 
 def _compose_files() -> str:

@@ -41,12 +41,21 @@ def results(settings: HostSettings) -> Iterator[Result]:
         return
     for check in _stack(settings, runtime):
         yield run_check(check)
+    code, packages = captured(lambda output: runtime.run_module(_driver(settings), LIST_PACKAGES, [], stdout=output))
+    if code != EXIT_BROKEN:
+        yield run_check(
+            Check("the services have the packages of the lock file", lambda: _packages(settings, code, packages))
+        )
     if settings.profiling:
         told = "PROFILING=1: whoever has Ray's token can see and record what the processes of the stack do"
         yield Result("profilers", None, told, 0.0)
     if runtime.is_debugged():
         told = f"it is on: whoever reaches {LOOPBACK}:{settings.debug_port} can run code. `make debug OFF=1` ends it"
         yield Result("the debugger", None, told, 0.0)
+    if code == EXIT_BROKEN:
+        told = "it cannot be used, as it says above, so the cluster was not looked into. What runs goes on as before."
+        yield Result("the code on the disk", False, told, 0.0)
+        return
     yield from _of_cluster(settings, runtime)
 
 
@@ -64,7 +73,6 @@ def _stack(settings: HostSettings, runtime: StackRuntime) -> list[Check]:
         Check("every service is well", lambda: _services(failures, runtime)),
         *([] if settings.cluster_head else [bootstrap]),
         Check("the services run with the settings of .env", lambda: _drift(settings, runtime)),
-        Check("the services have the packages of the lock file", lambda: _packages(settings, runtime)),
     ]
 
 
@@ -125,11 +133,9 @@ def _driver(settings: HostSettings) -> str:
     return WORKER if settings.cluster_head else API
 
 
-def _packages(settings: HostSettings, runtime: StackRuntime) -> str:
-    service = _driver(settings)
-    code, printed = captured(lambda output: runtime.run_module(service, LIST_PACKAGES, [], stdout=output))
+def _packages(settings: HostSettings, code: int, printed: bytes) -> str:
     if code:
-        raise CheckError(f"they cannot be listed, see above. `make logs S={service}`.")
+        raise CheckError(f"they cannot be listed, see above. `make logs S={_driver(settings)}`.")
     installed = {str(canonicalize_name(name)): version for name, version in json.loads(printed).items()}
     pinned = _pinned(line for lock in LOCKS for line in _lines(lock))
     different = [
@@ -165,10 +171,7 @@ def _of_cluster(settings: HostSettings, runtime: StackRuntime) -> Iterator[Resul
     lines = printed.decode(errors="replace").splitlines()
     found = [Result(**json.loads(line)) for line in lines if line.startswith("{")]
     if code and not any(result.holds is False for result in found):
-        if code == EXIT_BROKEN:
-            said = "the code on the disk cannot be used, as it says above"
-        else:
-            said = " ".join(line for line in lines if not line.startswith("{")) or "see above"
+        said = " ".join(line for line in lines if not line.startswith("{")) or "see above"
         yield Result("the cluster", False, f"it cannot be looked into: {said}. `make logs`.", 0.0)
     yield from found
 

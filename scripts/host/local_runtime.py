@@ -358,6 +358,7 @@ class LocalRuntime:
         with self._supervisor() as supervisor:
             if self._state(program)["statename"] not in RUNNING_STATES:
                 print(f"{shown}: starting")
+                self._log_before(shown).write_text(str(_size(self._log_dir / f"{shown}.log")))
                 supervisor.startProcess(program, False)
         starts: set[int] = set()
         while True:
@@ -390,7 +391,19 @@ class LocalRuntime:
             what = f"runs, but is not healthy (`make up` waits UP_DEADLINE_S={self._settings.up_deadline_s:g} for it)"
         else:
             what = ENDED.get(process["statename"], process["statename"].lower()).format(process["exitstatus"])
-        return ServiceFailure(_display_name(process), what, tuple(_last_lines(Path(process["stdout_logfile"]))))
+        return ServiceFailure(_display_name(process), what, tuple(self._last_lines(process)))
+
+    def _log_before(self, shown: str) -> Path:
+        """Says how many bytes a program's log had when it was last started."""
+        return self._run_dir / f"{shown}.log_before"
+
+    def _last_lines(self, process: dict[str, Any]) -> Iterator[str]:
+        log, before = Path(process["stdout_logfile"]), self._log_before(_display_name(process))
+        if log.exists():
+            with log.open(errors="replace") as file:
+                since = int(before.read_text()) if before.exists() else 0
+                file.seek(since if since <= _size(log) else 0)  # it may have been rotated
+                yield from (line.rstrip("\n") for line in deque(file, LOG_LINES_SHOWN))
 
     def _is_done(self, program: str) -> bool:
         """Whether what waits for the program may start."""
@@ -476,12 +489,8 @@ def _program(process: dict[str, Any]) -> str:
     return str(process["name"] if process["group"] == process["name"] else f"{process['group']}:{process['name']}")
 
 
-def _last_lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(errors="replace") as file:
-            yield from (line.rstrip("\n") for line in deque(file, LOG_LINES_SHOWN))
-    except FileNotFoundError:
-        return
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _stores(state_dir: Path) -> Iterator[Path]:

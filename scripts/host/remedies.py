@@ -86,8 +86,8 @@ REMEDIES: Final = (
     (
         r"the code on the disk cannot be used|InvalidSingletonError|InvalidAppError"
         r"|ModuleNotFoundError|ImportError|SyntaxError|IndentationError|NameError",
-        "the code does not load: correct the line that the log names, then `make up`. "
-        "A new dependency goes into app/requirements.txt, then `make lock` and `make up`",
+        "the code did not load: correct the line that the log names if it is not yet, then `make up`. A new dependency "
+        "goes into app/requirements.txt, then `make lock` and `make up`",
     ),
     (
         r"no Ray head answers|Failed to connect to GCS|Unable to connect to GCS|GCS server is dead",

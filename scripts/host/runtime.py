@@ -163,7 +163,9 @@ def show_log(command: list[str], actor: str | None, environment: Mapping[str, st
                 has_said = True
                 print(line, end="", flush=True)
     if not has_said:
-        raise StackError(f"no actor named '{actor}' has said anything. `make monitor` shows the singletons.")
+        raise StackError(
+            f"no actor named '{actor}' has said anything. A= takes its name, not its class: `make monitor` has both."
+        )
     return process.returncode
 
 

@@ -234,3 +234,18 @@ def add_to_mw_store(stack: Project, code: str) -> str:
     good = (stack.folder / MW_STORE).read_text()
     (stack.folder / MW_STORE).write_text(f"{good}\n{code}")
     return good
+
+
+def test_a_start_that_fails_shows_what_that_start_said(stack: Project) -> None:
+    actors = stack.folder / "app/actors.py"
+    before = actors.read_text()
+    stack.make("down")
+    for missing in ("nothing", "nowhere"):
+        actors.write_text(f"import {missing}\n")
+        refused = stack.run("make", "up")
+        assert refused.returncode != 0
+        assert f"No module named '{missing}'" in refused.stdout
+    assert "'nothing'" not in refused.stdout
+    actors.write_text(before)
+    stack.make("up")
+    assert stack.doctor() == {}

@@ -115,6 +115,16 @@ def test_what_is_wrong_in_the_application_is_named_in_one_line(
     assert "Traceback" not in done.stdout
 
 
+def test_a_program_that_lacks_a_package_is_told_where_it_goes(checkout: Path) -> None:
+    (checkout / "app/jobs").mkdir(parents=True)
+    (checkout / "app/jobs/own.py").write_text("import nothing\n")
+    done = python(checkout, "scripts.run_module", "app.jobs.own")
+    assert done.returncode == 1
+    *_, error, remedy = done.stdout.splitlines()
+    assert error == "ModuleNotFoundError: No module named 'nothing'"
+    assert remedy.startswith("If it is a package: a line in app/requirements.txt")
+
+
 def test_a_module_gets_its_arguments_and_its_exit_code_counts(checkout: Path) -> None:
     done = python(checkout, "scripts.run_module", "scripts.monitor_actors", "--help")
     assert done.returncode == 0
