@@ -17,6 +17,7 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.types import Mount
+from docker.utils import parse_repository_tag
 from docker.utils.config import load_general_config
 
 from scripts.host.ca_certificates import copy_extra_ca_certificates
@@ -93,8 +94,19 @@ class DockerRuntime:
             self._up("--no-deps", WORKER)
             return
         if self.is_up():
-            require_good_code(self)
+            try:
+                require_good_code(self)
+            except StackError:
+                self._name_image_that_runs()
+                raise
         self._up()
+
+    def _name_image_that_runs(self) -> None:
+        """Take the image's name from one that nothing may run from, since what runs goes on."""
+        repository, tag = parse_repository_tag(self._settings.image)
+        for container in self._containers():
+            if container.labels[SERVICE_LABEL] == API and container.image is not None:
+                container.image.tag(repository, tag)
 
     def down(self, *, remove_state: bool) -> None:
         """Remove the containers, and the volumes with `remove_state`."""

@@ -115,7 +115,9 @@ def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
     ]
     changed = make_runtime(runtime.name, now).outdated_services()
     if different or changed:
-        what = "; ".join(different) or "the token, a variable of your own or a file of Compose is another now"
+        what = (
+            "; ".join(different) or "the token, the image, a variable of your own or a file of Compose is another now"
+        )
         verb = f"make join HEAD={settings.cluster_head}" if settings.cluster_head else "make up"
         raise CheckError(f"older settings in {', '.join(changed) or 'the stack'}: {what}. `{verb}` applies it.")
     return "the same"

@@ -157,6 +157,7 @@ def test_an_application_of_ones_own(stack: Project) -> None:
         assert "(app/actors.py, line " in refused.stdout
         assert "Traceback" not in refused.stdout
     assert stack.actors() == before
+    assert "the services run with the settings of .env" not in stack.doctor()
     stack.put("own", "item", "the API goes on")
 
     (application / "actors.py").write_text(ACTORS)
@@ -238,7 +239,7 @@ def add_to_mw_store(stack: Project, code: str) -> str:
 
 def test_a_start_that_fails_shows_what_that_start_said(stack: Project) -> None:
     actors = stack.folder / "app/actors.py"
-    before = actors.read_text()
+    before = actors.read_text() if actors.exists() else None
     stack.make("down")
     for missing in ("nothing", "nowhere"):
         actors.write_text(f"import {missing}\n")
@@ -246,6 +247,9 @@ def test_a_start_that_fails_shows_what_that_start_said(stack: Project) -> None:
         assert refused.returncode != 0
         assert f"No module named '{missing}'" in refused.stdout
     assert "'nothing'" not in refused.stdout
-    actors.write_text(before)
+    if before is None:
+        actors.unlink()
+    else:
+        actors.write_text(before)
     stack.make("up")
     assert stack.doctor() == {}

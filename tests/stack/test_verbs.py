@@ -195,7 +195,8 @@ def test_a_broken_application_takes_nothing_down(stack: Project) -> None:
         assert refused.returncode != 0
         assert "No module named 'nothing' (app/routes.py, line 1)" in refused.stdout
         assert "Traceback" not in refused.stdout
-    assert list(stack.doctor()) == ["the code on the disk"]
+    failures = stack.doctor()
+    assert list(failures) == ["the code on the disk"], failures
     assert stack.get("broken", "item") == "kept"
 
 
