@@ -109,7 +109,7 @@ def _of_items(growth: Growth, settings: Settings, memory: MwManager, most: int) 
             "get that misses": lambda: memory.get_item("missing"),
             "set": lambda ids=ids: memory.set_item(next(ids), SMALL),  # type: ignore[misc]
             "set of a new item, and its delete": lambda: _set_and_delete(memory),
-            "top 10 of the misses": lambda: memory.get_hot_items(10),
+            "top 10 of the misses, all alike": lambda: memory.get_hot_items(10),
         }
         growth.add(OF_ITEMS, number, operations)
         some = [next(ids) for _ in range(IN_ONE_CALL)]
