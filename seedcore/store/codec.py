@@ -7,10 +7,11 @@ the table in `value_types`. Large arrays can be left out of the bytes, to stand 
 
 import datetime as dt
 import io
+import math
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import IntEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -40,6 +41,11 @@ MAX_SMALL_PARTS: Final = 200
 MAX_SMALL_LENGTH: Final = 4096  # of a string or of bytes
 USUAL_SCALARS: Final = frozenset({type(None), bool, int, float})  # quicker to look up
 SCALARS: Final = (type(None), int, float, complex, dt.date, dt.time, dt.timedelta, Decimal, UUID)
+
+# How numpy's format begins, but for headers of more than 64 KiB: https://numpy.org/neps/nep-0001-npy-format.html
+USUAL_ARRAY: Final = b"\x93NUMPY\x01\x00"
+CONTENT_AFTER: Final = 10  # bytes, and the header, whose length the last two of them tell
+HEADERS: Final = 256  # that are remembered
 
 Pack = Callable[[Any], bytes]
 Unpack = Callable[[bytes], Any]
@@ -282,8 +288,27 @@ def _validate_dtype(dtype: np.dtype[Any]) -> None:
 
 
 def _unpack_array(data: bytes) -> Any:
+    if data.startswith(USUAL_ARRAY):
+        start = CONTENT_AFTER + int.from_bytes(data[len(USUAL_ARRAY) : CONTENT_AFTER], "little")
+        shape, is_fortran, dtype = _read_header(data[:start])
+        count = math.prod(shape)
+        if count > 0 and dtype.itemsize and dtype.names is None:  # names can be changed, in all arrays of the dtype
+            content = np.frombuffer(data, dtype, count, start).copy()  # which can be changed
+            return content.reshape(shape, order="F" if is_fortran else "C")
     # numpy's own bound on the header is there for files from strangers; many fields need more.
     return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False, max_header_size=len(data))
+
+
+@lru_cache(HEADERS)
+def _read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape of an array, whether it is in Fortran's order, and its dtype.
+
+    numpy evaluates the text that says so, which takes longer than all else that a small array needs.
+    """
+    header = io.BytesIO(data)
+    np.lib.format.read_magic(header)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(header, max_header_size=len(data))
+    return shape, is_fortran, dtype
 
 
 def _is_large(value: Any, min_bytes: int) -> bool:

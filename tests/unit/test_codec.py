@@ -708,3 +708,15 @@ def test_bytes_on_disk_are_read_for_ever() -> None:
     assert decode(ext(UUID_, b"\x01" * 16)) == UUID(bytes=b"\x01" * 16)
     assert decode(ext(DATETIME, packed(["2026-01-01T00:00:00", 1, None]))) == dt.datetime(2026, 1, 1, fold=1)
     assert decode(ext(TIMEDELTA, packed([1, 2, 3]))) == dt.timedelta(1, 2, 3)
+
+
+def test_who_renames_the_fields_of_an_array_renames_them_in_no_other() -> None:
+    data = encode(np.zeros(2, [("a", "i4"), ("b", "f8")]))
+    decode(data).dtype.names = ("x", "y")
+    assert decode(data).dtype.names == ("a", "b")
+
+
+def test_an_array_that_is_cut_short_is_refused() -> None:
+    for damaged in (encode(np.arange(6))[:-1], encode(np.arange(6)).replace(b"(6,)", b"(9,)")):
+        with pytest.raises(InvalidValueError):
+            decode(damaged)
