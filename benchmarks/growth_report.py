@@ -10,6 +10,8 @@ from benchmarks.growth import OF_BYTES, OF_CLIENTS, OF_ITEMS, Growth
 from benchmarks.pictures import save_picture
 from benchmarks.report import machine, markdown, shown_time
 
+MARKERS: Final = "osv^Dx*"
+
 # Why each curve bends where it does.
 WHY: Final = {
     OF_ITEMS: (
@@ -49,9 +51,9 @@ def write(folder: Path, growth: Growth) -> None:
 def _draw(path: Path, growth: Growth) -> None:
     figure, axes = plt.subplots(1, len(growth.curves), figsize=(14, 4.5), layout="constrained")
     for axis, (what, operations) in zip(axes, growth.curves.items(), strict=True):
-        for operation, points in operations.items():
+        for (operation, points), marker in zip(operations.items(), MARKERS, strict=False):
             axis.loglog(
-                *zip(*[(size, seconds * 1e6) for size, seconds in points], strict=True), marker="o", label=operation
+                *zip(*[(size, seconds * 1e6) for size, seconds in points], strict=True), marker=marker, label=operation
             )
         axis.set_xlabel(what)
         axis.grid(alpha=0.3)

@@ -11,7 +11,7 @@ from PIL import Image
 mpl.use("agg")
 
 MAX_BYTES: Final = 60 * 1024
-COLOURS: Final = 16  # lines, letters and their edges need no more
+COLOURS: Final = 32  # lines, letters and their edges need no more
 RESOLUTIONS: Final = range(110, 25, -5)  # dots an inch; the first that is small enough is taken
 
 
