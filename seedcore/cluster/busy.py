@@ -88,9 +88,10 @@ def busy_with(row: Singleton, handle: Any) -> Busy | None:
 def _queue(handle: Any) -> Busy | None:
     # Of short calls the dashboard hears once a second, from both sides, and often of none that has not ended since.
     # The actor's process itself says how many it has, in a thread of Ray's that no call can hold.
-    address = ray._private.state.actors(handle._actor_id.hex()).get("Address")
-    if not address:
+    actor = ray._private.state.actors(handle._actor_id.hex())
+    if actor.get("State") != "ALIVE":  # else it is just being born, and that is no queue
         return None
+    address = actor["Address"]
     with init_grpc_channel(f"{address['IPAddress']}:{address['Port']}") as channel:
         try:
             reply = _services.CoreWorkerServiceStub(channel).GetCoreWorkerStats(
