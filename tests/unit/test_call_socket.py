@@ -171,15 +171,16 @@ async def test_coroutines_share_a_connection_and_get_their_own_answers(store: Mw
 def test_who_does_not_see_the_socket_is_told_so_and_looks_again(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = LocalCalls(state_dir / STORE)
-    assert calls.perform([GET], DEADLINE_S) is None
+    patient, calls = LocalCalls(state_dir / STORE), LocalCalls(state_dir / STORE)
+    for client, look_again_s in ((patient, 1000.0), (calls, 0.0)):
+        monkeypatch.setattr(local_calls, "LOOK_AGAIN_S", look_again_s)
+        assert client.perform([GET], DEADLINE_S) is None
     with actor_process() as first:
-        assert calls.perform([GET], DEADLINE_S) is None  # not yet
         wait_until(lambda: calls.perform([a_set(1)], DEADLINE_S) is not None)
+        assert patient.perform([GET], DEADLINE_S) is None  # not yet
         first.kill()
         first.wait()
         assert calls.perform([GET], DEADLINE_S) is None
-    monkeypatch.setattr(local_calls, "LOOK_AGAIN_S", 0.0)
     assert asyncio.run(calls.perform_async([GET], DEADLINE_S, is_small=True)) is None
     with actor_process():  # in whose way the first one's socket is
         wait_until(lambda: calls.perform([GET], DEADLINE_S) == [Answer({"plan": b"value"})])
