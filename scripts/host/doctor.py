@@ -42,7 +42,10 @@ def results(settings: HostSettings) -> Iterator[Result]:
     for check in _stack(settings, runtime):
         yield run_check(check)
     code, packages = captured(lambda output: runtime.run_module(_driver(settings), LIST_PACKAGES, [], stdout=output))
-    if code != EXIT_BROKEN:
+    if code == EXIT_BROKEN:
+        told = "it cannot be used, as it says above, so the cluster was not looked into. What runs goes on as before."
+        yield Result("the code on the disk", False, told, 0.0)
+    else:
         yield run_check(
             Check("the services have the packages of the lock file", lambda: _packages(settings, code, packages))
         )
@@ -52,11 +55,8 @@ def results(settings: HostSettings) -> Iterator[Result]:
     if runtime.is_debugged():
         told = f"it is on: whoever reaches {LOOPBACK}:{settings.debug_port} can run code. `make debug OFF=1` ends it"
         yield Result("the debugger", None, told, 0.0)
-    if code == EXIT_BROKEN:
-        told = "it cannot be used, as it says above, so the cluster was not looked into. What runs goes on as before."
-        yield Result("the code on the disk", False, told, 0.0)
-        return
-    yield from _of_cluster(settings, runtime)
+    if code != EXIT_BROKEN:
+        yield from _of_cluster(settings, runtime)
 
 
 def _runtime(settings: HostSettings) -> StackRuntime | None:

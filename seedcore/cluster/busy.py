@@ -80,7 +80,7 @@ class RunningCalls:
 def busy_with(row: Singleton, handle: Any) -> Busy | None:
     """What a silent actor is busy with; None if with nothing, or if the dashboard does not tell."""
     try:
-        return in_thread(RunningCalls).result(STATE_API_TIMEOUT_S).busy(row, handle)
+        return in_thread(lambda: RunningCalls().busy(row, handle)).result(STATE_API_TIMEOUT_S)
     except (FutureTimeoutError, RayStateApiException, RayError):
         return None
 

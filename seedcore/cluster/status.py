@@ -216,17 +216,34 @@ def _started(node: Any) -> int:
 def _busy_or_dead(answers: list[ActorStatus | _Silent], settings: Settings) -> list[ActorStatus]:
     if not any(isinstance(answer, _Silent) for answer in answers):
         return [answer for answer in answers if isinstance(answer, ActorStatus)]
-    asked = one_at_a_time("running calls", settings, RunningCalls)
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    silent = [answer for answer in answers if isinstance(answer, _Silent)]
     try:
-        running, unknown = asked.result(BUSY_TIMEOUT_S), ""
+        running = one_at_a_time("running calls", settings, RunningCalls).result(BUSY_TIMEOUT_S)
     except (FutureTimeoutError, RayStateApiException, RayError) as error:
-        running, unknown = None, f"Ray's dashboard does not tell whether it is busy: {error or 'no answer'}"
-    return [_explained(answer, running, unknown) if isinstance(answer, _Silent) else answer for answer in answers]
+        unknown = f"Ray's dashboard does not tell whether it is busy: {error or 'no answer'}"
+        explained = {one.row.name: _explained(one, None, unknown) for one in silent}
+    else:  # all at once, since one that is stopped is waited for
+        asked = [
+            one_at_a_time(f"{one.row.name} busy", settings, partial(running.busy, one.row, one.handle))
+            for one in silent
+        ]
+        explained = {
+            one.row.name: _explained(one, *_busy(busy, deadline)) for one, busy in zip(silent, asked, strict=True)
+        }
+    return [explained[answer.row.name] if isinstance(answer, _Silent) else answer for answer in answers]
 
 
-def _explained(silent: _Silent, running: RunningCalls | None, unknown: str) -> ActorStatus:
+def _busy(asked: Future[Busy | None], deadline: float) -> tuple[Busy | None, str]:
+    """What it is busy with, or why that is not known."""
+    try:
+        return asked.result(max(0.1, _left(deadline))), ""
+    except (FutureTimeoutError, RayError) as error:
+        return None, f"Ray does not tell whether it is busy: {error or 'no answer'}"
+
+
+def _explained(silent: _Silent, busy: Busy | None, unknown: str) -> ActorStatus:
     row = silent.row
-    busy = running.busy(row, silent.handle) if running else None
     if busy is not None:
         return ActorStatus(row.name, row.class_name, running=True, reason=str(busy), busy=busy)
     reason = f"did not answer; {unknown or 'it is not busy with a call, so it is restarting, stopped or cut off'}"
