@@ -27,14 +27,17 @@ TARGETS: Final = {"PUT": (110, 16), "GET that hits": (30, 12), "GET that misses"
 
 
 class Walk:
-    """Counts, from `with` to its end."""
+    """Counts, from `with` to its end, on each thread that was started after `watch_threads`."""
+
+    present: "Walk | None" = None
 
     def __init__(self) -> None:
         self._frames: dict[int, FrameType] = {}
         self.calls: Counter[str] = Counter()
         self.modules: set[str] = set()
 
-    def _note(self, frame: FrameType, event: str, argument: Any) -> None:
+    def note(self, frame: FrameType, event: str) -> None:
+        """Count it, if it is a call of ours."""
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(PACKAGE) or id(frame) in self._frames:
             return
@@ -49,14 +52,24 @@ class Walk:
 
     def __enter__(self) -> "Walk":
         """Begin to count."""
-        threading.setprofile(self._note)
-        sys.setprofile(self._note)
+        Walk.present = self
+        sys.setprofile(_note)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Count no more."""
         sys.setprofile(None)
-        threading.setprofile(None)
+        Walk.present = None
+
+
+def watch_threads() -> None:
+    """Before the actors start the threads that answer calls."""
+    threading.setprofile(_note)
+
+
+def _note(frame: FrameType, event: str, argument: Any) -> None:
+    if Walk.present is not None:
+        Walk.present.note(frame, event)
 
 
 async def _request(app: Any, method: str, path: str, body: bytes) -> int:
@@ -113,6 +126,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(STATE_DIR=folder, LOG_LEVEL="ERROR")
         load_settings.cache_clear()
+        watch_threads()
         with testing.singletons_in_process(load_settings()):
             walks = asyncio.run(_walks())
     for name, walk in walks.items():

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from seedcore.errors import ItemDamagedError, StoreFencedError, StoreUnavailableError
+from seedcore.errors import ItemDamagedError, StoreDamagedError, StoreFencedError, StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
 from seedcore.store.files import store_files
+from seedcore.store.files.connection import open_connection
 from seedcore.store.files.store_files import companion
 from seedcore.store.files.tables import ITEM_SCHEMA
+from seedcore.store.recovery import backup, restore
+from seedcore.store.recovery.index_check import find_damage, is_checked_at_once
 from seedcore.store.recovery.log import FRAME_HEADER_BYTES, read_log
 from seedcore.store.requests import RequestId
 from seedcore.store.sqlite.item_store import Bounds, ItemStore
@@ -419,6 +422,81 @@ def test_a_changed_trigger_is_noticed(tmp_path: Path) -> None:
         put(store, {"another": CURRENT})
         assert store.stats()["items"] == 2
     assert len(aside(path)) == 1
+
+
+# A large file, whose indexes are compared with its rows while it is in use
+
+LARGE = {f"large {number:02}": bytes(1) + random.Random(number).randbytes(10**6) for number in range(40)}
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "items.sqlite3"
+    with opened(path) as store:
+        put(store, LARGE)
+    assert not is_checked_at_once(path)
+    return path
+
+
+def rename_in_index(path: Path, item_id: str) -> None:
+    """So that the item's row is right, and is not found by its name."""
+    right = "SELECT checksum(owner, item_id, value, expires_at) = checksum FROM items NOT INDEXED WHERE item_id = ?"
+    data = path.read_bytes()
+    at = -1
+    while (at := data.find(item_id.encode(), at + 1)) >= 0:
+        overwrite(path, at, item_id.upper().encode())
+        with closing(open_connection(path, "ro")) as connection:
+            if connection.execute(right, (item_id,)).fetchone() == (1,) and find_damage(connection, is_whole=True):
+                assert find_damage(connection, is_whole=False) is None
+                return
+        overwrite(path, at, item_id.encode())
+    raise AssertionError("it is in no index")
+
+
+def wait_for_index_check(store: ItemStore) -> None:
+    assert store.database.index_check is not None
+    store.database.index_check.wait()
+
+
+def test_a_damaged_index_of_a_large_file_ends_its_writer_and_the_next_one_salvages(large: Path) -> None:
+    rename_in_index(large, "large 07")
+    with opened(large) as store:
+        wait_for_index_check(store)
+        assert store.get_many("organ", ["large 08"]) == {"large 08": LARGE["large 08"]}
+        with pytest.raises(StoreDamagedError, match=f"{large} is damaged: .*index"):
+            put(store, {"new": CURRENT})
+    with opened(large) as store:
+        assert store.get_many("organ", [*LARGE, "new"]) == LARGE
+        assert store.stats()["salvaged"] == len(LARGE)
+        assert store.stats()["lost"] == 0
+    (old,) = aside(large)
+    with opened(large) as store:  # which needs no second salvage
+        wait_for_index_check(store)
+        put(store, {"new": CURRENT})
+    assert aside(large) == [old]
+
+
+def test_what_was_found_in_a_file_is_not_said_of_the_one_that_took_its_place(large: Path, tmp_path: Path) -> None:
+    backup(large, tmp_path / "backup")
+    rename_in_index(large, "large 07")
+    with opened(large) as store:
+        wait_for_index_check(store)
+    restore(tmp_path / "backup", large)
+    with opened(large) as store:
+        assert store.get_many("organ", list(LARGE)) == LARGE
+        assert "salvaged" not in store.stats()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_large_file_that_is_right_is_left_alone_however_early_it_is_closed(large: Path, waits: bool) -> None:
+    with opened(large) as store:
+        if waits:
+            wait_for_index_check(store)
+        put(store, {"new": CURRENT})
+    with opened(large) as store:
+        assert store.get_many("organ", [*LARGE, "new"]) == {**LARGE, "new": CURRENT}
+    assert aside(large) == []
+    assert not companion(large, store_files.DAMAGE).exists()
 
 
 # Writers of before

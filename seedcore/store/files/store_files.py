@@ -18,7 +18,8 @@ LOCK_BACKOFF_S: Final = 0.01
 NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK})  # another disk, or one without hard links
 PROBE_BYTES: Final = 64 * 1024  # more than a small write needs
 LOG: Final = "-wal"  # the write-ahead log
-COMPANIONS: Final = (LOG, "-shm")  # what SQLite puts beside a file, in the order in which it is moved away
+DAMAGE: Final = "-damage"  # what was found in the file while it was in use
+COMPANIONS: Final = (LOG, "-shm", DAMAGE)  # what belongs to one file, in the order in which it is moved away
 SOCKET: Final = ".socket"  # at which the actor that keeps the store answers calls
 ARRAYS: Final = "-arrays"  # the folder beside a file that has the large arrays of its items
 

@@ -150,7 +150,7 @@ def _inspect(connection: sqlite3.Connection, path: Path, arrays_of: Path, remedy
     try:
         schema = _schema_of(connection, path)
         schema.require_known(connection, path)
-        inspect_tables(connection, path, schema)
+        inspect_tables(connection, path, schema, is_whole=True)
         damaged, rows = 0, 0
         for table in schema.checked:
             rows += connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]

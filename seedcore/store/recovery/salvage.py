@@ -18,6 +18,7 @@ from seedcore.store.files import checksums, store_files
 from seedcore.store.files.checksums import checksum
 from seedcore.store.files.connection import MEMORY, open_connection
 from seedcore.store.files.schema import Schema, version_of
+from seedcore.store.recovery.index_check import find_damage, is_checked_at_once, noted_damage
 from seedcore.store.recovery.log import LogContent, cut_leftovers, read_log
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,8 @@ def require_content(path: Path, had_content: bool) -> None:
 
 
 def inspect(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    """Look through the whole file and its log, inside a write transaction, so that nobody else writes; then cut off of
-    the log what was never acknowledged.
+    """Look through the file and its log, inside a write transaction, so that nobody else writes; then cut off of the
+    log what was never acknowledged. What of a large file is left to look at is for an `IndexCheck`.
 
     Raises:
         StoreDamagedError: saying what is wrong.
@@ -71,7 +72,7 @@ def inspect(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     content = read_log(store_files.companion(path, store_files.LOG))
     if content.damage:
         raise StoreDamagedError(f"the write-ahead log of {path} is damaged: {content.damage}")
-    inspect_tables(connection, path, schema)
+    inspect_tables(connection, path, schema, is_whole=is_checked_at_once(path))
     cut_leftovers(store_files.companion(path, store_files.LOG), content)
 
 
@@ -83,11 +84,11 @@ def trim_log(path: Path) -> None:
     cut_leftovers(log, read_log(log))
 
 
-def inspect_tables(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    """Look through what SQLite sees of the file; raises as `inspect`."""
-    found = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
-    if found != ["ok"]:
-        raise StoreDamagedError(f"{path} is damaged: {'; '.join(found)}")
+def inspect_tables(connection: sqlite3.Connection, path: Path, schema: Schema, is_whole: bool) -> None:
+    """Look through what SQLite sees of the file, compared with its indexes or not; raises as `inspect`."""
+    damage = noted_damage(path) or find_damage(connection, is_whole)
+    if damage is not None:
+        raise StoreDamagedError(f"{path} is damaged: {damage}")
     version = version_of(connection)
     if not schema.has_tables_of(connection, version):
         raise StoreDamagedError(f"{path} is damaged: its tables are not those of schema version {version}")
@@ -109,7 +110,7 @@ def open_unwritable(path: Path, schema: Schema) -> sqlite3.Connection | None:
                 return None  # it would have to be migrated
             if read_log(log).damage:
                 return None
-            inspect_tables(connection, path, schema)
+            inspect_tables(connection, path, schema, is_whole=is_checked_at_once(path))
             opened.pop_all()
             return connection
     return None

@@ -62,6 +62,7 @@ class Database:
         self._synchronous = synchronous
         self._after_commit: list[Callable[[], object]] = []
         self._writer: sqlite3.Connection | None = None
+        self.index_check: recovery.IndexCheck | None = None  # of the writer
         self.identity: tuple[int, int] | None = None  # of the file that this process has written to
         self.epoch = 0  # changes when this process becomes the writer; others may have written before
         self._reader_in_use = threading.RLock()
@@ -120,6 +121,7 @@ class Database:
             self.identity = store_files.identity(self.path)
             reader = self._connect(opened)
             reader.execute("PRAGMA query_only = ON")
+            self.index_check = recovery.IndexCheck(self.path)
             self._writer, self.reader = writer, reader
             return writer
 
@@ -168,6 +170,8 @@ class Database:
             raise self._explanation("write to", error) from error
 
     def _require_unfenced(self, writer: sqlite3.Connection) -> None:
+        if self.index_check is not None and self.index_check.damage is not None:
+            raise StoreDamagedError(f"{self.path} is damaged: {self.index_check.damage}")
         try:
             found = os.stat(self.path)  # noqa: PTH116 - in each transaction, and pathlib takes twice as long
         except FileNotFoundError:
@@ -249,7 +253,9 @@ class Database:
         return {"salvaged": salvaged, "lost": lost} if is_known else {"salvaged": salvaged}
 
     def close(self) -> None:
-        """Close both connections; the last one to close empties the write-ahead log."""
+        """Close all connections; the last one to close empties the write-ahead log."""
+        if self.index_check is not None:
+            self.index_check.close()
         self.reader.close()
         if self._writer is not None:
             self._writer.close()
