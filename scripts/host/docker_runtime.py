@@ -39,6 +39,7 @@ from scripts.host.runtime import (
     WORKER,
     ServiceFailure,
     StackError,
+    captured,
     is_api_ready,
     require_good_code,
     show_log,
@@ -62,6 +63,8 @@ PROJECT_LABEL: Final = "com.docker.compose.project"
 FOLDER_LABEL: Final = "com.docker.compose.project.working_dir"
 VOLUME_LABEL: Final = "com.docker.compose.volume"
 SERVICE_LABEL: Final = "com.docker.compose.service"
+NUMBER_LABEL: Final = "com.docker.compose.container-number"
+DEBUG_RAY: Final = ("python3", "-m", "scripts.debug_ray")
 
 
 class DockerRuntime:
@@ -181,8 +184,17 @@ class DockerRuntime:
         return self._debug_mark.exists()
 
     def debug_ray(self) -> int:
-        """In the first worker's container."""
-        return self._compose("exec", *_terminal(), WORKER, "ray", "debug")
+        """In the container where somebody waits, since Ray's debugger listens on its loopback; else in a worker's."""
+        code, hosts = captured(lambda out: self._compose("exec", "-T", WORKER, *DEBUG_RAY, "--hosts", stdout=out))
+        if code:
+            return 1
+        where = [WORKER]
+        for host in hosts.decode().split()[:1]:
+            for container in self._containers():
+                if container.id.startswith(host):
+                    print(f"This terminal is in {container.name}.", flush=True)
+                    where = [f"--index={container.labels[NUMBER_LABEL]}", container.labels[SERVICE_LABEL]]
+        return self._compose("exec", *_terminal(), *where, *DEBUG_RAY)
 
     def bootstrap(self) -> int:
         """Start the bootstrap container once more."""

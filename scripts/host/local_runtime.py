@@ -181,7 +181,7 @@ class LocalRuntime:
 
     def debug_ray(self) -> int:
         """On this machine."""
-        return subprocess.run(["ray", "debug"], cwd=PROJECT_ROOT, env=self._environment, check=False).returncode
+        return self._run_python("scripts.debug_ray", [])
 
     def bootstrap(self) -> int:
         """Run it in the foreground."""

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ API_HEALTH_PATH: Final = "/readyz"
 LOCAL_DIR: Final = PROJECT_ROOT / ".local"
 LOG_LINES_SHOWN: Final = 20  # of a service that failed
 LOG_LINES: Final = 200  # of a service, before those that come
+CLEAR_LINE: Final = "\x1b[2K"  # some versions of Compose begin each line with it, into a file as well
 POLL_S: Final = 0.25  # between two looks at a condition that is waited for
 
 
@@ -151,22 +153,26 @@ def show_log(command: list[str], actor: str | None, environment: Mapping[str, st
     Raises:
         StackError: there is no line of the actor.
     """
-    if actor is None:
+    if actor is None and sys.stdout.isatty():
         return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, check=False).returncode
-    said = re.compile(rf'(?:^|\| )\({re.escape(actor)} pid=\d+\) |"actor": {re.escape(json.dumps(actor))}[,}}]')
+    shown = re.compile("" if actor is None else _said_by(actor))
     has_said = False
     with subprocess.Popen(
         command, cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, text=True, errors="replace"
     ) as process:
         for line in process.stdout or ():
-            if said.search(line):
+            if shown.search(line):
                 has_said = True
-                print(line, end="", flush=True)
-    if not has_said:
+                print(line.removeprefix(CLEAR_LINE), end="", flush=True)
+    if actor is not None and not has_said:
         raise StackError(
             f"no actor named '{actor}' has said anything. A= takes its name, not its class: `make monitor` has both."
         )
     return process.returncode
+
+
+def _said_by(actor: str) -> str:
+    return rf'(?:^|\| )\({re.escape(actor)} pid=\d+\) |"actor": {re.escape(json.dumps(actor))}[,}}]'
 
 
 def is_api_ready(port: int) -> bool:

@@ -132,7 +132,7 @@ class Terminal:
 
     def leave(self) -> None:
         """With Ctrl-D."""
-        self.read_until("Enter breakpoint index")
+        self.read_until("Index of a breakpoint")
         os.write(self._here, b"\x04")
         self._process.wait(MAKE_TIMEOUT_S)
         os.close(self._here)
@@ -145,10 +145,10 @@ def test_a_breakpoint_in_a_task_is_reached_from_a_terminal(stack: Project) -> No
         done = runner.submit(stack.make, "run", "M=app.jobs.stops")
         terminal = Terminal(stack, "make", "debug-ray")
         while "stops.py" not in terminal.shown:
-            terminal.read_until("Enter breakpoint index")
+            terminal.read_until("Index of a breakpoint")
             if "stops.py" not in terminal.shown:
                 terminal.type("")  # looks again
-        # Ray lists a breakpoint before it listens there, and `ray debug` ends when nobody does.
+        # Ray notes a breakpoint before it listens there.
         wait_until(lambda: "RemotePdb session open" in stack.make("logs", "FOLLOW=0"))
         terminal.type("0")
         terminal.read_until("(Pdb)")
@@ -157,6 +157,41 @@ def test_a_breakpoint_in_a_task_is_reached_from_a_terminal(stack: Project) -> No
         terminal.type("c")
         assert "the task returned 42" in done.result()
         terminal.leave()
+
+
+ON_EACH_WORKER = PROGRAM.replace(
+    "ray.get(stop.remote(41))",
+    """ray.get([
+        stop.options(label_selector={"ray.io/node-id": node["NodeID"]}).remote(41)
+        for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
+    ])""",
+)
+
+
+def test_a_breakpoint_is_reached_in_whichever_container_it_waits(docker_stack: Project) -> None:
+    (docker_stack.folder / "app/jobs").mkdir(exist_ok=True)
+    (docker_stack.folder / "app/jobs/stops.py").write_text(ON_EACH_WORKER)
+    docker_stack.make("scale", "N=2")
+    try:
+        with ThreadPoolExecutor(1) as runner:
+            before = docker_stack.make("logs", "FOLLOW=0").count("RemotePdb session open")
+            done = runner.submit(docker_stack.make, "run", "M=app.jobs.stops")
+            wait_until(lambda: docker_stack.make("logs", "FOLLOW=0").count("RemotePdb session open") == before + 2)
+            been = set()
+            for _ in range(2):  # one waits in each worker
+                terminal = Terminal(docker_stack, "make", "debug-ray")
+                terminal.read_until("Index of a breakpoint")
+                been.add(re.findall(r"This terminal is in (\S+)\.", terminal.shown)[0])
+                terminal.type("0")
+                terminal.read_until("(Pdb)")
+                terminal.type("p answer + 1000")
+                terminal.read_until("1042")
+                terminal.type("c")
+                terminal.leave()
+            assert len(been) == 2
+            assert "the task returned [42, 42]" in done.result()
+    finally:
+        docker_stack.make("scale", "N=1")
 
 
 FOR_AN_EDITOR = PROGRAM.replace("ray.init()", 'ray.init(runtime_env={"env_vars": {"RAY_DEBUG": "1"}})')
