@@ -2,6 +2,7 @@
 
 from seedcore.actors.store_actor import StoreActor, begin
 from seedcore.store.sqlite.miss_store import MissStore
+from seedcore.store.sqlite.store_reader import locate
 
 
 class MissTracker(StoreActor):
@@ -18,7 +19,7 @@ class MissTracker(StoreActor):
         )
         super().__init__(self._store.database)
         self.writes = {"record": self._store.record}
-        self.reads = {"top": self._store.top}
+        self.reads = {"top": self._store.top, "location": lambda: locate(self._store.database, settings.state_dir)}
 
     def stats(self) -> dict[str, float]:
         """Items counted now, misses ever, and counters that were taken over by other items."""

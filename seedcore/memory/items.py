@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -15,19 +14,18 @@ from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS, OfEachLoop
 from seedcore.memory.gathered_looks import GatheredLooks
+from seedcore.memory.located import Located
 from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings
 from seedcore.store import limits
 from seedcore.store.codec import Arrays, encode_aside, is_small
 from seedcore.store.files import array_files
 from seedcore.store.files.array_files import Encoded
-from seedcore.store.sqlite.store_reader import StoreReader, Unread
+from seedcore.store.sqlite.store_reader import Unread
 
 logger = logging.getLogger(__name__)
 
 Many = Mapping[str, Encoded | ItemDamagedError]  # items by their ids; in place of a damaged one what is wrong with it
-
-LOCATE_AGAIN_S: Final = 1.0  # after the store was not where this process can read it
 
 
 class Items:
@@ -54,12 +52,11 @@ class Items:
         evicts: bool = False,
     ) -> None:
         self._client = client
-        self._settings = settings
+        self._synchronous = settings.sqlite_synchronous
         self._report = report
         self._bounds = bounds
         self._evicts = evicts
-        self._reader: StoreReader | None = None
-        self._locate_at = 0.0  # on the monotonic clock
+        self._file = Located(settings)
         self._gathered = OfEachLoop(
             lambda: GatheredLooks(
                 partial(self._look, max_bytes=INLINE_BYTES), partial(self._look_at_many, max_bytes=INLINE_BYTES)
@@ -69,7 +66,7 @@ class Items:
     @property
     def sees_file(self) -> bool:
         """Whether this process can read the store without its actor."""
-        return self._reader is not None
+        return self._file.reader is not None
 
     # Reads
 
@@ -90,7 +87,7 @@ class Items:
 
     async def get_async(self, owner: str, item_id: str) -> Encoded | None:
         """`get` without blocking the event loop."""
-        found = Unread.ASK if self._reader is None else await self._gathered.get().look(owner, item_id)
+        found = Unread.ASK if self._file.reader is None else await self._gathered.get().look(owner, item_id)
         if isinstance(found, Unread):
             if found is Unread.ABSENT:
                 return None
@@ -108,7 +105,7 @@ class Items:
     async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> Many:
         """`get_many` without blocking the event loop."""
         found = None
-        if self._reader is not None:
+        if self._file.reader is not None:
             if 1 < len(item_ids) <= INLINE_ITEMS:
                 found = self._look_at_many(owner, item_ids, INLINE_BYTES)
             if found is None:
@@ -117,13 +114,13 @@ class Items:
 
     def _look(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread:
         """What the file tells of an item of which at most so many bytes are to be read."""
-        reader = self._reader
+        reader = self._file.reader
         if reader is None:
             return Unread.ASK
         try:
             found = reader.get(owner, item_id, max_bytes)
         except StoreUnavailableError as error:
-            self._lose(error)
+            self._file.lose(error)
             return Unread.ASK
         if found is Unread.ABSENT:
             self._report.add(self._client, (), 1)
@@ -135,21 +132,17 @@ class Items:
         self, owner: str, item_ids: Sequence[str], max_bytes: int | None = None
     ) -> Mapping[str, Encoded] | None:
         """The items in the file; None where the actor must be asked, or more bytes be read of one."""
-        reader = self._reader
+        reader = self._file.reader
         if reader is None:
             return None
         try:
             found = reader.get_many(owner, item_ids, max_bytes)
         except StoreUnavailableError as error:
-            self._lose(error)
+            self._file.lose(error)
             return None
         if found is not None:
             self._report.add(self._client, found, len(item_ids) - len(found))
         return found
-
-    def _lose(self, error: StoreUnavailableError) -> None:
-        logger.debug("%s; its actor is asked", error)
-        self._reader = None
 
     def _ask_for_many(self, owner: str, item_ids: Sequence[str]) -> Many:
         """Half of them at a time where one is damaged, until it stands alone."""
@@ -175,28 +168,17 @@ class Items:
 
     def _ask(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
         found = _unpacked(self._client.call("get_many", owner, list(item_ids)))
-        if self._should_locate():
-            self._use(self._client.call("location"))
+        if self._file.should_ask():
+            self._file.use(self._client.call("location"))
         return found
 
     async def _ask_async(self, owner: str, item_ids: Sequence[str]) -> Mapping[str, Encoded]:
         packed = await self._client.call_async("get_many", owner, list(item_ids))
         has_arrays = any(isinstance(value, list) for value in packed.values())  # which are copied
         found: Mapping[str, Encoded] = await asyncio.to_thread(_unpacked, packed) if has_arrays else packed
-        if self._should_locate():
-            self._use(await self._client.call_async("location"))
+        if self._file.should_ask():
+            self._file.use(await self._client.call_async("location"))
         return found
-
-    def _should_locate(self) -> bool:
-        now = time.monotonic()
-        if self._reader is not None or now < self._locate_at:
-            return False
-        self._locate_at = now + LOCATE_AGAIN_S
-        return True
-
-    def _use(self, location: Any) -> None:
-        """Read from there, as the actor tells it."""
-        self._reader = StoreReader.at(location, self._settings.state_dir)
 
     # Writes
 
@@ -247,21 +229,19 @@ class Items:
             for knob, max_bytes in self._bounds.items():
                 limits.validate_size(item_id, calls.packed_bytes(packed[item_id]), max_bytes, knob)
         if any(isinstance(one, list) for one in packed.values()):
-            if self._should_locate():
-                self._use(self._client.call("location"))
+            if self._file.should_ask():
+                self._file.use(self._client.call("location"))
             return {item_id: self._with_file(one) for item_id, one in packed.items()}
         return packed
 
     def _with_file(self, packed: Packed) -> Packed:
-        reader = self._reader
+        reader = self._file.reader
         if reader is None or isinstance(packed, bytes):
             return packed
         data: bytes = packed[0]
         arrays: list[Arrays] = packed[1:]
         try:
-            return array_files.reference(
-                array_files.write(reader.path, arrays, self._settings.sqlite_synchronous), data
-            )
+            return array_files.reference(array_files.write(reader.path, arrays, self._synchronous), data)
         except OSError as error:
             logger.debug("arrays go through the actor: %s", error)
             return packed

@@ -15,6 +15,7 @@ from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory import found_items
 from seedcore.memory.found_items import FoundItem, Source
 from seedcore.memory.items import Items, Many
+from seedcore.memory.misses import Misses
 from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings, load_settings
 from seedcore.store import limits
@@ -39,8 +40,8 @@ class _Process:
             for name in (settings.mw_actor_name, settings.shared_cache_actor_name, settings.miss_tracker_actor_name)
         )
         self.clients = (own, shared, misses)
-        self.misses = misses
         self.report = ReadReport(own, shared, misses)
+        self.misses = Misses(misses, settings, self.report)
         bounds = {"VALUE_MAX_BYTES": settings.value_max_bytes}
         self.own = Items(own, settings, self.report, bounds)
         bounds_of_shared = {**bounds, "SHARED_CACHE_MAX_BYTES": settings.shared_cache_max_bytes}
@@ -356,17 +357,17 @@ class MwManager:
     def get_hot_items(self, number: int = 10) -> list[HotItem]:
         """The items that were most often asked for and not found, by any organ, most missed first."""
         number = limits.validate_number(number)
-        self.connect()
-        self._report.send_missed()
-        return [HotItem(*item) for item in self._process.misses.call("top", number)]
+        self._refuse_event_loop("get_hot_items")
+        if not self._is_ready and not self._sees_files():
+            self.connect()
+        return self._process.misses.top(number)
 
     async def get_hot_items_async(self, number: int = 10) -> list[HotItem]:
         """`get_hot_items` without blocking the event loop."""
         number = limits.validate_number(number)
-        await self.connect_async()
-        if self._report.has_missed:
-            await asyncio.to_thread(self._report.send_missed)
-        return [HotItem(*item) for item in await self._process.misses.call_async("top", number)]
+        if not self._is_ready and not self._sees_files():
+            await self.connect_async()
+        return await self._process.misses.top_async(number)
 
     def _note_missed(self, item_ids: list[str]) -> None:
         if item_ids:

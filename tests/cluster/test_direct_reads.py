@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import ray
 
-from seedcore.cluster.bootstrap import bootstrap_actors, get_mw_store, get_shared_cache
+from seedcore.cluster.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache
 from seedcore.memory.found_items import FoundItem, Source
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
 from seedcore.store.recovery import backups
+from seedcore.store.sqlite.miss_store import HotItem
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good, paused, pid_of
 from tests.waiting import wait_until
@@ -107,6 +108,22 @@ def test_a_killed_actor_does_not_stop_reads(reading_files: MwManager, item_id: s
     bootstrap_actors()
     memory.set_item(item_id, "new")
     assert memory.get_item(item_id) == "new"
+
+
+def test_the_most_missed_are_told_while_their_actor_is_dead(memory: MwManager, item_id: str) -> None:
+    for _ in range(3):
+        assert memory.get_item(item_id) is None
+    wait_until(lambda: item_id in {hot.item_id for hot in memory.get_hot_items(1000)} and _sees_misses(memory))
+    kill_for_good(get_miss_tracker())
+    assert HotItem(item_id, 3, 0) in memory.get_hot_items(1000)
+    assert HotItem(item_id, 3, 0) in asyncio.run(memory.get_hot_items_async(1000))
+    assert memory.get_item(item_id) is None  # its count waits
+    bootstrap_actors()
+    assert HotItem(item_id, 4, 0) in memory.get_hot_items(1000)
+
+
+def _sees_misses(memory: MwManager) -> bool:
+    return memory._process.misses._file.reader is not None
 
 
 def test_what_another_process_wrote_is_seen_at_once(cluster: Cluster, reading_files: MwManager) -> None:

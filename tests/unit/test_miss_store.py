@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from seedcore.settings import Synchronous
 from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.sqlite.store_reader import StoreReader
 
 ALL = 1000  # more than any test counts
 
@@ -77,6 +78,11 @@ def test_the_most_missed_come_first_and_ties_by_id(tmp_path: Path) -> None:
         record(store, [{"b": 2, "a": 2, "c": 7, "d": 1}])
         assert store.top(3) == [HotItem("c", 7, 0), HotItem("a", 2, 0), HotItem("b", 2, 0)]
         assert store.top(0) == []
+        assert store.database.identity is not None
+        reader = StoreReader(store.database.path, store.database.identity)
+        assert reader.top(3) == store.top(3)
+        record(store, [{"d": 9}])
+        assert reader.top(1) == [HotItem("d", 10, 0)]
 
 
 @pytest.mark.parametrize("smaller", [1, 2, 3])

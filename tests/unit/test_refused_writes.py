@@ -99,7 +99,7 @@ def test_a_shared_value_about_as_large_as_the_cache_is_refused_or_kept(sees_file
     report = ReadReport(client, client, client)
     shared = Items(client, settings, report, {"SHARED_CACHE_MAX_BYTES": MAX_BYTES}, evicts=True)
     if not sees_file:
-        shared._locate_at = float("inf")
+        shared._file._ask_at = float("inf")
     shared.set_many(EVERYBODY, shared.pack({"small": "kept"}), None)
     try:
         large = shared.pack({"large": np.zeros(MAX_BYTES - missing, np.uint8)})

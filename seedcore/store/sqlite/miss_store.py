@@ -29,6 +29,20 @@ class HotItem(NamedTuple):
     overcount: int
 
 
+def read_top(connection: sqlite3.Connection, path: Path, number: int) -> list[HotItem]:
+    """The most missed items of a file, most missed first; ties in the order of their ids."""
+    rows = connection.execute("SELECT item_id, misses, overcount, checksum FROM misses ORDER BY misses DESC, item_id")
+    return list(islice((HotItem(*row[:3]) for row in rows if _is_right(path, *row)), number))
+
+
+def _is_right(path: Path, item_id: str, misses: int, overcount: int, kept: int) -> bool:
+    """Whether a counter is as it was written; one that is not is no loss beside a wrong one."""
+    if checksum(item_id, misses, overcount) == kept:
+        return True
+    logger.error("%s: the disk changed the miss counter of %r; it is dropped", path, item_id)
+    return False
+
+
 class MissStore:
     """The miss counters of one database file.
 
@@ -52,7 +66,7 @@ class MissStore:
             counter = connection.execute(
                 "SELECT misses, overcount, checksum FROM misses WHERE item_id = ?", (item_id,)
             ).fetchone()
-            if counter is not None and self._is_right(item_id, *counter):
+            if counter is not None and _is_right(self.database.path, item_id, *counter):
                 count, overcount, _ = counter
                 connection.execute(
                     "UPDATE misses SET misses = ?, checksum = ? WHERE item_id = ?",
@@ -82,20 +96,9 @@ class MissStore:
         return int(rows[-1][1])
 
     def top(self, number: int) -> list[HotItem]:
-        """The most missed items, most missed first; ties in the order of their ids."""
+        """As `read_top`."""
         with self.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT item_id, misses, overcount, checksum FROM misses ORDER BY misses DESC, item_id"
-            )
-            right = (HotItem(*row[:3]) for row in rows if self._is_right(*row))
-            return list(islice(right, number))
-
-    def _is_right(self, item_id: str, misses: int, overcount: int, kept: int) -> bool:
-        """Whether a counter is as it was written; one that is not is no loss beside a wrong one."""
-        if checksum(item_id, misses, overcount) == kept:
-            return True
-        logger.error("%s: the disk changed the miss counter of %r; it is dropped", self.database.path, item_id)
-        return False
+            return read_top(connection, self.database.path, number)
 
     def stats(self) -> dict[str, int]:
         """Items counted now, all misses ever recorded, and how many items lost their counter to another."""

@@ -1,4 +1,4 @@
-"""Reads a store's items from its file, in processes that are not its writer."""
+"""Reads a store from its file, in processes that are not its writer."""
 
 import os
 import sqlite3
@@ -16,6 +16,7 @@ from seedcore.store.files.array_files import Encoded
 from seedcore.store.files.connection import open_connection
 from seedcore.store.sqlite.database import Database
 from seedcore.store.sqlite.item_store import MAX_VALUE_BYTES, TOO_LARGE, read_item, read_items
+from seedcore.store.sqlite.miss_store import HotItem, read_top
 
 BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that reads the log of a dead one
@@ -61,7 +62,7 @@ class Unread(Enum):
 
 
 class StoreReader:
-    """The items of one file that another process writes. Threads may share it; each has its own connection.
+    """One file that another process writes, of items or of misses. Threads may share it; each has its own connection.
 
     SQLite in WAL mode lets other processes read while the writer writes, and each read sees all that was committed
     before it began: https://www.sqlite.org/wal.html#concurrency. The file may be on a read-only mount.
@@ -155,6 +156,17 @@ class StoreReader:
         except (sqlite3.Error, OSError, ItemDamagedError) as error:
             raise self._unreadable(error) from error
         return None if is_one_too_large else found
+
+    def top(self, number: int) -> list[HotItem]:
+        """The most missed items, as `read_top`.
+
+        Raises:
+            StoreUnavailableError: as `get_many`.
+        """
+        try:
+            return read_top(self._connection(), self.path, number)
+        except (sqlite3.Error, OSError) as error:
+            raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> StoreUnavailableError:
         self._of_thread.__dict__.clear()  # the next read opens the file anew
