@@ -1,7 +1,8 @@
 """Gives singletons a new process, which runs the code on the disk and reads its store anew.
 
-    python -m scripts.reload_actors          those that run older code
-    python -m scripts.reload_actors --all    every one
+    python -m scripts.reload_actors            those that run older code
+    python -m scripts.reload_actors --all      every one
+    python -m scripts.reload_actors --end-own  ends those of the application, before their items are replaced
 
 Nothing is restarted unless all of them can be born from the code on the disk.
 """
@@ -10,6 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import ray
@@ -66,6 +68,27 @@ def reload_actors(settings: Settings, *, everything: bool) -> Iterator[str]:
                 f"{name} did not come up again within BOOTSTRAP_DEADLINE_S={settings.bootstrap_deadline_s:g}: "
                 f"{first_reason(error)}. `make logs S=ray-worker` says why."
             ) from error
+
+
+def end_own(settings: Settings) -> None:
+    """End the singletons of the application and wait until they are dead, so that none writes what it still remembers.
+
+    Args:
+        settings: where they live.
+
+    Raises:
+        RetryError: one does not end.
+    """
+    for row in singletons(settings):
+        with suppress(ValueError):  # there is none
+            if not row.is_ours:
+                handle = ray.get_actor(row.name, namespace=settings.ray_namespace)
+                ray.kill(handle)
+                Retrying(
+                    retry=retry_if_result(lambda state: state != "DEAD"),
+                    stop=stop_after_delay(settings.bootstrap_deadline_s),
+                    wait=wait_fixed(POLL_S),
+                )(lambda handle=handle: ray._private.state.actors(handle._actor_id.hex()).get("State", "DEAD"))
 
 
 def _try_all(processes: dict[str, ActorProcess], settings: Settings) -> dict[str, tuple[str, ...]]:
@@ -138,10 +161,15 @@ def main(argv: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--all", action="store_true", help="also those that run the code on the disk already")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="also those that run the code on the disk already")
+    which.add_argument("--end-own", action="store_true", help="end those of the application, and restart none")
     arguments = parser.parse_args(argv)
     try:
         settings = join_cluster()
+        if arguments.end_own:
+            end_own(settings)
+            return 0
         reloaded = 0
         for line in reload_actors(settings, everything=arguments.all):
             print(line, flush=True)

@@ -78,6 +78,8 @@ def test_a_restore_under_a_living_writer_fences_it_and_its_successor_serves_the_
         put(writer, 1)
         aside = restore(copy, path)
         with pytest.raises(StoreFencedError, match=str(path)):
+            writer.get_many("organ", ["0"])
+        with pytest.raises(StoreFencedError, match=str(path)):
             put(writer, 2)
         with opened(path) as successor:
             assert kept_numbers(successor, 3) == [0]

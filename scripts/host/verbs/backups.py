@@ -47,14 +47,19 @@ def restore(settings: HostSettings, arguments: Namespace) -> int:
         "`make restore` replaces all items, and there is nobody to ask. `make restore YES=1` means it.",
         arguments,
     )
+    is_up = runtime.is_up()
+    # What actors of the application remember of the items of now, they must not write over those of the backup.
+    if is_up and runtime.run_module(HEAD, "scripts.reload_actors", ["--end-own"]):
+        raise StackError("nothing was restored. `make down`, then `make restore` again, then `make up`.")
     with file.open("rb") as archive:
         code = runtime.run_with_state("scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
+    # An actor reads its store's file until it is told to open it anew.
+    is_alive = not is_up or not runtime.run_module(HEAD, "scripts.reload_actors", ["--all"] if not code else [])
     if code:
         raise StackError(
             "it says above why, and which items were changed. `make restore FILE=PATH` takes another file."
         )
-    # An actor reads its store's file until it is told to open it anew.
-    if runtime.is_up() and runtime.run_module(HEAD, "scripts.reload_actors", ["--all"]):
+    if not is_alive:
         raise StackError("the items are restored, but the actors were not restarted: `make down`, then `make up`.")
     print("the items that were there before are set aside in the state folder, as *.before-restore-*")
     return next_step("`make monitor` shows how many items there are now")

@@ -63,7 +63,7 @@ def inspect_backup(backup_path: Path) -> int:
 
 
 def restore(backup_path: Path, path: Path) -> Path | None:
-    """Put a copy of the backup in the store's place. Its writer, if it is alive, is fenced at its next write.
+    """Put a copy of the backup in the store's place. Its writer, if it is alive, is fenced at its next call.
 
     What the requests of before did is remembered, so that none of them that is repeated is done again. A process that
     is killed in here leaves the old store, or the backup as a whole.

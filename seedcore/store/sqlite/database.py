@@ -172,14 +172,17 @@ class Database:
     def _require_unfenced(self, writer: sqlite3.Connection) -> None:
         if self.index_check is not None and self.index_check.damage is not None:
             raise StoreDamagedError(f"{self.path} is damaged: {self.index_check.damage}")
+        self._require_same_file()
+        if _read_epoch(writer) != self.epoch:
+            raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
+
+    def _require_same_file(self) -> None:
         try:
             found = os.stat(self.path)  # noqa: PTH116 - in each transaction, and pathlib takes twice as long
         except FileNotFoundError:
             found = None
         if found is None or (found.st_dev, found.st_ino) != self.identity:
             raise StoreFencedError(f"another file has taken the place of {self.path}; its writer of before must stop")
-        if _read_epoch(writer) != self.epoch:
-            raise StoreFencedError(f"another process has opened {self.path} as its writer; this one must stop")
 
     def after_commit(self, action: Callable[[], object]) -> None:
         """Do this once the open transaction is committed, and never if it fails."""
@@ -205,9 +208,12 @@ class Database:
         """The read connection; it sees everything that was committed before.
 
         Raises:
+            StoreFencedError: another file has taken its place, as when a backup is restored.
             StoreUnavailableError: the file cannot be read.
         """
         with self.explained("read"), self._reader_in_use:
+            if self._writer is not None:
+                self._require_same_file()
             yield self.reader
 
     @contextmanager
