@@ -3,14 +3,18 @@
 import inspect
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import ray
+from ray._common.signature import extract_signature
+from ray.actor import ActorHandle
 
 from seedcore.code_version import CodeVersion, process_code
 
 RAYS_OWN: Final = "_ray_trace_ctx"  # the parameter that Ray adds to each method
+STAND_IN: Final = "_TemporaryActor__dummy_method"  # what the class has that Ray makes in place of one
+ANYTHING: Final = extract_signature(lambda *arguments, **by_name: None)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,19 @@ def methods_of(actor_class: type) -> tuple[str, ...]:
         parameters = [str(one) for one in inspect.signature(function).parameters.values() if one.name != RAYS_OWN]
         found.append(f"{name}: {function.__module__}.{function.__qualname__}({', '.join(parameters)})")
     return tuple(found)
+
+
+def with_methods(handle: ActorHandle[Any]) -> ActorHandle[Any]:
+    """The handle of a living actor, whose methods take arguments also where Ray could not load its class.
+
+    A class of which the code on the disk has a method no more, Ray cannot load in processes that begin later. It makes
+    a stand-in there, whose methods take nothing; the actor itself has all of them.
+    """
+    signatures = handle._ray_method_signatures
+    if STAND_IN in signatures:
+        for name in signatures:
+            signatures[name] = ANYTHING
+    return handle
 
 
 def describe_process(actor: object) -> ActorProcess:

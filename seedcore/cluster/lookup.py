@@ -9,6 +9,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from seedcore.cluster.actor_process import with_methods
 from seedcore.cluster.explain import EXPLAIN_TIMEOUT_S, explain_silence, first_reason
 from seedcore.cluster.retries import retrying
 from seedcore.errors import ActorNotFoundError, ActorUnavailableError, SeedCoreError
@@ -58,7 +59,7 @@ def _look_up(
 ) -> ActorHandle[Any]:
     def get_or_create() -> ActorHandle[Any]:
         try:
-            return ray.get_actor(name, namespace=settings.ray_namespace)
+            return with_methods(ray.get_actor(name, namespace=settings.ray_namespace))
         except ValueError:
             if create is None:
                 raise ActorNotFoundError(name) from None

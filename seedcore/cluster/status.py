@@ -16,7 +16,7 @@ from ray.util.state import list_actors, list_nodes
 from ray.util.state.exception import RayStateApiException
 
 from seedcore.cluster.actor_client import actor_client
-from seedcore.cluster.actor_process import ActorProcess, describe_process
+from seedcore.cluster.actor_process import ActorProcess, describe_process, with_methods
 from seedcore.cluster.busy import STATE_API_TIMEOUT_S, Busy, RunningCalls
 from seedcore.cluster.connection import probe_head
 from seedcore.cluster.explain import first_reason
@@ -286,7 +286,7 @@ class _NoSuchActorError(Exception):
 
 def _get_actor(row: Singleton, settings: Settings) -> Any:
     try:
-        return ray.get_actor(row.name, namespace=settings.ray_namespace)
+        return with_methods(ray.get_actor(row.name, namespace=settings.ray_namespace))
     except ValueError as error:  # Ray's word for a name that is not there
         raise _NoSuchActorError(row.name) from error
 
