@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     except Exception as error:
         print(
             f"the code on the disk cannot be used: {where(error)}. "
-            "What runs goes on with the code from before; correct it, then do this again.",
+            "Nothing was changed by this; correct it, then do it again.",
             file=sys.stderr,
         )
         return EXIT_BROKEN

@@ -43,7 +43,7 @@ def results(settings: HostSettings) -> Iterator[Result]:
         yield run_check(check)
     code, packages = captured(lambda output: runtime.run_module(_driver(settings), LIST_PACKAGES, [], stdout=output))
     if code == EXIT_BROKEN:
-        told = "it cannot be used, as it says above, so the cluster was not looked into. What runs goes on as before."
+        told = "it cannot be used, as it says above, so the cluster was not looked into"
         yield Result("the code on the disk", False, told, 0.0)
     else:
         yield run_check(

@@ -90,13 +90,17 @@ REMEDIES: Final = (
         "goes into app/requirements.txt, then `make lock` and `make up`",
     ),
     (
+        r"singletons are not alive",
+        "an actor could not be born, as the log says of it: correct it in app/actors.py, then `make up`",
+    ),
+    (
         r"no Ray head answers|Failed to connect to GCS|Unable to connect to GCS|GCS server is dead",
         "the head is down or restarting: `make ps`, `make logs S=ray-head`, then `make up`",
     ),
 )
 FALLBACK: Final = (
-    "`make doctor` looks for the cause, `make logs S={service}` shows more; `make down` and `make up` starts afresh "
-    "and keeps the items"
+    "`make logs S={service}` shows more, `make doctor` looks at the rest; once it is corrected, `make up`. `make down` "
+    "before it starts afresh and keeps the items"
 )
 
 

@@ -14,8 +14,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from seedcore.cluster.actor_process import with_methods
 from seedcore.cluster.connection import connect
-from seedcore.cluster.explain import explain_silence, first_reason
+from seedcore.cluster.explain import explain_silence, first_reason, what_nobody_offers
 from seedcore.cluster.lookup import find_actor, ping
 from seedcore.cluster.singletons import Singleton, actor_options, require_different_names, singletons
 from seedcore.errors import BootstrapError, SeedCoreError
@@ -92,7 +93,7 @@ def create_actor(row: Singleton, settings: Settings) -> ActorHandle[Any]:
     """The handle of the singleton, created if no actor of its name exists. Does not wait until it is alive."""
     remote_class: Any = ray.remote(row.actor_class)
     handle: ActorHandle[Any] = remote_class.options(**actor_options(row, settings)).remote(**row.arguments)
-    return handle
+    return with_methods(handle)
 
 
 def _create_and_ping(row: Singleton, settings: Settings, existing: frozenset[str], deadline: float) -> _Outcome:
@@ -108,18 +109,29 @@ def _create_and_ping(row: Singleton, settings: Settings, existing: frozenset[str
     except _SilentError as error:
         from seedcore.cluster.busy import busy_with  # late: Ray's State API is much to import for every task
 
+        unborn = _why_unborn(row, error.handle, settings)
+        if unborn:
+            return _Outcome(row, reason=unborn)
         busy = busy_with(row, error.handle)
         if busy and not busy.is_constructor and row.name in existing:
             return _Outcome(row, error.handle)
         silence = f"did not answer within BOOTSTRAP_DEADLINE_S={settings.bootstrap_deadline_s:g}. "
         return _Outcome(row, reason=silence + (f"It is {busy}." if busy else explain_silence(settings)))
     except _BrokenRowError as error:
-        is_ours = row.actor_class.__module__.startswith("seedcore.")
-        table = "seedcore/cluster/singletons.py" if is_ours else "SINGLETONS in app/actors.py"
+        table = "seedcore/cluster/singletons.py" if row.is_ours else "SINGLETONS in app/actors.py"
         return _Outcome(row, reason=f"Ray refuses its row of {table}: {error}")
     except (_KilledMeanwhileError, RayError) as error:
         return _Outcome(row, reason=first_reason(error))
     return _Outcome(row, handle, created=row.name not in existing and _is_from_this_job(handle))
+
+
+def _why_unborn(row: Singleton, handle: ActorHandle[Any], settings: Settings) -> str | None:
+    """What it waits for in vain, if it does; then it gives its name to the one of a row that was corrected."""
+    wanted = what_nobody_offers(actor_options(row, settings))
+    if wanted is None or ray._private.state.actors(handle._actor_id.hex()).get("State") != "PENDING_CREATION":
+        return None
+    ray.kill(handle)
+    return f"{wanted}. Correct the options of its row, or add a node that has as much, then `make bootstrap`."
 
 
 class _KilledMeanwhileError(Exception):
@@ -142,7 +154,8 @@ def _create_once(row: Singleton, settings: Settings, deadline: float) -> ActorHa
     except RayError:
         raise
     except Exception as error:  # Ray checks options, arguments and class by assertions and errors of many types
-        raise _BrokenRowError(f"{type(error).__name__}: {error}") from error
+        first = str(error).partition("\n")[0].rstrip(":")  # of a page about serialization
+        raise _BrokenRowError(f"{type(error).__name__}: {first}") from error
     try:
         ping(handle, max(0.0, deadline - time.monotonic()))
     except GetTimeoutError as error:

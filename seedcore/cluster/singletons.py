@@ -54,9 +54,24 @@ class Singleton:
             pass
         except TypeError as error:
             raise self._refused(f"{self.class_name} does not take {dict(self.arguments)}: {error}") from error
+        if not self.is_ours and self.options:
+            self._require_known_options()
+
+    def _require_known_options(self) -> None:
+        import ray  # late, since most rows have none
+
+        try:
+            ray.remote(self.actor_class).options(**self.options)
+        except Exception as error:  # of many types
+            raise self._refused(f"Ray does not take its options: {str(error).partition('. ')[0]}") from error
 
     def _refused(self, reason: str) -> InvalidSingletonError:
         return InvalidSingletonError(f"the singleton {self.name!r} is refused: {reason}")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of the template's own."""
+        return self.actor_class.__module__.startswith("seedcore.")
 
     @property
     def class_name(self) -> str:
@@ -97,7 +112,10 @@ def require_different_names(rows: Sequence[Singleton]) -> None:
     """
     twice = sorted(name for name, times in Counter(row.name for row in rows).items() if times > 1)
     if twice:
-        raise InvalidSingletonError(f"two singletons have the same name: {', '.join(twice)}. Rename one.")
+        raise InvalidSingletonError(
+            f"two singletons have the same name: {', '.join(twice)}. Rename the one in app/actors.py; the template's "
+            "own three are called as MW_ACTOR_NAME, SHARED_CACHE_ACTOR_NAME and MISS_TRACKER_ACTOR_NAME say."
+        )
 
 
 def store_of(name: str, settings: Settings) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -170,25 +171,29 @@ class Plain:
     """An actor of an application."""
 
 
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        (
-            Singleton("broken", Plain, options={"no_such_option": 1}),
-            "broken: Ray refuses its row of SINGLETONS in app/actors.py: .*no_such_option",
-        ),
-        (
-            Singleton("broken", Plain, options={"num_cpus": "many"}),
-            "broken: Ray refuses its row of SINGLETONS in app/actors.py: ",
-        ),
-    ],
-)
-def test_a_row_that_ray_does_not_take_is_named_and_the_others_live(
-    elsewhere: Settings, row: Singleton, words: str
-) -> None:
-    with pytest.raises(BootstrapError, match=words):
+class Locked:
+    """One with an argument."""
+
+    def __init__(self, lock: object) -> None:
+        """Take anything."""
+
+
+def test_a_row_that_ray_does_not_take_is_named_and_the_others_live(elsewhere: Settings) -> None:
+    row = Singleton("broken", Locked, {"lock": threading.Lock()})
+    with pytest.raises(BootstrapError, match=r"broken: Ray refuses its row of SINGLETONS.*serialize"):
         bootstrap_actors(elsewhere, [row, Singleton("good", Plain)])
     assert ray.get_actor("good", namespace=elsewhere.ray_namespace)
+
+
+class Large(Plain):
+    """Wants more than there is."""
+
+
+def test_a_singleton_that_fits_on_no_node_is_told_so_and_is_born_once_it_is_smaller(elsewhere: Settings) -> None:
+    soon = elsewhere.model_copy(update={"bootstrap_deadline_s": 3.0})
+    with pytest.raises(BootstrapError, match=r"large: it waits for 5000 CPUs, and the node that offers most has \d+"):
+        bootstrap_actors(soon, [Singleton("large", Large, options={"num_cpus": 5000})])
+    bootstrap_actors(elsewhere, [Singleton("large", Large)])
 
 
 def test_two_rows_of_one_name_are_refused(elsewhere: Settings) -> None:

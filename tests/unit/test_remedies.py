@@ -75,6 +75,7 @@ LOGGED = [
     ("the code on the disk cannot be used: TypeError: Singleton.__init__() got an unexpected keyword", "make lock"),
     ("InvalidSingletonError: the singleton 'counter' is refused", "correct the line"),
     ("seedcore.errors.InvalidAppError: app/routes.py has no `router`: add `router = APIRouter()`", "correct the line"),
+    ("1 of 4 singletons are not alive:\n  ledger: RuntimeError: no such ledger", "correct it in app/actors.py"),
     ("ClusterUnreachableError: no Ray head answers at RAY_ADDRESS=ray-head:6379: connection refused", "S=ray-head"),
     ("Failed to connect to GCS at address ray-head:6379 within 5 seconds.", "S=ray-head"),
     ("Unable to connect to GCS at ray-head:6379. Check that (1) Ray GCS with matching version started", "S=ray-head"),

@@ -57,7 +57,7 @@ def test_code_that_cannot_be_imported_is_named_in_one_line(checkout: Path) -> No
         file.write("def broken(:\n")
     done = python(checkout, "scripts.run_module", "scripts.monitor_actors")
     assert done.returncode == EXIT_BROKEN
-    assert f"cannot be used: {MW_STORE}, line {lines + 1}: invalid syntax. What runs goes on" in done.stdout
+    assert f"cannot be used: {MW_STORE}, line {lines + 1}: invalid syntax. Nothing was changed" in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -74,33 +74,38 @@ OWN = f"{IMPORT}\nclass Own:\n    pass\n\n"
             "import nothing\n",
             "ModuleNotFoundError: No module named 'nothing' (app/actors.py, line 1). If it is a package: a line",
         ),
-        ("actors", "from app.nothing import x\n", "No module named 'app.nothing' (app/actors.py, line 1). What runs"),
+        ("actors", "from app.nothing import x\n", "No module named 'app.nothing' (app/actors.py, line 1). Nothing"),
         (
             "actors",
             "",
-            "app/actors.py has no `SINGLETONS`: add `SINGLETONS = [Singleton(...)]`, or delete it. What",
+            "app/actors.py has no `SINGLETONS`: add `SINGLETONS = [Singleton(...)]`, or delete it. Nothing",
         ),
         (
             "actors",
             "SINGLETONS = 1\n",
             "SINGLETONS in app/actors.py must be as in `SINGLETONS = [Singleton(...)]`, not of type int",
         ),
-        ("actors", "SINGLETONS = {}\n", "not of type dict. What runs"),
-        ("actors", "SINGLETONS = [1]\n", "SINGLETONS in app/actors.py must have Singleton(...) in it, not 1. What"),
+        ("actors", "SINGLETONS = {}\n", "not of type dict. Nothing"),
+        ("actors", "SINGLETONS = [1]\n", "SINGLETONS in app/actors.py must have Singleton(...) in it, not 1. Nothing"),
         (
             "actors",
             f"{OWN}SINGLETONS = [Singleton('own', Own, {{'size': 1}})]\n",
             "InvalidSingletonError: the singleton 'own' is refused: Own does not take {'size': 1}: ",
         ),
-        ("actors", f"{IMPORT}SINGLETONS = [Singleton('own')]\n", "'actor_class' (app/actors.py, line 2). What runs"),
+        (
+            "actors",
+            f"{OWN}SINGLETONS = [Singleton('own', Own, options={{'num_cpu': 1}})]\n",
+            "Ray does not take its options: Invalid option keyword num_cpu for actors (app/actors.py, line",
+        ),
+        ("actors", f"{IMPORT}SINGLETONS = [Singleton('own')]\n", "'actor_class' (app/actors.py, line 2). Nothing"),
         (
             "actors",
             f"{OWN}SINGLETONS = [Singleton('mw', Own)]\n",
-            "two singletons have the same name: mw. Rename one. What",
+            "two singletons have the same name: mw. Rename the one in app/actors.py; the template's own",
         ),
         ("routes", "router = no_router\n", "NameError: name 'no_router' is not defined (app/routes.py, line 1)"),
-        ("routes", "", "app/routes.py has no `router`: add `router = APIRouter()`, or delete it. What"),
-        ("values", "VALUES = [1]\n", "VALUES in app/values.py must have ValueType(...) in it, not 1. What"),
+        ("routes", "", "app/routes.py has no `router`: add `router = APIRouter()`, or delete it. Nothing"),
+        ("values", "VALUES = [1]\n", "VALUES in app/values.py must have ValueType(...) in it, not 1. Nothing"),
     ],
 )
 def test_what_is_wrong_in_the_application_is_named_in_one_line(

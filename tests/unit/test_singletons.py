@@ -71,6 +71,11 @@ def _local_class() -> type:
         (("counter", _local_class()), "the class Local is inside of a function"),
         (("counter", Takes), "Takes does not take {}: missing a required argument: 'size'"),
         (("counter", Takes, {"sice": 1}), "Takes does not take {'sice': 1}: "),
+        (("counter", Counter, {}, {"num_cpu": 1}), "Ray does not take its options: Invalid option keyword num_cpu"),
+        (
+            ("counter", Counter, {}, {"num_cpus": "many"}),
+            "Ray does not take its options: The type of keyword 'num_cpus'",
+        ),
     ],
 )
 def test_a_row_that_no_actor_can_be_made_from_is_refused(row: tuple[Any, ...], why: str) -> None:
