@@ -94,6 +94,11 @@ run_until_stopped() {
     exit $((code ? code : 1))
 }
 
+# Whether a process ends within so many seconds.
+ended_within() {
+    timeout "$1" tail --pid="$2" -f /dev/null
+}
+
 # Process ids of the children of the container's init: this script, and what `ray start` has left running.
 children_of_init() {
     local stat
@@ -135,9 +140,10 @@ run_node() {
     fi
     wait -n -p ended || true # whichever dies, the container ends and is started again
     if [[ -n $stopping ]]; then
-        [[ -z $server ]] || wait "$server" || true
-        kill -TERM "$raylet" # leaves the cluster in order, so that nobody waits for its heartbeat
-        tail --pid="$raylet" -f /dev/null
+        [[ -z $server ]] || ended_within 8 "$server" || kill -KILL "$server"
+        # It leaves the cluster in order, so that nobody waits for its heartbeat; without a head it would wait for one.
+        kill -TERM "$raylet"
+        ended_within 5 "$raylet" || kill -KILL "$raylet"
         exit 0
     fi
     echo "${names[${ended:-none}]:-a process} of this node ended by itself. What it wrote is above, or in Ray's own" \

@@ -102,7 +102,7 @@ class DockerRuntime:
             except StackError:
                 self._name_image_that_runs()
                 raise
-        self._up()
+        self._up("--remove-orphans")  # of services that the Compose files have no more
 
     def _name_image_that_runs(self) -> None:
         """Take the image's name from one that nothing may run from, since what runs goes on."""
@@ -172,7 +172,9 @@ class DockerRuntime:
             self._debug_mark.parent.mkdir(parents=True, exist_ok=True)
             self._debug_mark.touch()
         self._environment = self._make_environment()
-        self._up("--no-deps", API)
+        # With the services that it depends on, as `make up` makes it; else Compose would take it for another later.
+        self._compose_or_fail("rm", "--stop", "--force", API)
+        self._up("--no-recreate", API)
         deadline = time.monotonic() + self._settings.up_deadline_s
         while not is_api_ready(self._settings.api_port):
             if time.monotonic() > deadline:

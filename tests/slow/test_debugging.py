@@ -98,6 +98,7 @@ def test_off_means_off(stack: Project) -> None:
         assert not is_free(int(port))
         stack.make("debug", "OFF=1")
         assert is_free(int(port))
+        assert "older settings" not in stack.run("make", "doctor").stdout
         assert "the debugger" not in stack.make("verify")
     finally:
         del stack.environment["DEBUG_PORT"]
