@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from typing import Annotated, Final
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, ValidationInfo, field_validator
 
 from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, SettingsError, matching, read_settings
@@ -165,6 +166,21 @@ def env_files() -> dict[str, str]:
     for path in ENV_FILES:
         found |= {name: value or "" for name, value in dotenv_values(path).items()}
     return found
+
+
+def no_assignments() -> list[str]:
+    """What to do about each line of the two files that sets nothing."""
+    problems = []
+    for path in ENV_FILES:
+        if path.exists():
+            with path.open(errors="replace") as file:
+                problems += [
+                    f"{path.name}, line {line.original.line}: {line.original.string.strip()!r} is no NAME=VALUE. "
+                    "Correct it, or take it out."
+                    for line in parse_stream(file)
+                    if line.error
+                ]
+    return problems
 
 
 def changed_by_docker() -> list[str]:

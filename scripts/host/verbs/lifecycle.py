@@ -17,6 +17,7 @@ from scripts.host.settings import (
     env_files,
     knobs_in_env_file,
     left_out_knobs,
+    no_assignments,
     why_missing,
 )
 from scripts.host.started import forget
@@ -61,7 +62,7 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
 def _require_knobs() -> None:
     """Compose would name the one that is missing, and not the one that is misspelt, nor where a value is cut short."""
     missing = sorted(knobs_in_env_file() - set(env_files()) - set(os.environ))
-    problems = [*map(why_missing, missing), *changed_by_docker()]
+    problems = no_assignments() or [*map(why_missing, missing), *changed_by_docker()]
     if problems:
         raise StackError("\n".join(problems))
 
@@ -84,7 +85,7 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
     forget(settings.compose_project_name)
     print(f"all items of this stack {PLACES[runtime.name]} are deleted")
     if runtime.name == Runtime.DOCKER.value:
-        print(f"its image stays for the next start: `docker image rm {settings.image}` deletes it")
+        print(f"its image, if it has one, stays for the next start: `docker image rm {settings.image}` deletes it")
     for other in others_with_items(settings, runtime):
         print(f"those {PLACES[other]} are still there: `make clean RUNTIME={other}` deletes them")
     return next_step("`make up` starts with an empty memory")
