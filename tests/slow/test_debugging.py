@@ -92,8 +92,7 @@ def test_a_breakpoint_in_a_route_stops_there(stack: Project, debugged: int) -> N
 def test_off_means_off(stack: Project) -> None:
     port = stack.environment["DEBUG_PORT"] = str(free_port())
     try:
-        if stack.runtime == "local":
-            stack.make("up")
+        stack.make("up")
         stack.make("debug")
         assert not is_free(int(port))
         stack.make("debug", "OFF=1")

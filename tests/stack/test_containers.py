@@ -51,15 +51,6 @@ def test_prometheus_runs_only_for_who_asks_for_it(engine: docker.DockerClient, d
     assert containers(engine, docker_stack, "prometheus") == []
 
 
-def test_a_saved_file_of_the_application_makes_no_container_anew(
-    engine: docker.DockerClient, docker_stack: Project
-) -> None:
-    before = {service: only(engine, docker_stack, service).id for service in LONG_RUNNING}
-    (docker_stack.folder / "app/notes.py").write_text('"""Mine."""\n')
-    docker_stack.make("up")
-    assert {service: only(engine, docker_stack, service).id for service in LONG_RUNNING} == before
-
-
 def test_bootstrap_ended_before_the_api_started(engine: docker.DockerClient, docker_stack: Project) -> None:
     bootstrap, api = (only(engine, docker_stack, service) for service in ("bootstrap", "seedcore-api"))
     assert bootstrap.attrs["State"]["ExitCode"] == 0
@@ -157,3 +148,12 @@ def _reloaded(container: Container) -> Any:
 
 def _commands(container: Container) -> list[str]:
     return [process[-1] for process in container.top(ps_args="-eo pid,args")["Processes"]]
+
+
+def test_a_saved_file_of_the_application_makes_no_container_anew(
+    engine: docker.DockerClient, docker_stack: Project
+) -> None:
+    before = {service: only(engine, docker_stack, service).id for service in LONG_RUNNING}
+    (docker_stack.folder / "app/notes.py").write_text('"""Mine."""\n')
+    docker_stack.make("up")
+    assert {service: only(engine, docker_stack, service).id for service in LONG_RUNNING} == before

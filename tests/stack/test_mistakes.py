@@ -57,6 +57,13 @@ def test_no_engine(project: Project) -> None:
     refused(project, "Start it (`sudo systemctl", RUNTIME="docker", DOCKER_HOST="unix:///nonexistent/docker.sock")
 
 
+def test_a_line_that_sets_nothing(project: Project) -> None:
+    own = project.folder / ".env.local"
+    own.write_text("GREETING=Hello\nMOTO_PORT 3\n")
+    refused(project, ".env.local, line 2: 'MOTO_PORT 3' is no NAME=VALUE")
+    own.unlink()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide the plugins of `docker`")
 def test_engine_without_compose(engine: docker.DockerClient, project: Project) -> None:
     hide = (
