@@ -13,7 +13,7 @@ from ray.util.state import get_log, list_actors, list_tasks
 from ray.util.state.common import ActorState, TaskState
 from ray.util.state.exception import RayStateApiException
 
-from seedcore.cluster.busy import STATE_API_TIMEOUT_S
+from seedcore.cluster.busy import OURS, STATE_API_TIMEOUT_S
 from seedcore.cluster.status import one_at_a_time, why_not_connected
 from seedcore.errors import ClusterUnreachableError
 from seedcore.settings import Settings
@@ -26,6 +26,7 @@ INTERNAL: Final = "_ray_internal"  # namespaces and names of Ray's own actors
 MARK: Final = re.compile(r":(?:actor_name|task_name|job_id):")  # lines of Ray's about who speaks
 STREAMS: Final = ("out", "err")
 CANCELLED: Final = "TASK_CANCELLED"
+ACTOR_GONE: Final = ("ACTOR_DIED", "ACTOR_UNAVAILABLE")
 DRIVER_ENDED: Final = "Job finishes"  # Ray's words for what was under way then
 IN_PASSING_S: Final = 1.0  # a task or call that takes less is not work to be shown: the page itself calls actors
 
@@ -87,13 +88,15 @@ class StateApi:
         Raises:
             ClusterUnreachableError: this process is not connected, or Ray's dashboard does not list them.
         """
-        # A cancelled one did not fail; so end the questions to an actor that is busy. Nor did one whose driver ended,
-        # such as that of the API in a restart.
+        # A cancelled one did not fail, nor one whose driver ended, such as that of the API in a restart. A question of
+        # ours to an actor that was just restarted is nobody's error.
         failed = self._answer("failures", lambda: _tasks("FAILED"))
         tasks = [
             task
             for task in failed
-            if task.error_type != CANCELLED and not (task.error_message or "").startswith(DRIVER_ENDED)
+            if task.error_type != CANCELLED
+            and not (task.error_message or "").startswith(DRIVER_ENDED)
+            and not ((task.name or "").endswith(OURS) and task.error_type in ACTOR_GONE)
         ]
         newest_first = sorted(tasks, key=lambda task: task.end_time_ms or 0, reverse=True)
         return [

@@ -109,7 +109,7 @@ def test_the_image_is_built_from_the_checkout_and_the_lock_file_only() -> None:
     assert re.findall(r"(?m)^COPY .*\.loc.*", instructions) == [
         "COPY requirements-dev.lock .",
         "COPY requirements.lock .",
-        "COPY app/requirements.loc[k] app/",
+        "COPY ap[p]/requirements.loc[k] app/",  # a pattern, since there need be no app/
     ]
     programs = re.findall(r'\[.*"install",.*\]', read("scripts/host/install_packages.py"))
     assert len(programs) == 2
@@ -130,7 +130,7 @@ def test_the_build_context_leaves_out_all_that_is_not_named() -> None:
     assert lines[0] == "*"
     named = {line.removeprefix("!") for line in lines if line.startswith("!")}
     copied = re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", code(read("images/Dockerfile")))
-    assert named == {source.split("/")[0] for sources in copied for source in sources.split()}
+    assert named == {source.split("/")[0].replace("[p]", "p") for sources in copied for source in sources.split()}
 
 
 @pytest.mark.parametrize("private", [".secrets/", ".local/", ".venv/"])

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 LOCKED_DEADLINE_S: Final = 10.0  # how long to try what SQLite does not wait for
 LOCKED_BACKOFF_S: Final = 0.01  # between two tries
+KEPT_LOG_BYTES: Final = 64 * 1024**2  # of a log that has grown, as while a reader held a snapshot; 4 MiB are usual
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 UNWRITABLE_ERRNOS: Final = FULL | {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -135,6 +136,7 @@ class Database:
             reraise=True,
         )(connection.execute, "PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self._synchronous.value}")
+        connection.execute(f"PRAGMA journal_size_limit = {KEPT_LOG_BYTES}")
         return connection
 
     @property
