@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import ray
@@ -77,18 +76,25 @@ def end_own(settings: Settings) -> None:
         settings: where they live.
 
     Raises:
-        RetryError: one does not end.
+        ReloadError: one does not end.
     """
-    for row in singletons(settings):
-        with suppress(ValueError):  # there is none
-            if not row.is_ours:
-                handle = ray.get_actor(row.name, namespace=settings.ray_namespace)
-                ray.kill(handle)
-                Retrying(
-                    retry=retry_if_result(lambda state: state != "DEAD"),
-                    stop=stop_after_delay(settings.bootstrap_deadline_s),
-                    wait=wait_fixed(POLL_S),
-                )(lambda handle=handle: ray._private.state.actors(handle._actor_id.hex()).get("State", "DEAD"))
+    for name in (row.name for row in singletons(settings) if not row.is_ours):
+        try:
+            handle = ray.get_actor(name, namespace=settings.ray_namespace)
+        except ValueError:  # there is none
+            continue
+        ray.kill(handle)
+        try:
+            Retrying(
+                retry=retry_if_result(lambda state: state != "DEAD"),
+                stop=stop_after_delay(settings.bootstrap_deadline_s),
+                wait=wait_fixed(POLL_S),
+            )(lambda handle=handle: ray._private.state.actors(handle._actor_id.hex()).get("State", "DEAD"))
+        except RetryError as error:
+            raise ReloadError(
+                f"{name} did not end within BOOTSTRAP_DEADLINE_S={settings.bootstrap_deadline_s:g}. "
+                "`make logs S=ray-worker` says what its node does."
+            ) from error
 
 
 def _try_all(processes: dict[str, ActorProcess], settings: Settings) -> dict[str, tuple[str, ...]]:
