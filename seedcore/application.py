@@ -1,5 +1,7 @@
 """Finds what the user's application declares in `app/`."""
 
+import inspect
+import re
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -41,9 +43,17 @@ def declared(module: str, name: str, kind: type[T]) -> T | None:
         raise InvalidAppError(
             f"{file} has no `{name}`: add {example}, or delete it"
             if value is MISSING
-            else f"{name} in {file} must be as in {example}, not of type {type(value).__name__}"
+            else f"{place_of(module, name)} must be as in {example}, not of type {type(value).__name__}"
         )
     return value
+
+
+def place_of(module: str, name: str) -> str:
+    """The variable, the file of `app/` and, if the file assigns it, the line, for whoever is told that it is wrong."""
+    loaded = _load(PACKAGE, module)
+    lines = inspect.getsource(loaded).splitlines() if loaded is not None and loaded.__file__ else []
+    numbers = [number for number, line in enumerate(lines, 1) if re.match(rf"{name}\b", line)]
+    return f"{name} in {PACKAGE}/{module}.py" + "".join(f" (line {number})" for number in numbers[:1])
 
 
 @cache  # a file that comes later is for the processes that begin later, as it is with all code

@@ -12,7 +12,7 @@ from typing import Any, Final
 from seedcore.actors.miss_tracker import MissTracker
 from seedcore.actors.mw_store import MwStore
 from seedcore.actors.shared_cache import SharedCache
-from seedcore.application import declared
+from seedcore.application import declared, place_of
 from seedcore.errors import InvalidSingletonError
 from seedcore.settings import Settings
 
@@ -100,7 +100,9 @@ def _of_application() -> Sequence[Singleton]:
     rows: Sequence[Any] = declared("actors", "SINGLETONS", Sequence) or ()  # type: ignore[type-abstract]
     for row in rows:
         if not isinstance(row, Singleton):
-            raise InvalidSingletonError(f"SINGLETONS in app/actors.py must have Singleton(...) in it, not {row!r}")
+            raise InvalidSingletonError(
+                f"{place_of('actors', 'SINGLETONS')} must have Singleton(...) in it, not {row!r}"
+            )
     return rows
 
 
@@ -113,8 +115,9 @@ def require_different_names(rows: Sequence[Singleton]) -> None:
     twice = sorted(name for name, times in Counter(row.name for row in rows).items() if times > 1)
     if twice:
         raise InvalidSingletonError(
-            f"two singletons have the same name: {', '.join(twice)}. Rename the one in app/actors.py; the template's "
-            "own three are called as MW_ACTOR_NAME, SHARED_CACHE_ACTOR_NAME and MISS_TRACKER_ACTOR_NAME say."
+            f"two singletons have the same name: {', '.join(twice)}. Rename the one of "
+            f"{place_of('actors', 'SINGLETONS')}; the template's own three are called as MW_ACTOR_NAME, "
+            "SHARED_CACHE_ACTOR_NAME and MISS_TRACKER_ACTOR_NAME say."
         )
 
 

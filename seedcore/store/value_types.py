@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from seedcore.application import declared
+from seedcore.application import declared, place_of
 from seedcore.errors import InvalidAppError, InvalidValueError
 from seedcore.store import frames, tensors
 
@@ -79,9 +79,9 @@ def table() -> dict[str, ValueType]:
     rows: dict[str, ValueType] = {}
     for row in (*OURS, *own):
         if not isinstance(row, ValueType):
-            raise InvalidAppError(f"VALUES in app/values.py must have ValueType(...) in it, not {row!r}")
+            raise InvalidAppError(f"{place_of('values', 'VALUES')} must have ValueType(...) in it, not {row!r}")
         if row.name in rows or any(row.cls == other.cls for other in rows.values()):
-            raise InvalidAppError(f"VALUES in app/values.py has a second row for {row.name!r} or its class")
+            raise InvalidAppError(f"{place_of('values', 'VALUES')} has a second row for {row.name!r} or its class")
         rows[row.name] = row
     return rows
 

@@ -83,10 +83,19 @@ OWN = f"{IMPORT}\nclass Own:\n    pass\n\n"
         (
             "actors",
             "SINGLETONS = 1\n",
-            "SINGLETONS in app/actors.py must be as in `SINGLETONS = [Singleton(...)]`, not of type int",
+            "SINGLETONS in app/actors.py (line 1) must be as in `SINGLETONS = [Singleton(...)]`, not of type int",
         ),
         ("actors", "SINGLETONS = {}\n", "not of type dict. Nothing"),
-        ("actors", "SINGLETONS = [1]\n", "SINGLETONS in app/actors.py must have Singleton(...) in it, not 1. Nothing"),
+        (
+            "actors",
+            f"{IMPORT}SINGLETONS = [1]\n",
+            "SINGLETONS in app/actors.py (line 2) must have Singleton(...) in it, not 1. Nothing",
+        ),
+        (
+            "actors",
+            "from app.rows import SINGLETONS\n",
+            "SINGLETONS in app/actors.py must have Singleton(...) in it, not 1. Nothing",
+        ),
         (
             "actors",
             f"{OWN}SINGLETONS = [Singleton('own', Own, {{'size': 1}})]\n",
@@ -101,17 +110,18 @@ OWN = f"{IMPORT}\nclass Own:\n    pass\n\n"
         (
             "actors",
             f"{OWN}SINGLETONS = [Singleton('mw', Own)]\n",
-            "two singletons have the same name: mw. Rename the one in app/actors.py; the template's own",
+            "the same name: mw. Rename the one of SINGLETONS in app/actors.py (line 6); the template's own",
         ),
         ("routes", "router = no_router\n", "NameError: name 'no_router' is not defined (app/routes.py, line 1)"),
         ("routes", "", "app/routes.py has no `router`: add `router = APIRouter()`, or delete it. Nothing"),
-        ("values", "VALUES = [1]\n", "VALUES in app/values.py must have ValueType(...) in it, not 1. Nothing"),
+        ("values", "VALUES = [1]\n", "VALUES in app/values.py (line 1) must have ValueType(...) in it, not 1. Nothing"),
     ],
 )
 def test_what_is_wrong_in_the_application_is_named_in_one_line(
     checkout: Path, file: str, content: str, said: str
 ) -> None:
     (checkout / "app").mkdir()
+    (checkout / "app/rows.py").write_text("SINGLETONS = [1]\n")
     (checkout / f"app/{file}.py").write_text(content)
     done = python(checkout, "scripts.run_module", "scripts.monitor_actors")
     assert done.returncode == EXIT_BROKEN
