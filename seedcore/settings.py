@@ -245,6 +245,7 @@ class Settings(BaseSettings):
         return [name for host in self.api_allowed_hosts.split(",") if (name := host_name(host.strip()))]
 
 
+@lru_cache(maxsize=64)  # a client sends the same one with each request
 def host_name(host: str) -> str | None:
     """The host that a Host header names, without its port, in the one spelling in which names are compared.
 

@@ -6,7 +6,7 @@ import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +14,8 @@ from pydantic import BaseModel, RootModel
 
 from seedcore.errors import InvalidValueError
 from seedcore.store.value_types import value_type_of
+
+SAME: Final = frozenset({type(None), bool, int, str})  # in JSON, so that they cost no call
 
 
 def to_json_value(value: Any) -> Any:
@@ -32,12 +34,15 @@ def to_json_value(value: Any) -> Any:
         case float():
             return float(value) if math.isfinite(value) else None
         case dict():
-            shown = {key if isinstance(key, str) else str(key): to_json_value(item) for key, item in value.items()}
+            shown = {
+                key if isinstance(key, str) else str(key): item if type(item) in SAME else to_json_value(item)
+                for key, item in value.items()
+            }
             if len(shown) < len(value):
                 _require_different(value)
             return shown
         case list() | tuple() | set() | frozenset():
-            return [to_json_value(item) for item in value]
+            return [item if type(item) in SAME else to_json_value(item) for item in value]
         case bytes() | bytearray():
             return base64.b64encode(value).decode()
         case np.ndarray() | np.generic():
