@@ -17,16 +17,17 @@ import pytest
 
 from seedcore.errors import ItemDamagedError, StoreDamagedError, StoreFencedError, StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.engine import HotItem
 from seedcore.store.files import store_files
 from seedcore.store.files.connection import open_connection
 from seedcore.store.files.store_files import companion
 from seedcore.store.files.tables import ITEM_SCHEMA
-from seedcore.store.recovery import backup, restore
-from seedcore.store.recovery.index_check import find_damage, is_checked_at_once
+from seedcore.store.recovery import backup, index_check, restore
+from seedcore.store.recovery.index_check import IndexCheck, find_damage, is_checked_at_once
 from seedcore.store.recovery.log import FRAME_HEADER_BYTES, read_log
 from seedcore.store.requests import RequestId
 from seedcore.store.sqlite.item_store import Bounds, ItemStore
-from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.sqlite.miss_store import MissStore
 from seedcore.store.sqlite.request_log import RequestLog
 from tests.unit.damaged_actor import ITEMS as ITEMS_OF_THE_ACTOR
 from tests.unit.test_schema import ITEMS_OF_VERSION_1, make
@@ -487,6 +488,25 @@ def test_what_was_found_in_a_file_is_not_said_of_the_one_that_took_its_place(lar
         assert "salvaged" not in store.stats()
 
 
+def test_the_check_of_a_large_file_lets_a_long_log_be_cut(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_check, "MAX_LOG_BYTES", 2**20)
+    monkeypatch.setattr(index_check, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(index_check, "STEPS_BETWEEN_LOOKS", 10)
+    rename_in_index(large, "large 07")
+    with closing(open_connection(large)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        writer.execute("UPDATE items SET used = 1")
+        writer.execute("CREATE TABLE long_log AS SELECT randomblob(2000000)")
+        check = IndexCheck(large)
+        assert check._thread is not None
+        check._thread.join(0.5)
+        assert check._thread.is_alive()  # it holds no snapshot, and waits
+        assert writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        check.wait()
+    assert check.damage is not None
+    assert "index" in check.damage
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_large_file_that_is_right_is_left_alone_however_early_it_is_closed(large: Path, waits: bool) -> None:
     with opened(large) as store:
@@ -537,7 +557,7 @@ def test_an_actor_that_meets_damage_ends_and_its_successor_salvages(tmp_path: Pa
     )
     assert done.returncode == 1
     assert done.stdout.split() == ["damaged"]
-    assert f"CRITICAL seedcore.actors.store_actor: cannot read {path}" in done.stderr
+    assert f"CRITICAL seedcore.actors.store_keeper: cannot read {path}" in done.stderr
     with opened(path) as store:
         kept = store.get_many("agent", ITEMS_OF_THE_ACTOR)
         assert 100 < len(kept) < len(ITEMS_OF_THE_ACTOR)

@@ -14,6 +14,9 @@ from seedcore.store.files.connection import open_connection
 logger = logging.getLogger(__name__)
 
 AT_ONCE_BYTES: Final = 32 * 1024**2  # a file up to this size is looked through as a whole before it is used: 1.5 s
+MAX_LOG_BYTES: Final = 256 * 1024**2  # four times what is left of a log that is cut
+LOOK_AGAIN_S: Final = 1.0  # whether it was
+TRIES: Final = 3
 STEPS_BETWEEN_LOOKS: Final = 100_000  # of SQLite's machine, some milliseconds
 
 
@@ -44,7 +47,7 @@ class IndexCheck:
     """Looks through the whole of a large file in a thread, once; what it finds is noted beside the file, so that the
     next process that opens it salvages.
 
-    It reads one snapshot, so the log grows until it has ended.
+    It reads one snapshot, so the log grows meanwhile: beyond a bound the check lets it be cut, and begins again.
 
     Args:
         path: of a store that this process has just opened, under `store_files.locked`.
@@ -54,13 +57,17 @@ class IndexCheck:
         self.damage: str | None = None
         self._path = path
         self._identity = store_files.identity(path)
-        self._is_closed = False
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         if not is_checked_at_once(path):
             connection = open_connection(path, "ro")
-            connection.set_progress_handler(lambda: self._is_closed, STEPS_BETWEEN_LOOKS)
+            connection.set_progress_handler(lambda: self._is_closed or self._is_log_long(), STEPS_BETWEEN_LOOKS)
             self._thread = threading.Thread(target=self._run, args=(connection,), name="index check", daemon=True)
             self._thread.start()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._closing.is_set()
 
     def wait(self) -> None:
         """Until it has ended."""
@@ -69,26 +76,38 @@ class IndexCheck:
 
     def close(self) -> None:
         """End it, finished or not."""
-        self._is_closed = True
+        self._closing.set()
         self.wait()
+
+    def _is_log_long(self) -> bool:
+        return store_files.size_of(store_files.companion(self._path, store_files.LOG)) > MAX_LOG_BYTES
 
     def _run(self, connection: sqlite3.Connection) -> None:
         with closing(connection):
-            try:
-                damage = find_damage(connection, is_whole=True)
-            except sqlite3.Error as error:
-                if self._is_closed:
-                    return
-                if not checksums.is_damage(error):
-                    logger.warning("cannot compare the indexes of %s with its rows: %s", self._path, error)
-                    return
-                damage = str(error)
+            damage = self._find(connection)
         if damage is not None:
             try:
                 self._note(damage)
             except (OSError, StoreUnavailableError) as error:
                 logger.warning("cannot note the damage of %s for the next process: %s", self._path, error)
             self.damage = damage
+
+    def _find(self, connection: sqlite3.Connection) -> str | None:
+        for _ in range(TRIES):
+            try:
+                return find_damage(connection, is_whole=True)
+            except sqlite3.Error as error:
+                if checksums.is_damage(error):
+                    return str(error)
+                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                    logger.warning("cannot compare the indexes of %s with its rows: %s", self._path, error)
+                    return None
+            while self._is_log_long():  # whoever writes cuts it
+                if self._closing.wait(LOOK_AGAIN_S):
+                    return None
+        if not self._is_closed:
+            logger.info("the indexes of %s are compared when it is next opened: too much is written now", self._path)
+        return None
 
     def _note(self, damage: str) -> None:
         with store_files.locked(self._path):
