@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BlockingCallError,
         BootstrapError,
         ClusterUnreachableError,
+        EngineUnavailableError,
         InvalidAppError,
         InvalidKeyError,
         InvalidSingletonError,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         VersionMismatchError,
     )
     from seedcore.memory.working_memory import MwManager
-    from seedcore.store.value_types import ValueType
+    from seedcore.store.values.value_types import ValueType
 
 __version__ = "0.2.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "BlockingCallError",
     "BootstrapError",
     "ClusterUnreachableError",
+    "EngineUnavailableError",
     "InvalidAppError",
     "InvalidKeyError",
     "InvalidSingletonError",
@@ -74,7 +76,7 @@ __all__ = [
 _HOMES = {
     "MwManager": "seedcore.memory.working_memory",
     "Singleton": "seedcore.cluster.singletons",
-    "ValueType": "seedcore.store.value_types",
+    "ValueType": "seedcore.store.values.value_types",
     "bootstrap_actors": "seedcore.cluster.bootstrap",
     "get_singleton": "seedcore.cluster.bootstrap",
 }

@@ -1,7 +1,7 @@
 """What can go wrong, in the user's terms. Every message says what was tried and what to do."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 
 class SeedCoreError(Exception):
@@ -106,3 +106,11 @@ class StoreFencedError(SeedCoreError):
 
 class RequestAbandonedError(SeedCoreError):
     """Raised in an actor for a request that its caller gave up on; nothing of it was kept."""
+
+
+class EngineUnavailableError(StoreUnavailableError):
+    """Raised when the engine of the memory did not answer before the deadline; a write may or may not be kept."""
+
+
+# After these nobody knows whether a write was done.
+UNANSWERED: Final = (ActorNotFoundError, ActorUnavailableError, EngineUnavailableError)

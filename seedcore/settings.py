@@ -13,16 +13,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Self, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from seedcore.code_version import PROJECT_ROOT as PROJECT_ROOT
+from seedcore.memory_url import parse_address
 
 # The later one wins. Git ignores the local one: it is for secrets, and for what is of one machine.
 ENV_FILES: Final = (PROJECT_ROOT / ".env", PROJECT_ROOT / ".env.local")
 SPECIALIST: Final = "specialist"  # marks a knob that few ever turn: it is not in .env, but may be added there
 MAX_PORT: Final = 65535
 HOST: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]*[\w-])\.?)(:[0-9]*)?", re.ASCII)
+PASSWORD_IN_URL: Final = re.compile(r"(?<=:)[^/:@]+(?=@)")
 NODE_PORTS: Final = 100  # of each node, if others can join; images/entrypoint.sh says what it does with them
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
 
@@ -162,6 +164,15 @@ class Settings(BaseSettings):
     )
 
     # Working memory
+    memory_url: str = Field(
+        "", description="where the memory is: empty for SQLite files, or valkey://HOST:PORT/N; docs/valkey.md has more"
+    )
+    memory_password: Annotated[SecretStr, SPECIALIST] = Field(
+        SecretStr(""), description="password of the engine at MEMORY_URL; belongs into .env.local"
+    )
+    memory_password_file: Annotated[str, SPECIALIST] = Field(
+        "", description="file with that password, in its place; as the processes of the stack see it"
+    )
     state_dir: Path = Field(
         Path(".local/state"), description="folder of the SQLite files, in it one for each stack; in containers /state"
     )
@@ -210,6 +221,27 @@ class Settings(BaseSettings):
             return PROJECT_ROOT / path.expanduser()
         except RuntimeError as error:
             raise ValueError(str(error)) from None
+
+    @field_validator("memory_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if url:
+            parse_address(url)
+        return url
+
+    @property
+    def memory_login_password(self) -> str | None:
+        """What `MEMORY_PASSWORD` or `MEMORY_PASSWORD_FILE` says.
+
+        Raises:
+            SettingsError: the file cannot be read.
+        """
+        if not self.memory_password_file:
+            return self.memory_password.get_secret_value() or None
+        try:
+            return Path(self.memory_password_file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"MEMORY_PASSWORD_FILE={self.memory_password_file} cannot be read: {error}") from error
 
     @field_validator("ray_address")
     @classmethod
@@ -298,7 +330,8 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
         if problem["loc"]:
             field = str(problem["loc"][0])
             described = kind.model_fields[field].description
-            lines.append(f"  {field.upper()}={problem['input']!r}: {_in_words(problem['msg'])} ({described})")
+            given = PASSWORD_IN_URL.sub("***", str(problem["input"]))
+            lines.append(f"  {field.upper()}={given!r}: {_in_words(problem['msg'])} ({described})")
         else:
             lines.append(f"  {_in_words(problem['msg'])}")
     return "\n".join(lines)

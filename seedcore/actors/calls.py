@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seedcore.errors import SeedCoreError
-from seedcore.store.codec import Arrays, WithArrays, aligned
 from seedcore.store.files import array_files
-from seedcore.store.files.array_files import Encoded
 from seedcore.store.requests import RequestId
+from seedcore.store.values.codec import Arrays, Encoded, WithArrays, aligned
 
 Packed = bytes | list[Any]  # a value; in a list its bytes come first, and Ray does not copy the arrays behind them
 

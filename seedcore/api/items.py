@@ -27,7 +27,7 @@ from seedcore.errors import InvalidValueError, SeedCoreError, UnreadableItemsErr
 from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory.found_items import FoundItem, Source
 from seedcore.memory.working_memory import MwManager
-from seedcore.store.codec import is_small
+from seedcore.store.values.codec import is_small
 
 MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
 MAX_HOT_ITEMS: Final = 10_000  # in one answer

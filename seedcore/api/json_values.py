@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, RootModel
 
 from seedcore.errors import InvalidValueError
-from seedcore.store.value_types import value_type_of
+from seedcore.store.values.value_types import value_type_of
 
 SAME: Final = frozenset({type(None), bool, int, str})  # in JSON, so that they cost no call
 

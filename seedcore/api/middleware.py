@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seedcore.api.problems import problem
-from seedcore.cluster.request_ids import idempotency_key
 from seedcore.settings import host_name
+from seedcore.store.requests import idempotency_key
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})  # cannot be rebound, and the health check uses it
 

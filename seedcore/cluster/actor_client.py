@@ -14,12 +14,12 @@ from seedcore.actors.calls import Answer, Call, pack_calls, unpack_answers
 from seedcore.actors.local_calls import LocalCalls
 from seedcore.cluster.bootstrap import get_singleton
 from seedcore.cluster.explain import explain_silence
-from seedcore.cluster.gathered_calls import GatheredCalls
-from seedcore.cluster.request_ids import RequestIds
 from seedcore.cluster.singletons import store_of
 from seedcore.errors import ActorUnavailableError, SeedCoreError
 from seedcore.event_loop import INLINE_BYTES, OfEachLoop, in_thread
+from seedcore.gathered_calls import GatheredCalls
 from seedcore.settings import Settings
+from seedcore.store.requests import RequestIds
 
 ELEMENT_BYTES: Final = 50  # what a key or an id costs beside a value
 
@@ -38,7 +38,7 @@ class ActorClient:
         self._handle: ActorHandle[Any] | None = None
         self._job_id: str | None = None
         self._local = LocalCalls(settings.state_dir / store_of(name, settings))
-        self._requests = RequestIds()
+        self._requests = RequestIds(answers=(SeedCoreError, RayTaskError))
         self._gathered = OfEachLoop(lambda: GatheredCalls(self._send, settings.call_deadline_s))
 
     @property

@@ -7,9 +7,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from seedcore.errors import InvalidValueError, ItemDamagedError, SeedCoreError, UnreadableItemsError
 from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS
-from seedcore.memory.items import Many
-from seedcore.store.codec import decode
-from seedcore.store.files.array_files import Encoded
+from seedcore.store.engine import Many
+from seedcore.store.values.codec import Encoded, decode
 
 T = TypeVar("T")
 

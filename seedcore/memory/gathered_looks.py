@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from seedcore.store.files.array_files import Encoded
 from seedcore.store.sqlite.store_reader import Unread
+from seedcore.store.values.codec import Encoded
 
 LookAtOne = Callable[[str, str], Encoded | Unread]
 LookAtMany = Callable[[str, Sequence[str]], Mapping[str, Encoded] | None]

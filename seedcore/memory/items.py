@@ -9,27 +9,25 @@ from typing import Any
 import numpy as np
 
 from seedcore.actors import calls
-from seedcore.actors.calls import Packed
+from seedcore.actors.calls import Call, Packed
 from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.event_loop import INLINE_BYTES, INLINE_ITEMS, OfEachLoop
 from seedcore.memory.gathered_looks import GatheredLooks
 from seedcore.memory.located import Located
-from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings
 from seedcore.store import limits
-from seedcore.store.codec import Arrays, encode_aside, is_small
+from seedcore.store.engine import Many
 from seedcore.store.files import array_files
-from seedcore.store.files.array_files import Encoded
+from seedcore.store.read_report import ReadReport, Reads
 from seedcore.store.sqlite.store_reader import Unread
+from seedcore.store.values.codec import Arrays, Encoded, encode_aside, is_small
 
 logger = logging.getLogger(__name__)
 
-Many = Mapping[str, Encoded | ItemDamagedError]  # items by their ids; in place of a damaged one what is wrong with it
-
 
 class Items:
-    """The items of one actor, an `ItemActor`. Threads and event loops may share it.
+    """The items of one actor, an `ItemKeeper`. Threads and event loops may share it.
 
     A read from the file sees every write that was acknowledged before it began, and needs neither the actor nor the
     Ray head. The actor is asked once where its store is, and again when that file cannot be read.
@@ -46,7 +44,7 @@ class Items:
         self,
         client: ActorClient,
         settings: Settings,
-        report: ReadReport,
+        report: ReadReport[ActorClient],
         bounds: Mapping[str, int],
         *,
         evicts: bool = False,
@@ -193,12 +191,12 @@ class Items:
         Raises:
             ActorUnavailableError, SeedCoreError: as `ActorClient.write`.
         """
-        ahead = self._report.take(self._client) if self._evicts else ()
+        ahead = note_reads(self._report.take(self._client)) if self._evicts else ()
         self._client.write("set_many", owner, packed, ttl_s, ahead=ahead)
 
     async def set_many_async(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
         """`set_many` without blocking the event loop."""
-        ahead = self._report.take(self._client) if self._evicts else ()
+        ahead = note_reads(self._report.take(self._client)) if self._evicts else ()
         await self._client.write_async("set_many", owner, packed, ttl_s, ahead=ahead)
 
     def delete_many(self, owner: str, item_ids: Sequence[str]) -> list[str]:
@@ -245,6 +243,11 @@ class Items:
         except OSError as error:
             logger.debug("arrays go through the actor: %s", error)
             return packed
+
+
+def note_reads(reads: Reads | None) -> list[Call]:
+    """The call that tells an actor what was read of its file."""
+    return [] if reads is None else [Call("note_reads", (reads.last_used, reads.hits, reads.misses))]
 
 
 def _halves(item_ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -1,14 +1,15 @@
 """What was most often missed: read from the tracker's file where this process sees it, else by a call."""
 
 import asyncio
+from collections.abc import Sequence
 
 from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import StoreUnavailableError
 from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory.located import Located
-from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings
-from seedcore.store.sqlite.miss_store import HotItem
+from seedcore.store.engine import HotItem
+from seedcore.store.read_report import ReadReport
 
 
 class Misses:
@@ -20,10 +21,14 @@ class Misses:
         report: of what this process has missed, which is counted first.
     """
 
-    def __init__(self, client: ActorClient, settings: Settings, report: ReadReport) -> None:
+    def __init__(self, client: ActorClient, settings: Settings, report: ReadReport[ActorClient]) -> None:
         self._client = client
         self._report = report
         self._file = Located(settings)
+
+    def add(self, item_ids: Sequence[str]) -> None:
+        """As `engine.Misses.add`."""
+        self._report.add_missed(item_ids)
 
     def top(self, number: int) -> list[HotItem]:
         """The most missed items, most missed first; ties in the order of their ids.

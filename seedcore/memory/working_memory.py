@@ -3,58 +3,29 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sized
-from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from seedcore.cluster.actor_client import actor_client
 from seedcore.errors import (
     BlockingCallError,
     InvalidKeyError,
 )
 from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory import found_items
+from seedcore.memory.engines import memory_of_process
 from seedcore.memory.found_items import FoundItem, Source
-from seedcore.memory.items import Items, Many
-from seedcore.memory.misses import Misses
-from seedcore.memory.read_report import ReadReport
 from seedcore.settings import Settings, load_settings
 from seedcore.store import limits
-from seedcore.store.codec import decode
-from seedcore.store.limits import EVERYBODY
-from seedcore.store.sqlite.miss_store import HotItem
+from seedcore.store.engine import HotItem, Many
+from seedcore.store.values.codec import decode
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class _Process:
-    """What all managers of this process share: each actor is looked up once, and each file opened once.
-
-    Args:
-        settings: where the actors are.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        own, shared, misses = (
-            actor_client(name, settings)
-            for name in (settings.mw_actor_name, settings.shared_cache_actor_name, settings.miss_tracker_actor_name)
-        )
-        self.clients = (own, shared, misses)
-        self.report = ReadReport(own, shared, misses)
-        self.misses = Misses(misses, settings, self.report)
-        bounds = {"VALUE_MAX_BYTES": settings.value_max_bytes}
-        self.own = Items(own, settings, self.report, bounds)
-        bounds_of_shared = {**bounds, "SHARED_CACHE_MAX_BYTES": settings.shared_cache_max_bytes}
-        self.shared = Items(shared, settings, self.report, bounds_of_shared, evicts=True)
-
-
-_process: Final = cache(_Process)
-
-
 def end_memory(settings: Settings) -> None:
     """End what the managers of this process have begun, before the actors go; for tests."""
-    _process(settings).report.close()
-    _process.cache_clear()
+    memory_of_process(settings).close()
+    memory_of_process.cache_clear()
 
 
 _Found = tuple[list[str], Many, Many]
@@ -91,33 +62,33 @@ class MwManager:
     def __init__(self, organ_id: str) -> None:
         self._settings = load_settings()
         self.organ_id = limits.validate_key("organ_id", organ_id, self._settings.key_max_length)
-        self._process = _process(self._settings)
-        self._own, self._shared, self._report = self._process.own, self._process.shared, self._process.report
+        self._memory = memory_of_process(self._settings)
+        self._own, self._shared, self._misses = self._memory.own, self._memory.shared, self._memory.misses
         self._is_ready = False
 
     # Connecting
 
     def connect(self) -> None:
-        """Find the three actors now instead of at the first use.
+        """Find the memory now instead of at the first use: the three actors, or the engine at `MEMORY_URL`.
 
         Raises:
             ActorNotFoundError, ActorUnavailableError: as `seedcore.get_singleton`.
+            EngineUnavailableError, AuthenticationFailedError: the engine does not answer, or refuses.
         """
         self._refuse_event_loop("connect")
         if not self._is_ready:
-            for client in self._process.clients:
-                client.find()
+            self._memory.connect()
             self._say_ready()
 
     async def connect_async(self) -> None:
         """`connect` without blocking the event loop."""
         if not self._is_ready:
-            await asyncio.gather(*(client.find_async() for client in self._process.clients))
+            await self._memory.connect_async()
             self._say_ready()
 
-    def _sees_files(self) -> bool:
-        """Whether the files are seen, so that items can be read while the actors are dead."""
-        if self._own.sees_file and self._shared.sees_file:
+    def _can_read(self) -> bool:
+        """Whether items can be read as it is, such as from files while the actors are dead."""
+        if self._memory.is_readable:
             self._say_ready()
         return self._is_ready
 
@@ -151,7 +122,7 @@ class MwManager:
         key = self._begin_read("find_item", item_id)
         encoded, source = self._own.get(self.organ_id, key), Source.ORGAN
         if encoded is None:
-            encoded, source = self._shared.get(EVERYBODY, key), Source.SHARED
+            encoded, source = self._shared.get(limits.EVERYBODY, key), Source.SHARED
         if encoded is None:
             self._note_missed([key])
             return None
@@ -162,7 +133,7 @@ class MwManager:
         key = await self._begin_read_async(item_id)
         encoded, source = await self._own.get_async(self.organ_id, key), Source.ORGAN
         if encoded is None:
-            encoded, source = await self._shared.get_async(EVERYBODY, key), Source.SHARED
+            encoded, source = await self._shared.get_async(limits.EVERYBODY, key), Source.SHARED
         if encoded is None:
             self._note_missed([key])
             return None
@@ -203,7 +174,7 @@ class MwManager:
     def get_global_item(self, item_id: str, default: Any = None) -> Any:
         """The shared item, whatever the organ itself has; else the default, after counting a miss."""
         key = self._begin_read("get_global_item", item_id)
-        encoded = self._shared.get(EVERYBODY, key)
+        encoded = self._shared.get(limits.EVERYBODY, key)
         if encoded is None:
             self._note_missed([key])
             return default
@@ -212,7 +183,7 @@ class MwManager:
     async def get_global_item_async(self, item_id: str, default: Any = None) -> Any:
         """`get_global_item` without blocking the event loop."""
         key = await self._begin_read_async(item_id)
-        encoded = await self._shared.get_async(EVERYBODY, key)
+        encoded = await self._shared.get_async(limits.EVERYBODY, key)
         if encoded is None:
             self._note_missed([key])
             return default
@@ -263,21 +234,21 @@ class MwManager:
         """The ids, those items that are the organ's own, and those of the others that are shared."""
         self._refuse_event_loop("find_items")
         wanted = self._keys(item_ids)
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             self.connect()
         own = self._own.get_many(self.organ_id, wanted)
         rest = _without(wanted, own)
-        shared = self._shared.get_many(EVERYBODY, rest) if rest else {}
+        shared = self._shared.get_many(limits.EVERYBODY, rest) if rest else {}
         self._note_missed(_without(rest, shared))
         return wanted, own, shared
 
     async def _find_async(self, item_ids: Iterable[str]) -> _Found:
         wanted = await self._keys_async(item_ids)
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             await self.connect_async()
         own = await self._own.get_many_async(self.organ_id, wanted)
         rest = _without(wanted, own)
-        shared = await self._shared.get_many_async(EVERYBODY, rest) if rest else {}
+        shared = await self._shared.get_many_async(limits.EVERYBODY, rest) if rest else {}
         self._note_missed(_without(rest, shared))
         return wanted, own, shared
 
@@ -312,18 +283,18 @@ class MwManager:
         """The values of those shared items that exist; each other one counts as a miss. Raises as `get_items`."""
         self._refuse_event_loop("get_global_items")
         wanted = self._keys(item_ids)
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             self.connect()
-        shared = self._shared.get_many(EVERYBODY, wanted)
+        shared = self._shared.get_many(limits.EVERYBODY, wanted)
         self._note_missed(_without(wanted, shared))
         return found_items.decoded(wanted, shared)
 
     async def get_global_items_async(self, item_ids: Iterable[str]) -> dict[str, Any]:
         """`get_global_items` without blocking the event loop."""
         wanted = await self._keys_async(item_ids)
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             await self.connect_async()
-        shared = await self._shared.get_many_async(EVERYBODY, wanted)
+        shared = await self._shared.get_many_async(limits.EVERYBODY, wanted)
         self._note_missed(_without(wanted, shared))
         return await found_items.beside_the_loop(found_items.decoded, wanted, shared)
 
@@ -331,26 +302,26 @@ class MwManager:
         """`set_global_item` for many: all or none. Beyond the cache's bounds the first of them go again at once."""
         ttl_s, packed = self._validated(items, ttl_s), self._shared.pack(items)
         self.connect()
-        self._shared.set_many(EVERYBODY, packed, ttl_s)
+        self._shared.set_many(limits.EVERYBODY, packed, ttl_s)
 
     async def set_global_items_async(self, items: Mapping[str, Any], ttl_s: float | None = None) -> None:
         """`set_global_items` without blocking the event loop."""
         ttl_s = await _beside_if_many(items, self._validated, items, ttl_s)
         packed = await self._shared.pack_async(items)
         await self.connect_async()
-        await self._shared.set_many_async(EVERYBODY, packed, ttl_s)
+        await self._shared.set_many_async(limits.EVERYBODY, packed, ttl_s)
 
     def delete_global_items(self, item_ids: Iterable[str]) -> list[str]:
         """Delete shared items; the ids of those that were there."""
         wanted = self._keys(item_ids)
         self.connect()
-        return self._shared.delete_many(EVERYBODY, wanted)
+        return self._shared.delete_many(limits.EVERYBODY, wanted)
 
     async def delete_global_items_async(self, item_ids: Iterable[str]) -> list[str]:
         """`delete_global_items` without blocking the event loop."""
         wanted = await self._keys_async(item_ids)
         await self.connect_async()
-        return await self._shared.delete_many_async(EVERYBODY, wanted)
+        return await self._shared.delete_many_async(limits.EVERYBODY, wanted)
 
     # Misses
 
@@ -358,20 +329,20 @@ class MwManager:
         """The items that were most often asked for and not found, by any organ, most missed first."""
         number = limits.validate_number(number)
         self._refuse_event_loop("get_hot_items")
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             self.connect()
-        return self._process.misses.top(number)
+        return self._misses.top(number)
 
     async def get_hot_items_async(self, number: int = 10) -> list[HotItem]:
         """`get_hot_items` without blocking the event loop."""
         number = limits.validate_number(number)
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             await self.connect_async()
-        return await self._process.misses.top_async(number)
+        return await self._misses.top_async(number)
 
     def _note_missed(self, item_ids: list[str]) -> None:
         if item_ids:
-            self._report.add_missed(item_ids)
+            self._misses.add(item_ids)
             if logger.isEnabledFor(logging.DEBUG):
                 for item_id in item_ids:
                     fields = self._log_fields(item=item_id)
@@ -382,13 +353,13 @@ class MwManager:
     def _begin_read(self, method: str, item_id: str) -> str:
         self._refuse_event_loop(method)
         key = limits.validate_key("item_id", item_id, self._settings.key_max_length)
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             self.connect()
         return key
 
     async def _begin_read_async(self, item_id: str) -> str:
         key = limits.validate_key("item_id", item_id, self._settings.key_max_length)
-        if not self._is_ready and not self._sees_files():
+        if not self._is_ready and not self._can_read():
             await self.connect_async()
         return key
 

@@ -1,7 +1,18 @@
-"""What tells a repeated request from a new one."""
+"""What tells a repeated request from a new one: a client numbers its writes, and a store does each of them once."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from seedcore.errors import UNANSWERED, SeedCoreError
+
+FIRST_NUMBER: Final = 1
 
 
 class RequestId(NamedTuple):
@@ -19,3 +30,87 @@ class RequestId(NamedTuple):
     number: int
     first_incomplete: int
     abandoned: Sequence[int] = ()
+
+
+_keyed_requests: ContextVar[Iterator[RequestId] | None] = ContextVar("keyed_requests", default=None)
+
+
+@contextmanager
+def idempotency_key(key: str) -> Iterator[None]:
+    """Whoever makes the writes of this block once more, in the same order and with the same key, gets the first answers
+    and changes nothing.
+
+    Args:
+        key: unique to this one block, such as the HTTP header Idempotency-Key together with method and path.
+    """
+    client_id = hashlib.sha256(key.encode()).digest()
+    token = _keyed_requests.set(RequestId(client_id, number, FIRST_NUMBER) for number in count(FIRST_NUMBER))
+    try:
+        yield
+    finally:
+        _keyed_requests.reset(token)
+
+
+class RequestIds:
+    """One client. Threads may share it.
+
+    Args:
+        answers: what is raised for a request that was answered; all but `UNANSWERED`.
+    """
+
+    def __init__(self, answers: tuple[type[Exception], ...] = (SeedCoreError,)) -> None:
+        self._answers = answers
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._pid = os.getpid()
+        self._client_id = uuid4().bytes
+        self._lock = threading.Lock()
+        self._next_number = FIRST_NUMBER
+        self._incomplete: dict[int, None] = {}  # in the order of their numbers
+        self._abandoned: set[int] = set()  # of which no answered request has told yet
+
+    @contextmanager
+    def request(self) -> Iterator[RequestId]:
+        """The id of one request. When the block ends without an answer, the request counts as given up."""
+        keyed = _keyed_requests.get()
+        if keyed is not None:
+            yield next(keyed)
+            return
+        request = self._begin()
+        try:
+            yield request
+        except BaseException as error:
+            self._end(request, is_answered=self._is_answer(error))
+            raise
+        self._end(request, is_answered=True)
+        self._told(request)
+
+    def _begin(self) -> RequestId:
+        if self._pid != os.getpid():  # forked: the numbers are another client's
+            self._begin_anew()
+        with self._lock:
+            number = self._next_number
+            self._next_number += 1
+            self._incomplete[number] = None
+            first_incomplete = next(iter(self._incomplete))
+            abandoned = tuple(sorted(given_up for given_up in self._abandoned if given_up > first_incomplete))
+        return RequestId(self._client_id, number, first_incomplete, abandoned)
+
+    def _end(self, request: RequestId, *, is_answered: bool) -> None:
+        with self._lock:
+            self._incomplete.pop(request.number, None)  # it may have begun before a fork
+            if not is_answered:
+                self._abandoned.add(request.number)
+
+    def _told(self, request: RequestId) -> None:
+        with self._lock:
+            self._abandoned = {
+                given_up
+                for given_up in self._abandoned
+                if given_up > request.first_incomplete and given_up not in request.abandoned
+            }
+
+    def _is_answer(self, error: BaseException) -> bool:
+        """Whether the store will not apply the request any more."""
+        return isinstance(error, self._answers) and not isinstance(error, UNANSWERED)

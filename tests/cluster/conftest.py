@@ -1,6 +1,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 from uuid import uuid4
@@ -10,9 +11,11 @@ import ray
 
 from seedcore import application
 from seedcore.cluster.bootstrap import bootstrap_actors
+from seedcore.cluster.singletons import singletons
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, load_settings
 from tests.cluster.cluster import Cluster
+from tests.engines import Server, needs_engine, running_server
 
 SMALL_BOUNDS = {"SHARED_CACHE_MAX_ITEMS": "50", "SHARED_CACHE_MAX_BYTES": "400000000", "MISS_TRACKER_MAX_ITEMS": "40"}
 SHORT_WAITS = {"LOOKUP_RETRIES": "4", "LOOKUP_BACKOFF_S": "0.1", "LOOKUP_DEADLINE_S": "10"}
@@ -50,9 +53,42 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             load_settings.cache_clear()
 
 
+@pytest.fixture(scope="package")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that all tests of this package share."""
+    with running_server(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("valkey", marks=needs_engine)])
+def engine(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
+    """Has the memory of this process, and of what it starts, on one engine after the other.
+
+    What is true of one only has the mark `only_sqlite`, with the reason.
+    """
+    name: str = request.param
+    if name == "sqlite":
+        yield name
+        return
+    if reason := request.node.get_closest_marker("only_sqlite"):
+        pytest.skip(reason.args[0])
+    server: Server = request.getfixturevalue("valkey")
+    knobs = {"RAY_NAMESPACE": "on-valkey", "MEMORY_URL": server.url}
+    with patch.dict(os.environ, knobs):
+        load_settings.cache_clear()
+        environment = {"runtime_env": {"env_vars": knobs}}
+        settings = load_settings()
+        rows = [replace(row, options={**row.options, **environment}) for row in singletons(settings)]
+        bootstrap_actors(settings, rows)
+        yield name
+    load_settings.cache_clear()
+
+
 @pytest.fixture
-def settings(cluster: Cluster) -> Settings:
+def settings(request: pytest.FixtureRequest, cluster: Cluster) -> Settings:
     """The settings of the shared cluster, in which every singleton lives."""
+    if "engine" in request.fixturenames:
+        request.getfixturevalue("engine")
     bootstrap_actors()
     return load_settings()
 

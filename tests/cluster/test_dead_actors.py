@@ -118,7 +118,7 @@ def test_two_writers_of_one_store_the_older_one_is_fenced(memory: MwManager, ite
     memory.set_item(item_id, "before")
     actor: Any = get_mw_store()
     before = pid_of(actor)
-    path = ray.get(actor.__ray_call__.remote(lambda self: str(self._store.database.path)))
+    path = ray.get(actor.__ray_call__.remote(lambda self: str(self._keeper._store.database.path)))
 
     ItemStore(Path(path), Synchronous.NORMAL).database.close()  # another process opens it as its writer
     memory.set_item(item_id, "after")  # the actor's process ends, its successor writes

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,16 +12,18 @@ import ray
 
 from seedcore.cluster.bootstrap import bootstrap_actors, get_miss_tracker, get_mw_store, get_shared_cache
 from seedcore.memory.found_items import FoundItem, Source
+from seedcore.memory.misses import Misses
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
+from seedcore.store.engine import HotItem
 from seedcore.store.recovery import backups
-from seedcore.store.sqlite.miss_store import HotItem
 from tests.cluster.cluster import Cluster
 from tests.cluster.processes import kill_for_good, paused, pid_of
 from tests.waiting import wait_until
 
 WRITER = """
 import sys
+from seedcore.memory.misses import Misses
 from seedcore.memory.working_memory import MwManager
 memory = MwManager(sys.argv[1])
 print("ready", flush=True)
@@ -31,6 +33,7 @@ for line in sys.stdin:
 """
 READER = """
 import sys
+from seedcore.memory.misses import Misses
 from seedcore.memory.working_memory import MwManager
 memory = MwManager(sys.argv[1])
 for _ in range(3):
@@ -41,6 +44,7 @@ ARRAY_LENGTH = 100_000
 ARRAYS = f"""
 import sys
 import numpy as np
+from seedcore.memory.misses import Misses
 from seedcore.memory.working_memory import MwManager
 memory = MwManager(sys.argv[1])
 for _ in range(3):
@@ -61,7 +65,7 @@ def stats(get: Callable[[], Any]) -> dict[str, float]:
 
 
 def sees_files(memory: MwManager) -> bool:
-    return memory._own.sees_file and memory._shared.sees_file
+    return memory._memory.is_readable
 
 
 @pytest.fixture
@@ -123,7 +127,7 @@ def test_the_most_missed_are_told_while_their_actor_is_dead(memory: MwManager, i
 
 
 def _sees_misses(memory: MwManager) -> bool:
-    return memory._process.misses._file.reader is not None
+    return cast(Misses, memory._misses)._file.reader is not None
 
 
 def test_what_another_process_wrote_is_seen_at_once(cluster: Cluster, reading_files: MwManager) -> None:
@@ -205,7 +209,7 @@ def test_another_file_in_the_place_of_the_store_is_found(
     memory.set_item("another", 1)  # ends the old process
     assert pid_of(get_mw_store()) != before
     assert memory.get_item(item_id) == "before"
-    wait_until(lambda: memory.get_item(item_id) == "before" and memory._own.sees_file)
+    wait_until(lambda: memory.get_item(item_id) == "before" and sees_files(memory))
 
 
 def test_the_actor_learns_what_was_read(reading_files: MwManager, item_id: str) -> None:

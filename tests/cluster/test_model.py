@@ -82,6 +82,6 @@ class WorkingMemory(RuleBasedStateMachine):
             assert self.real[organ].get_items([self.id_of(name) for name in NAMES]) == expected
 
 
-@pytest.mark.usefixtures("settings")
+@pytest.mark.usefixtures("engine", "settings")
 def test_working_memory_behaves_as_its_model() -> None:
     run_state_machine_as_test(WorkingMemory, settings=FEW_LONG_RUNS)

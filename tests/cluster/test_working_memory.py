@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import inspect
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,8 @@ from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings
 from tests.cluster.processes import paused
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +258,8 @@ def test_longest_key_is_kept_whole(organ: Any, settings: Settings, item_id: str)
 
 
 def test_a_task_on_a_worker_reads_what_was_just_written(memory: MwManager, item_id: str) -> None:
-    task: Any = ray.remote(num_cpus=1)(read_in_task)
+    environment = {name: os.environ[name] for name in ("RAY_NAMESPACE", "MEMORY_URL") if name in os.environ}
+    task: Any = ray.remote(num_cpus=1, runtime_env={"env_vars": environment})(read_in_task)
     for number in range(5):
         memory.set_item(item_id, number)
         assert ray.get(task.remote(memory.organ_id, item_id), timeout=60) == number
@@ -270,6 +274,7 @@ async def test_many_coroutines_at_once_each_read_their_own_write(memory: MwManag
     await asyncio.gather(*(write_and_read(number) for number in range(64)))
 
 
+@pytest.mark.only_sqlite("on Valkey there are no transactions of an actor to share")
 async def test_concurrent_writes_share_transactions(memory: MwManager, item_id: str) -> None:
     actor: Any = await asyncio.to_thread(get_mw_store)
     await memory.connect_async()
@@ -335,6 +340,7 @@ def test_the_miss_tracker_stays_within_its_bound_and_keeps_the_heavy_hitters(
     assert second.misses - second.overcount <= 20 <= second.misses
 
 
+@pytest.mark.only_sqlite("on Valkey nobody counts the bytes of organs' items, and the engine expires them")
 def test_statistics_count_hits_misses_items_and_bytes(memory: MwManager, item_id: str) -> None:
     actor: Any = get_mw_store()
     before = ray.get(actor.stats.remote())

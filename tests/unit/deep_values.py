@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgpack
 
 from seedcore.errors import InvalidValueError
-from seedcore.store.codec import decode, encode
+from seedcore.store.values.codec import decode, encode
 from tests.unit.values import FrozenPoint
 
 TUPLE: Final = 2  # the extension type

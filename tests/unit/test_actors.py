@@ -21,13 +21,13 @@ from seedcore.errors import (
     ValueTooLargeError,
 )
 from seedcore.settings import PROJECT_ROOT
-from seedcore.store.codec import encode_aside
+from seedcore.store.engine import HotItem
 from seedcore.store.files import array_files
 from seedcore.store.limits import EVERYBODY
 from seedcore.store.requests import RequestId
-from seedcore.store.sqlite.miss_store import HotItem
+from seedcore.store.values.codec import encode_aside
 from tests.unit.conftest import SetKnobs
-from tests.unit.performing import do
+from tests.unit.performing import do, keeper_of
 from tests.waiting import wait_until
 
 DEADLINE_S = 60
@@ -108,9 +108,10 @@ def test_a_value_larger_than_the_whole_cache_is_refused_and_evicts_nothing() -> 
 def test_many_writes_at_once_share_transactions_and_are_all_kept() -> None:
     store = MwStore("mw.sqlite3")
     before = store.stats()["transactions"]
-    with ThreadPoolExecutor(THREADS) as threads, store._commits._turn:  # so that all come while another one commits
+    commits = keeper_of(store)._commits
+    with ThreadPoolExecutor(THREADS) as threads, commits._turn:  # so that all come while another one commits
         written = [threads.submit(do, store, "set_many", "one", {str(number): b"1"}) for number in range(THREADS)]
-        wait_until(lambda: len(store._commits._waiting) == THREADS)
+        wait_until(lambda: len(commits._waiting) == THREADS)
     for one in written:
         one.result()
     assert len(do(store, "get_many", "one", [str(number) for number in range(THREADS)])) == THREADS

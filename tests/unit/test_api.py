@@ -552,6 +552,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
     errors.InvalidTtlError: 422,
     errors.UnreadableItemsError: 422,
     errors.ValueTooLargeError: 413,
+    errors.EngineUnavailableError: 503,
     errors.StoreUnavailableError: 503,
     errors.StoreFullError: 507,
     errors.StoreDamagedError: 503,

@@ -15,11 +15,11 @@ from seedcore.actors.calls import pack_new, packed_bytes, unpack_found
 from seedcore.actors.mw_store import MwStore
 from seedcore.errors import InvalidValueError, ItemDamagedError, StoreDamagedError, StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
-from seedcore.store.codec import decode, encode_aside
 from seedcore.store.files import array_files, store_files
 from seedcore.store.recovery import backups
 from seedcore.store.sqlite.item_store import Bounds, ItemStore
 from seedcore.store.sqlite.store_reader import StoreReader
+from seedcore.store.values.codec import decode, encode_aside
 from tests.unit.conftest import SetKnobs
 from tests.unit.performing import do
 from tests.unit.test_crashes import files_at_most

@@ -13,11 +13,12 @@ import pytest
 
 from seedcore.errors import StoreDamagedError, StoreFencedError, StoreUnavailableError
 from seedcore.settings import Synchronous
+from seedcore.store.engine import HotItem
 from seedcore.store.files.tables import ITEM_SCHEMA
 from seedcore.store.recovery.backups import backup, restore
 from seedcore.store.requests import RequestId
 from seedcore.store.sqlite.item_store import ItemStore
-from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.sqlite.miss_store import MissStore
 from seedcore.store.sqlite.request_log import RequestLog
 from tests.unit.test_crashes import kept_numbers, opened, put
 from tests.unit.test_damage import PAGE, overwrite

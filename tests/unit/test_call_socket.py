@@ -26,12 +26,13 @@ from seedcore.actors.mw_store import MwStore
 from seedcore.actors.shared_cache import SharedCache
 from seedcore.errors import SeedCoreError, ValueTooLargeError
 from seedcore.settings import PROJECT_ROOT
-from seedcore.store.codec import encode_aside
+from seedcore.store.engine import HotItem
 from seedcore.store.files import array_files
 from seedcore.store.limits import EVERYBODY
 from seedcore.store.requests import RequestId
-from seedcore.store.sqlite.miss_store import HotItem
+from seedcore.store.values.codec import encode_aside
 from tests.unit.conftest import SetKnobs
+from tests.unit.performing import keeper_of
 from tests.waiting import wait_until
 
 STORE = "ns/mw.sqlite3"
@@ -190,7 +191,7 @@ def test_who_is_connected_to_the_keeper_of_before_is_led_to_the_new_one(store: M
     answers(calls, a_set(1))
     successor = MwStore(STORE)
     assert answers(calls, Call("delete_many", ("agent", ["plan"]), RequestId(b"client", 2, 1))) == [Answer(["plan"])]
-    assert (store._calls["socket"], successor._calls["socket"]) == (1, 1)
+    assert (keeper_of(store)._calls["socket"], keeper_of(successor)._calls["socket"]) == (1, 1)
     successor.close()
 
 
@@ -305,7 +306,8 @@ def test_who_reads_no_answers_is_left_and_others_are_served(
         began = time.monotonic()
         assert answers(calls, GET)
         received = 0
-        wait_until(lambda: store._server is not None and store._server._room._value >= MAX_CONNECTIONS - 1)
+        server = keeper_of(store)._server
+        wait_until(lambda: server is not None and server._room._value >= MAX_CONNECTIONS - 1)
         while data := client.recv(2**16):
             received += len(data)
         assert received < 2**20

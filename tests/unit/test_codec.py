@@ -26,8 +26,8 @@ from pydantic import BaseModel, Field, PrivateAttr, RootModel
 
 from seedcore.errors import InvalidValueError
 from seedcore.settings import PROJECT_ROOT
-from seedcore.store import classes
-from seedcore.store.codec import WithArrays, aligned, decode, encode, encode_aside
+from seedcore.store.values import classes
+from seedcore.store.values.codec import WithArrays, aligned, decode, encode, encode_aside
 from tests.unit.deep_values import WRAPPERS, nested
 from tests.unit.values import Celsius, Color, FrozenPoint, Pair, Point, Reading, Square, same, values
 

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from seedcore.actors.calls import Answer, Call
-from seedcore.cluster.gathered_calls import MAX_CALLS, MAX_UNDER_WAY, GatheredCalls
 from seedcore.errors import InvalidKeyError
+from seedcore.gathered_calls import MAX_CALLS, MAX_UNDER_WAY, GatheredCalls
 
 DEADLINE_S = 60.0
 
@@ -25,7 +25,7 @@ class Recorder:
         ]
 
 
-async def under_way(gathered: GatheredCalls, *methods: str) -> list[asyncio.Task[Answer]]:
+async def under_way(gathered: GatheredCalls[Call, Answer], *methods: str) -> list[asyncio.Task[Answer]]:
     """Calls that have been made, each by a task of its own."""
     tasks: list[asyncio.Task[Answer]] = [
         asyncio.create_task(gathered.call(Call(method, (number,)))) for number, method in enumerate(methods)

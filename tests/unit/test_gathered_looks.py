@@ -9,9 +9,9 @@ import pytest
 from seedcore.errors import StoreUnavailableError
 from seedcore.memory.gathered_looks import GatheredLooks
 from seedcore.settings import Synchronous
-from seedcore.store.files.array_files import Encoded
 from seedcore.store.sqlite.item_store import ItemStore
 from seedcore.store.sqlite.store_reader import StoreReader, Unread
+from seedcore.store.values.codec import Encoded
 from tests.unit.test_store_reader import ORGAN, write
 
 SMALL_BYTES = 100

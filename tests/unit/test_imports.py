@@ -24,32 +24,48 @@ ARROWS: dict[str, set[str]] = {
         "seedcore.cluster",
         "seedcore.memory",
         "seedcore.api",
-        "seedcore.store",
+        "seedcore.store.values",
     },
     "scripts": {"seedcore.memory", "seedcore.cluster", "seedcore.store.recovery", "seedcore.store.files"},
     "scripts.host": {"scripts"},
-    "seedcore.api": {"seedcore.memory", "seedcore.cluster", "seedcore.store"},
+    "seedcore.api": {"seedcore.memory", "seedcore.cluster", "seedcore.store", "seedcore.store.values"},
     "seedcore.memory": {
         "seedcore.cluster",
         "seedcore.actors",
         "seedcore.store",
         "seedcore.store.sqlite",
+        "seedcore.store.valkey",
         "seedcore.store.files",
+        "seedcore.store.values",
     },
     "seedcore.cluster": {"seedcore.actors", "seedcore.store"},
-    "seedcore.actors": {"seedcore.store", "seedcore.store.sqlite", "seedcore.store.files"},
-    "seedcore.store.sqlite": {"seedcore.store", "seedcore.store.recovery", "seedcore.store.files"},
+    "seedcore.actors": {
+        "seedcore.store",
+        "seedcore.store.sqlite",
+        "seedcore.store.valkey",
+        "seedcore.store.files",
+        "seedcore.store.values",
+    },
+    "seedcore.store.valkey": {"seedcore.store", "seedcore.store.values"},
+    "seedcore.store.sqlite": {
+        "seedcore.store",
+        "seedcore.store.recovery",
+        "seedcore.store.files",
+        "seedcore.store.values",
+    },
     "seedcore.store.recovery": {"seedcore.store.files"},
-    "seedcore.store.files": {"seedcore.store"},
-    "seedcore.store": set(),
+    "seedcore.store.files": {"seedcore.store.values"},
+    "seedcore.store": {"seedcore.store.values"},
+    "seedcore.store.values": set(),
 }
 # What each room stands on, in this order as well.
-GROUND = ("seedcore.logs", "seedcore.ray_environment", "seedcore.event_loop", "seedcore.application",
-          "seedcore.settings", "seedcore.code_version", "seedcore.errors")  # fmt: skip
+GROUND = ("seedcore.logs", "seedcore.ray_environment", "seedcore.gathered_calls", "seedcore.event_loop",
+          "seedcore.application", "seedcore.settings", "seedcore.memory_url", "seedcore.code_version",
+          "seedcore.errors")  # fmt: skip
 FACE = ("seedcore", "seedcore.bootstrap", "seedcore.testing")  # import what is public, for others
 MAX_DOOR = 10  # names that other rooms import from a room
-NO_RAY = ("seedcore.actors", "seedcore.store", "seedcore.store.sqlite", "seedcore.store.recovery",
-          "seedcore.store.files")  # fmt: skip
+NO_RAY = ("seedcore.actors", "seedcore.store", "seedcore.store.sqlite", "seedcore.store.valkey",
+          "seedcore.store.values", "seedcore.store.recovery", "seedcore.store.files")  # fmt: skip
 
 
 def module_name(path: Path) -> str:

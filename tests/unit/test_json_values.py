@@ -13,7 +13,7 @@ from hypothesis import given
 from seedcore.api.json_values import to_json_value
 from seedcore.api.models import ItemOut
 from seedcore.errors import InvalidValueError
-from seedcore.store.codec import MAX_SMALL_LENGTH, MAX_SMALL_PARTS, decode, encode, is_small
+from seedcore.store.values.codec import MAX_SMALL_LENGTH, MAX_SMALL_PARTS, decode, encode, is_small
 from tests.unit.deep_values import nested
 from tests.unit.values import FrozenPoint, Pair, Point, Reading, json_values, same, values
 

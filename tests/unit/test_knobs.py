@@ -10,11 +10,13 @@ from scripts.host.docker_engine import DEFAULT_BASE_IMAGE
 from scripts.host.settings import (
     MAX_WORKERS,
     OBSERVABILITY,
+    VALKEY,
     HostSettings,
     as_text,
     knobs_in_env_file,
     load_host_settings,
     process_environment,
+    set_knobs,
 )
 from seedcore.settings import PROJECT_ROOT, Settings
 from tests.unit.conftest import SetKnobs
@@ -189,11 +191,20 @@ def test_prometheus_asks_each_ray_node_at_the_port_that_it_has() -> None:
     assert [static or found for static, found in asked] == [port] * 3
 
 
-def test_the_profile_of_prometheus_is_the_one_that_the_scripts_know(knobs: SetKnobs) -> None:
-    assert re.findall(r"^    profiles: \[(.*)\]$", COMPOSE, re.MULTILINE) == [OBSERVABILITY]
-    for profiles, is_there in {"": False, "other": False, f"other,{OBSERVABILITY}": True, "*": True}.items():
-        knobs(COMPOSE_PROFILES=profiles)
-        assert HostSettings(_env_file=None).has_prometheus is is_there
+def test_the_profiles_are_those_that_the_scripts_know(knobs: SetKnobs) -> None:
+    assert re.findall(r"^    profiles: \[(.*)\]$", COMPOSE, re.MULTILINE) == [OBSERVABILITY, VALKEY]
+    for profile, property_name in {OBSERVABILITY: "has_prometheus", VALKEY: "has_valkey"}.items():
+        for profiles, is_there in {"": False, "other": False, f"other,{profile}": True, "*": True}.items():
+            knobs(COMPOSE_PROFILES=profiles)
+            assert getattr(HostSettings(_env_file=None), property_name) is is_there
+
+
+def test_a_secret_is_not_remembered_nor_shown(knobs: SetKnobs) -> None:
+    knobs(MEMORY_PASSWORD="hunter2")  # noqa: S106
+    settings = load_host_settings()
+    assert "MEMORY_PASSWORD" not in set_knobs(settings)
+    assert set_knobs(settings, with_secrets=True)["MEMORY_PASSWORD"] == "hunter2"
+    assert "hunter2" not in repr(settings)
 
 
 def test_supervisor_has_as_many_workers_as_the_knob_allows(knobs: SetKnobs) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedcore.settings import Synchronous
-from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.engine import HotItem
+from seedcore.store.sqlite.miss_store import MissStore
 from seedcore.store.sqlite.store_reader import StoreReader
 
 ALL = 1000  # more than any test counts

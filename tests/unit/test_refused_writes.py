@@ -13,10 +13,10 @@ from seedcore.actors.shared_cache import SharedCache
 from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import InvalidKeyError, InvalidTtlError, InvalidValueError, ValueTooLargeError
 from seedcore.memory.items import Items
-from seedcore.memory.read_report import ReadReport
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import load_settings
 from seedcore.store.limits import EVERYBODY
+from seedcore.store.read_report import ReadReport
 from tests.unit.conftest import SetKnobs
 from tests.unit.performing import do
 
@@ -96,7 +96,7 @@ def test_a_shared_value_about_as_large_as_the_cache_is_refused_or_kept(sees_file
     settings = load_settings()
     cache = SharedCache("shared.sqlite3")
     client = cast("ActorClient", Here(cache))
-    report = ReadReport(client, client, client)
+    report = ReadReport({client: print}, client, print)
     shared = Items(client, settings, report, {"SHARED_CACHE_MAX_BYTES": MAX_BYTES}, evicts=True)
     if not sees_file:
         shared._file._ask_at = float("inf")

@@ -21,7 +21,7 @@ from seedcore.store.sqlite.item_store import ItemStore
 DEADLINE_S = 60
 MW_STORE = "seedcore/actors/mw_store.py"
 NAMESPACE = "seedcore-dev"
-CONSTRUCTOR = "        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))\n"
+CONSTRUCTOR = '            self._keeper = ItemKeeper("MwStore", settings, items)\n'
 
 
 @pytest.fixture
@@ -186,8 +186,7 @@ def test_an_actor_that_cannot_be_born_says_why_and_where(checkout: Path) -> None
 
 
 def test_an_actor_whose_constructor_takes_other_arguments_than_its_row_gives_is_refused(checkout: Path) -> None:
-    begin = "    def __init__(self, store: str) -> None:\n        settings = begin()\n"
-    change(checkout, begin + CONSTRUCTOR, begin.replace("store: str", "store: str, size: int") + CONSTRUCTOR)
+    change(checkout, "def __init__(self, store: str)", "def __init__(self, store: str, size: int)")
     code, reason = trial(checkout)
     assert code == 1
     assert "MwStore does not take {'store': 'seedcore-dev/mw.sqlite3'}: missing a required argument: 'size'" in reason

@@ -11,12 +11,13 @@ import pytest
 
 from seedcore.errors import StoreUnavailableError
 from seedcore.settings import PROJECT_ROOT, Synchronous
+from seedcore.store.engine import HotItem
 from seedcore.store.files import tables
 from seedcore.store.files.schema import Schema, version_of
 from seedcore.store.files.tables import store_schema
 from seedcore.store.sqlite.database import Database
 from seedcore.store.sqlite.item_store import ItemStore
-from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.sqlite.miss_store import MissStore
 
 # As SeedCore 0.1.0 made its files; never change it.
 WRITER_OF_VERSION_1 = (

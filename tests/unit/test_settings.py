@@ -26,6 +26,8 @@ FREE_TEXT = {
     "SEEDCORE_IMAGE",
     "EXTRA_CA_CERTS",
     "API_ALLOWED_HOSTS",
+    "MEMORY_PASSWORD",
+    "MEMORY_PASSWORD_FILE",
     "STATE_DIR",
     "RAY_AUTH_TOKEN_PATH",
 }
@@ -178,7 +180,7 @@ def test_the_env_file_beside_the_code_is_read_from_any_folder(tmp_path: Path) ->
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
     (project / "seedcore").mkdir(parents=True)
     elsewhere.mkdir()
-    for name in ("__init__.py", "code_version.py", "settings.py"):
+    for name in ("__init__.py", "code_version.py", "memory_url.py", "settings.py"):
         shutil.copy(PROJECT_ROOT / "seedcore" / name, project / "seedcore")
     (project / ".env").write_text("RAY_NAMESPACE=of-the-project\nSTATE_DIR=here/state\n")
     (elsewhere / ".env").write_text("RAY_NAMESPACE=of-elsewhere\n")

@@ -29,8 +29,8 @@ from seedcore.api.app import create_app
 from seedcore.api.json_values import to_json_value
 from seedcore.errors import InvalidAppError, InvalidValueError, ItemDamagedError
 from seedcore.settings import PROJECT_ROOT, load_settings
-from seedcore.store import value_types
-from seedcore.store.codec import decode, encode, encode_aside
+from seedcore.store.values import value_types
+from seedcore.store.values.codec import decode, encode, encode_aside
 from tests.unit.kept_values import OF_PACKAGES, is_same, kept_values
 from tests.unit.package_values import pa, pd, torch
 from tests.unit.values import Pair, Point, json_values, same
@@ -211,7 +211,7 @@ def test_a_package_that_is_missing_is_named() -> None:
 def test_no_package_is_imported_for_what_is_none_of_it() -> None:
     program = (
         "import sys\n"
-        "from seedcore.store.codec import decode, encode\n"
+        "from seedcore.store.values.codec import decode, encode\n"
         "from tests.unit.values import Point\n"
         "decode(encode(Point(1)))\n"
         "print(sorted({'pandas', 'pyarrow', 'torch'} & set(sys.modules)))\n"

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from seedcore.settings import Synchronous
-from seedcore.store.codec import decode
+from seedcore.store.engine import HotItem
 from seedcore.store.files import array_files
 from seedcore.store.requests import RequestId
 from seedcore.store.sqlite.item_store import ItemStore
-from seedcore.store.sqlite.miss_store import HotItem, MissStore
+from seedcore.store.sqlite.miss_store import MissStore
 from seedcore.store.sqlite.request_log import RequestLog
+from seedcore.store.values.codec import decode
 from tests.waiting import wait_until
 
 DUMPS = Path(__file__).parent / "version_0_1_0"

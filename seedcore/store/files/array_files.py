@@ -18,9 +18,9 @@ from xxhash import xxh3_64, xxh3_64_hexdigest
 
 from seedcore.errors import InvalidValueError, ItemDamagedError, StoreUnavailableError
 from seedcore.settings import Synchronous
-from seedcore.store.codec import Arrays, WithArrays, aligned
 from seedcore.store.files import store_files
 from seedcore.store.files.store_files import ARRAYS, companion
+from seedcore.store.values.codec import Arrays, Encoded, WithArrays, aligned
 
 MIN_BYTES: Final = 256 * 1024  # of an array that gets a file; a smaller one is quicker in the store
 CHUNK_BYTES: Final = 2**20  # hashed while it is in the processor's cache, then written
@@ -37,8 +37,6 @@ NAME: Final = re.compile(r"[0-9a-f]{32}")
 SQL_IS_REFERENCE: Final = "({0} >= x'c1' AND {0} < x'c2' AND length({0}) > 65)"
 SQL_NAME: Final = "substr({0}, 2, 32)"
 SQL_BYTES: Final = f"(length({{0}}) + iif({SQL_IS_REFERENCE}, CAST(substr({{0}}, 34, 16) AS INTEGER), 0))"
-
-Encoded = bytes | WithArrays
 
 _checked: dict[str, int] = {}  # names of files that were right when this process read them, and their inodes
 

@@ -8,25 +8,17 @@ that true when the bound is raised: an item without a counter may have been miss
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from seedcore.settings import Synchronous
+from seedcore.store.engine import HotItem
 from seedcore.store.files import tables
 from seedcore.store.files.checksums import checksum
 from seedcore.store.sqlite.database import Database
 
 logger = logging.getLogger(__name__)
-
-
-class HotItem(NamedTuple):
-    """An item that was asked for and not found."""
-
-    item_id: str
-    misses: int  # never too low; at most `overcount` too high
-    overcount: int
 
 
 def read_top(connection: sqlite3.Connection, path: Path, number: int) -> list[HotItem]:
@@ -87,6 +79,16 @@ class MissStore:
         connection.execute(
             "UPDATE totals SET items = ?, misses = ?, evictions = ?, highest_dropped = ?",
             (items, total, evictions, highest_dropped),
+        )
+
+    def put(self, connection: sqlite3.Connection, counters: Sequence[HotItem]) -> None:
+        """Put counters of another engine into an empty file, inside an open transaction."""
+        rows = [(*counter, checksum(*counter)) for counter in counters]
+        connection.executemany("INSERT INTO misses VALUES (?, ?, ?, ?)", rows)
+        dropped = max((counter.overcount for counter in counters), default=0)
+        total = sum(counter.misses - counter.overcount for counter in counters)
+        connection.execute(
+            "UPDATE totals SET items = ?, misses = ?, highest_dropped = ?", (len(counters), total, dropped)
         )
 
     @staticmethod

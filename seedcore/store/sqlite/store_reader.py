@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from seedcore.errors import ItemDamagedError, StoreUnavailableError
+from seedcore.store.engine import HotItem
 from seedcore.store.files import array_files, store_files
-from seedcore.store.files.array_files import Encoded
 from seedcore.store.files.connection import open_connection
 from seedcore.store.sqlite.database import Database
 from seedcore.store.sqlite.item_store import MAX_VALUE_BYTES, TOO_LARGE, read_item, read_items
-from seedcore.store.sqlite.miss_store import HotItem, read_top
+from seedcore.store.sqlite.miss_store import read_top
+from seedcore.store.values.codec import Encoded
 
 BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 BUSY_TIMEOUT_S: Final = 0.02  # readers wait for nobody but a new writer that reads the log of a dead one

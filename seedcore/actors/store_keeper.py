@@ -1,4 +1,4 @@
-"""What every actor with a store does: it takes packed calls, writes each of them once, and answers."""
+"""What keeps a store in the process of an actor: it takes packed calls, writes each of them once, and answers."""
 
 import logging
 import os
@@ -14,8 +14,6 @@ from typing import Any, Final, NoReturn
 from seedcore.actors.call_socket import CallServer
 from seedcore.actors.calls import Answer, Call, pack_answers, unpack_calls
 from seedcore.errors import ActorFailedError, SeedCoreError, StoreDamagedError, StoreFencedError
-from seedcore.logs import configure_logging
-from seedcore.settings import Settings, load_settings
 from seedcore.store.sqlite.database import Database
 from seedcore.store.sqlite.group_commit import GroupCommit
 from seedcore.store.sqlite.request_log import RequestLog
@@ -26,19 +24,13 @@ LETHAL: Final = (StoreFencedError, StoreDamagedError)  # after which only a new 
 logger = logging.getLogger(__name__)
 
 
-def begin() -> Settings:
-    """What an actor does first; its settings come from the environment of the node that it runs on."""
-    settings = load_settings()
-    configure_logging(settings)
-    return settings
-
-
-class StoreActor:
-    """Base of the actors that keep a store.
+class StoreKeeper:
+    """Base of what keeps a store.
 
     Ray calls it on many threads at once. An actor with an event loop takes half as long again for each call.
 
     Args:
+        name: of the actor's class, for the log.
         database: of the store.
     """
 
@@ -46,14 +38,14 @@ class StoreActor:
     writes: Mapping[str, Callable[..., object]]
     reads: Mapping[str, Callable[..., object]]
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, name: str, database: Database) -> None:
         self._database = database
         self._commits = GroupCommit(database)
         self._requests = RequestLog(lambda: database.epoch)
         self._started_at = time.time()
         self._calls = {"ray": 0, "socket": 0}
         self._server = self._serve(database.path)
-        logger.info("%s keeps %s", type(self).__name__, database.path)
+        logger.info("%s keeps %s", name, database.path)
 
     def _serve(self, store: Path) -> CallServer | None:
         def perform(packed: list[Any]) -> list[Any]:

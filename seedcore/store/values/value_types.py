@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from seedcore.application import declared, place_of
 from seedcore.errors import InvalidAppError, InvalidValueError
-from seedcore.store import frames, tensors
+from seedcore.store.values import frames, tensors
 
 
 class ValueType(NamedTuple):

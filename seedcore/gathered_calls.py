@@ -1,16 +1,17 @@
-"""Gathers calls of one actor that coroutines make at the same time, and sends them in one."""
+"""Gathers calls of one callee that coroutines make at the same time, and sends them in one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Generic, TypeVar
 
-from seedcore.actors.calls import Answer, Call
+Call = TypeVar("Call")
+Answer = TypeVar("Answer")
 
 MAX_CALLS: Final = 1000  # that travel together
-MAX_UNDER_WAY: Final = 2  # one on its way while the actor commits the other
+MAX_UNDER_WAY: Final = 2  # one on its way while the callee does the other
 
 
-class _Turn:
+class _Turn(Generic[Answer]):
     """The calls that were made in one turn of the loop; they share a deadline, since a timer each takes longer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, deadline_s: float) -> None:
@@ -34,8 +35,8 @@ class _Turn:
                 answer.set_exception(TimeoutError())
 
 
-class GatheredCalls:
-    """The calls of one event loop to one actor.
+class GatheredCalls(Generic[Call, Answer]):
+    """The calls of one event loop to one callee, such as an actor.
 
     A call goes out at the end of the loop's present turn, together with those that were made in that turn. While
     `MAX_UNDER_WAY` are under way, new ones wait and then travel together, as in a group commit.
@@ -51,7 +52,7 @@ class GatheredCalls:
         self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_scheduled = False
-        self._turn: _Turn | None = None  # that the loop is in
+        self._turn: _Turn[Answer] | None = None  # that the loop is in
 
     async def call(self, call: Call) -> Answer:
         """The answer to the call.

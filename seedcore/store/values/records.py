@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from seedcore.errors import InvalidValueError
-from seedcore.store import classes
+from seedcore.store.values import classes
 
 Fields = dict[str, Any]
 

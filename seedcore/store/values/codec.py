@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedcore.errors import InvalidValueError
-from seedcore.store import records, value_types
+from seedcore.store.values import records, value_types
 
 SUPPORTED: Final = (
     "None, bool, int, float, str, bytes, list, tuple, set, frozenset, dict, datetime, date, time, timedelta, Decimal, "
@@ -63,6 +63,9 @@ class WithArrays(NamedTuple):
 
     data: bytes
     arrays: Arrays
+
+
+Encoded = bytes | WithArrays
 
 
 class _Aside(NamedTuple):
@@ -173,7 +176,7 @@ def _encode(value: Any, aside: _Aside | None) -> bytes:
         raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}: {error}") from error
 
 
-def decode(encoded: bytes | WithArrays) -> Any:
+def decode(encoded: Encoded) -> Any:
     """The value that was encoded.
 
     Raises:

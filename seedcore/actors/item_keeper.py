@@ -1,4 +1,4 @@
-"""What the two actors that keep items have in common."""
+"""What keeps items in the process of an actor."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -6,27 +6,27 @@ from contextlib import suppress
 from sqlite3 import Connection
 
 from seedcore.actors.calls import Packed, pack_found, unpack_new
-from seedcore.actors.store_actor import StoreActor
+from seedcore.actors.store_keeper import StoreKeeper
 from seedcore.errors import StoreUnavailableError
 from seedcore.settings import Settings
 from seedcore.store import limits
 from seedcore.store.files import array_files
-from seedcore.store.limits import EVERYBODY
 from seedcore.store.sqlite.item_store import ItemStore
 from seedcore.store.sqlite.store_reader import locate
 
 
-class ItemActor(StoreActor):
-    """Base of both: keeps items of owners, which are organs, or everybody.
+class ItemKeeper(StoreKeeper):
+    """Keeps items of owners, which are organs, or everybody.
 
     Args:
-        settings: of the actor's process.
+        name: of the actor's class, for the log.
+        settings: of its process.
         store: what it keeps them in.
         max_bytes: of one value, where a larger one would evict all others and itself.
     """
 
-    def __init__(self, settings: Settings, store: ItemStore, max_bytes: int | None = None) -> None:
-        super().__init__(store.database)
+    def __init__(self, name: str, settings: Settings, store: ItemStore, max_bytes: int | None = None) -> None:
+        super().__init__(name, store.database)
         self._settings = settings
         self._store = store
         self._max_bytes = max_bytes
@@ -85,7 +85,7 @@ class ItemActor(StoreActor):
             misses: how many were not.
         """
         self._count(hits, misses)
-        self._store.note_uses(EVERYBODY, item_ids)
+        self._store.note_uses(limits.EVERYBODY, item_ids)
         self._save_uses_if_many()
 
     def _count(self, hits: int, misses: int) -> None:

@@ -1,21 +1,19 @@
-"""Tells the actors what this process has read without them, hits and misses alike."""
+"""Gathers what this process has read, hits and misses alike, and tells it where it is counted."""
 
 import atexit
 import logging
+import os
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
-from ray.exceptions import RayError
-
-from seedcore.actors.calls import Call
-from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import SeedCoreError
 from seedcore.store.requests import RequestId
 
+Store = TypeVar("Store")
 logger = logging.getLogger(__name__)
 
 REPORT_EVERY_S: Final = 0.2
@@ -30,54 +28,68 @@ class Reads:
     Args:
         hits: how many items were found.
         misses: how many were not.
-        used: those that were found, the last one last.
+        used: those that were found, the last one last; only of a store that wants to know.
     """
 
     hits: int = 0
     misses: int = 0
     used: dict[str, None] = field(default_factory=dict)
 
+    @property
+    def last_used(self) -> list[str]:
+        """The last `MAX_USED` of them."""
+        return list(self.used)[-MAX_USED:]
 
-class ReadReport:
-    """What one process has read and the actors do not know yet. Threads may share it.
 
-    A thread of its own tells them within `REPORT_EVERY_S`, which nobody waits for: what is not reported when this
-    process dies is lost. Misses are counted once, however often a report must be repeated.
+class ReadReport(Generic[Store]):
+    """What one process has read and nobody else knows yet. Threads may share it.
+
+    A thread of its own tells it within `REPORT_EVERY_S`, which nobody waits for: what is not told when this process
+    dies is lost. Misses are counted once, however often a report must be repeated.
 
     Args:
-        own: the client of the actor with the organs' items.
-        shared: of the one with everybody's, which wants to know which of them were used.
-        misses: of the one that counts misses.
+        tell: for each store, how to tell what was read of it. May raise SeedCoreError or OSError.
+        wants_uses: the store that wants to know which of its items were used.
+        record: how to count misses, by item id. May raise likewise; the same request comes again then.
     """
 
-    def __init__(self, own: ActorClient, shared: ActorClient, misses: ActorClient) -> None:
-        self._own, self._shared, self._misses = own, shared, misses
+    def __init__(
+        self,
+        tell: Mapping[Store, Callable[[Reads], None]],
+        wants_uses: Store,
+        record: Callable[[dict[str, int], RequestId], None],
+    ) -> None:
+        self._tell, self._wants_uses, self._record = tell, wants_uses, record
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)  # whose thread and counts are the other process's
+
+    def _begin_anew(self) -> None:
         self._changing = threading.Lock()
         self._sending = threading.Lock()
-        self._reads = {own: Reads(), shared: Reads()}
+        self._reads = {store: Reads() for store in self._tell}
         self._missed: Counter[str] = Counter()
         self._client_id = uuid4().bytes
         self._number = 0
-        self._unanswered: Call | None = None
+        self._unanswered: tuple[dict[str, int], RequestId] | None = None
         self._is_due = threading.Event()
         self._is_stopping = threading.Event()
         self._is_woken = False  # quicker to look at
         self._thread: threading.Thread | None = None
 
-    def add(self, client: ActorClient, found: Iterable[str], misses: int) -> None:
+    def add(self, store: Store, found: Iterable[str], misses: int) -> None:
         """Note a read.
 
         Args:
-            client: of the actor whose items were read.
+            store: that was read.
             found: the ids of the items that were found.
             misses: how many were not.
         """
         with self._changing:
-            reads = self._reads[client]
+            reads = self._reads[store]
             reads.misses += misses
             for item_id in found:
                 reads.hits += 1
-                if client is self._shared:
+                if store is self._wants_uses:
                     reads.used.pop(item_id, None)
                     reads.used[item_id] = None
         if not self._is_woken:
@@ -90,13 +102,11 @@ class ReadReport:
         if not self._is_woken:
             self._wake()
 
-    def take(self, client: ActorClient) -> list[Call]:
-        """What the actor is to be told ahead of the next call, which is then no longer noted here."""
+    def take(self, store: Store) -> Reads | None:
+        """What is to be told of the store, which is then no longer noted here; None if there is nothing."""
         with self._changing:
-            reads, self._reads[client] = self._reads[client], Reads()
-        if not reads.hits and not reads.misses:
-            return []
-        return [Call("note_reads", (list(reads.used)[-MAX_USED:], reads.hits, reads.misses))]
+            reads, self._reads[store] = self._reads[store], Reads()
+        return reads if reads.hits or reads.misses else None
 
     @property
     def has_missed(self) -> bool:
@@ -107,17 +117,16 @@ class ReadReport:
         """Have the misses counted now.
 
         Raises:
-            ActorUnavailableError, SeedCoreError: as `ActorClient.perform`; they will be sent again.
+            SeedCoreError, OSError: as `record`; they will be sent again.
         """
         with self._sending:
             if self._unanswered is None and self._missed:
                 with self._changing:
                     missed, self._missed = self._missed, Counter()
                 self._number += 1
-                request = RequestId(self._client_id, self._number, self._number)
-                self._unanswered = Call("record", (dict(missed),), request)
+                self._unanswered = dict(missed), RequestId(self._client_id, self._number, self._number)
             if self._unanswered is not None:
-                self._misses.perform([self._unanswered])
+                self._record(*self._unanswered)
                 self._unanswered = None
 
     def _wake(self) -> None:
@@ -130,7 +139,7 @@ class ReadReport:
         self._is_due.set()
 
     def close(self) -> None:
-        """Tell the actors what they do not know yet, for at most a second, and nothing after that."""
+        """Tell what is not told yet, for at most a second, and nothing after that."""
         self._is_stopping.set()
         self._is_due.set()
         if self._thread is not None:
@@ -143,12 +152,12 @@ class ReadReport:
             self._is_due.clear()
             self._is_woken = False
             try:
-                for client in (self._own, self._shared):
-                    if calls := self.take(client):
-                        client.perform(calls)
+                for store, tell in self._tell.items():
+                    if reads := self.take(store):
+                        tell(reads)
                 self.send_missed()
-            except (SeedCoreError, RayError, OSError) as error:  # of an actor that is gone, or a connection that ended
-                logger.debug("an actor was not told what was read: %s", error)
+            except (SeedCoreError, OSError) as error:  # of an actor that is gone, or a connection that ended
+                logger.debug("it was not told what was read: %s", error)
                 self._is_due.set()
             if is_last:
                 return

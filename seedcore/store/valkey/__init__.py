@@ -1,0 +1,1 @@
+"""The memory on Valkey, or Redis: every process talks to it directly."""

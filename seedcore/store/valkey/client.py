@@ -1,0 +1,233 @@
+"""The way to the engine: pooled connections, tries until the deadline, and what coroutines ask at once in one go.
+
+What is asked is written once, as a generator that yields batches of commands and gets their answers; the client runs it
+in a thread or in a coroutine.
+"""
+
+import asyncio
+import time
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, RedisError
+
+from seedcore.event_loop import OfEachLoop
+from seedcore.memory_url import parse_address
+from seedcore.settings import Settings
+from seedcore.store.valkey import scripts
+from seedcore.store.valkey.connections import Command, Connections, LoopConnections
+from seedcore.store.valkey.refusals import NotReplicatedError, explained, refusal_of
+from seedcore.store.valkey.topology import Node, Topology
+
+T = TypeVar("T")
+
+TRY_S: Final = 5.0  # for one answer of a server; a try after that finds another one, if there is one
+WAIT_S: Final = 2.0  # for replicas, within that
+FIRST_PAUSE_S: Final = 0.02
+LONGEST_PAUSE_S: Final = 0.5
+FAILURES: Final = (RedisError, RedisClusterException, OSError)
+
+
+class Batch(NamedTuple):
+    """Commands for one server, answered in their order.
+
+    Args:
+        key: one of the keys that they are about; all of them are in one slot.
+        commands: each with its arguments.
+        is_write: whether as many replicas must have it as the address says.
+        is_large: whether the answers of others must not wait behind it.
+    """
+
+    key: bytes
+    commands: Sequence[Command]
+    is_write: bool = False
+    is_large: bool = False
+
+
+Steps = Generator[Batch, list[Any], T]
+
+
+class ValkeyClient:
+    """The one client of a process. Threads and event loops may share it.
+
+    Args:
+        settings: the address, the password, and how long to wait.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = parse_address(settings.memory_url)
+        self._deadline_s = settings.call_deadline_s
+        self._options: dict[str, Any] = {
+            "username": self.address.user or None,
+            "password": settings.memory_login_password,
+            "ssl": self.address.is_tls,
+            "socket_timeout": TRY_S,
+            "socket_connect_timeout": TRY_S,
+            "protocol": 2,
+        }
+        self._topology = Topology(self.address, self._options)
+        self._nodes: dict[Node, Connections] = {}
+        self._nodes_of_loop: OfEachLoop[dict[Node, LoopConnections]] = OfEachLoop(dict)
+
+    def run(self, steps: Steps[T]) -> T:
+        """Do the steps, and return what they return.
+
+        Raises:
+            EngineUnavailableError: no answer within `CALL_DEADLINE_S`; a write may or may not be done.
+            SeedCoreError: the engine refuses, see `refusals`.
+        """
+        try:
+            batch = next(steps)
+            while True:
+                batch = steps.send(self._ask(batch))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def run_async(self, steps: Steps[T]) -> T:
+        """`run` without blocking the event loop. Batches of the same turn travel together."""
+        try:
+            batch = next(steps)
+            while True:
+                batch = steps.send(await self._ask_async(batch))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def ask_each(self, command: Command) -> list[Any]:
+        """The answer of every server that has keys of its own, for a command that is about no key. Raises as `run`."""
+        return [self._answer_of(node, command) for node in self._nodes_now()]
+
+    def scan(self, pattern: bytes, number: int) -> Iterator[bytes]:
+        """All keys that match a pattern, some of them perhaps more than once. Raises as `run`.
+
+        Args:
+            pattern: as `SCAN` takes it.
+            number: of keys that a server looks at before it serves others.
+        """
+        for node in self._nodes_now():
+            cursor = b"0"
+            while True:
+                cursor, keys = self._answer_of(node, ("SCAN", cursor, "MATCH", pattern, "COUNT", number))
+                yield from keys
+                if cursor == b"0":
+                    break
+
+    def _nodes_now(self) -> list[Node]:
+        try:
+            return self._topology.nodes()
+        except FAILURES as error:
+            raise explained(error, self.address) from error
+
+    def _answer_of(self, node: Node, command: Command) -> Any:
+        try:
+            (answer,) = self._connections(node).send([command])
+            if isinstance(answer, Exception):
+                raise answer
+        except FAILURES as error:
+            self._topology.forget()
+            raise explained(error, self.address) from error
+        return answer
+
+    def close(self) -> None:
+        """End the connections that threads use; those of event loops end with their loops."""
+        for connections in self._nodes.values():
+            connections.close()
+
+    def _ask(self, batch: Batch) -> list[Any]:
+        tries = _Tries(self, batch)
+        while True:
+            try:
+                node = tries.asked or self._topology.node_of(batch.key)
+                return tries.answers(self._connections(node).send(tries.commands()))
+            except FAILURES as error:
+                pause_s = tries.pause_after(error)
+            time.sleep(pause_s)
+
+    async def _ask_async(self, batch: Batch) -> list[Any]:
+        tries = _Tries(self, batch)
+        while True:
+            try:
+                if tries.asked or self._topology.is_known:
+                    node = tries.asked or self._topology.node_of(batch.key)
+                else:
+                    node = await asyncio.to_thread(self._topology.node_of, batch.key)
+                connections, commands = self._loop_connections(node), tries.commands()
+                send = connections.send if batch.is_large else connections.gathered.call
+                return tries.answers(await send(commands))
+            except (*FAILURES, TimeoutError) as error:
+                pause_s = tries.pause_after(error)
+            await asyncio.sleep(pause_s)
+
+    def _connections(self, node: Node) -> Connections:
+        found = self._nodes.get(node)
+        return self._nodes.setdefault(node, Connections(self._options_of(node))) if found is None else found
+
+    def _loop_connections(self, node: Node) -> LoopConnections:
+        nodes = self._nodes_of_loop.get()
+        if node not in nodes:
+            nodes[node] = LoopConnections(self._options_of(node), self._deadline_s)
+        return nodes[node]
+
+    def _options_of(self, node: Node) -> dict[str, Any]:
+        return {**self._options, "host": node[0], "port": node[1], "db": self.address.database}
+
+
+class _Tries:
+    """The tries of one batch: what is sent in each, what its answers mean, how long to wait before the next one."""
+
+    def __init__(self, client: ValkeyClient, batch: Batch) -> None:
+        self._client, self._batch = client, batch
+        self._deadline = time.monotonic() + client._deadline_s
+        self._pause_s = FIRST_PAUSE_S
+        self._lacks_scripts = False
+        self.asked: Node | None = None  # who has the keys of a slot that moves
+
+    def commands(self) -> list[Command]:
+        """Of this try: the batch, after the scripts that the server lacks, and what else must be said to it."""
+        commands = [*self._batch.commands]
+        if self.asked is not None:
+            commands = [sent for command in commands for sent in (("ASKING",), command)]
+        if self._lacks_scripts:
+            commands = [*(("SCRIPT", "LOAD", script) for script in scripts.ALL), *commands]
+        replicas = self._client.address.replicas
+        return [*commands, ("WAIT", replicas, int(WAIT_S * 1000))] if self._batch.is_write and replicas else commands
+
+    def answers(self, found: list[Any]) -> list[Any]:
+        """The answers to the batch alone.
+
+        Raises:
+            RedisError: one of them is an error.
+        """
+        for answer in found:
+            if isinstance(answer, Exception):
+                raise answer
+        replicas = self._client.address.replicas
+        if self._batch.is_write and replicas:
+            found = found[:-1] if found[-1] >= replicas else self._not_replicated(found[-1])
+        if self._lacks_scripts:
+            found = found[len(scripts.ALL) :]
+        return found[1::2] if self.asked is not None else found
+
+    def _not_replicated(self, replicas: int) -> list[Any]:
+        raise NotReplicatedError(f"{replicas} of {self._client.address.replicas}")
+
+    def pause_after(self, error: Exception) -> float:
+        """Seconds until the next try.
+
+        Raises:
+            SeedCoreError: there is none.
+        """
+        self.asked = None
+        if isinstance(error, NoScriptError) and not self._lacks_scripts:
+            self._lacks_scripts = True
+            return 0.0
+        if isinstance(error, AskError) and not isinstance(error, MovedError):
+            self.asked = error.node_addr
+        else:
+            self._client._topology.forget()
+        row = refusal_of(error)
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, LONGEST_PAUSE_S)
+        if not row.is_passing or time.monotonic() + pause_s > self._deadline:
+            raise explained(error, self._client.address) from error
+        return pause_s

@@ -1,0 +1,70 @@
+"""What the servers say of themselves, and what of their settings breaks a promise of the memory."""
+
+from typing import Any, Final
+
+from seedcore.store.engine import EngineState
+from seedcore.store.valkey.client import ValkeyClient
+
+LOSES_ITEMS: Final = (
+    "appendonly is off at {0}, so its death takes what was acknowledged: `CONFIG SET appendonly yes`, and in its "
+    "configuration file"
+)
+EVICTS: Final = (
+    "maxmemory-policy is {1} at {0}, so it drops items that were acknowledged: `CONFIG SET maxmemory-policy "
+    "noeviction`, and in its configuration file"
+)
+TOO_FEW: Final = (
+    "{0} has {1} replicas, and writes wait for {2}: start one, or ask for fewer with ?replicas=N in MEMORY_URL"
+)
+FULL: Final = "{0} uses {1:.0%} of its maxmemory: raise it, or delete items; when it is full, writes are refused"
+NEARLY_FULL: Final = 0.9
+
+
+def state_of(client: ValkeyClient) -> EngineState:
+    """Asks them.
+
+    Raises:
+        SeedCoreError: one does not answer.
+    """
+    address = client.address
+    servers = [_parsed(info) for info in client.ask_each(("INFO",))]
+    facts, problems = [], []
+    for server in servers:
+        name = f"{'Valkey' if 'valkey_version' in server else 'Redis'} {_version(server)}"
+        place = f"{address.hosts[0][0]}:{server['tcp_port']}" if len(servers) > 1 else str(address)
+        memory, most = int(server["used_memory"]), int(server.get("maxmemory", 0))
+        replicas = int(server["connected_slaves"])
+        role = "primary" if server["role"] == "master" else "replica"
+        is_kept = server.get("aof_enabled") == "1"
+        facts.append(
+            f"{name} at {place}, {role} with {replicas} replica(s), {memory / 1e6:.1f} MB, "
+            f"append-only file {'on' if is_kept else 'off'}"
+        )
+        problems += [] if is_kept else [LOSES_ITEMS.format(place)]
+        policy = server.get("maxmemory_policy", "noeviction")
+        problems += [] if policy == "noeviction" or not most else [EVICTS.format(place, policy)]
+        problems += [TOO_FEW.format(place, replicas, address.replicas)] if replicas < address.replicas else []
+        problems += [FULL.format(place, memory / most)] if most and memory > NEARLY_FULL * most else []
+    return EngineState(
+        name=f"{facts[0].partition(' at ')[0]} at {address}",
+        facts="; ".join(facts),
+        numbers={
+            "engine_memory_bytes": sum(float(server["used_memory"]) for server in servers),
+            "engine_max_memory_bytes": sum(float(server.get("maxmemory", 0)) for server in servers),
+            "engine_clients": sum(float(server["connected_clients"]) for server in servers),
+            "engine_replicas": min(float(server["connected_slaves"]) for server in servers),
+            "engine_servers": float(len(servers)),
+            "engine_problems": float(len(problems)),
+            "engine_commands_total": sum(float(server["total_commands_processed"]) for server in servers),
+        },
+        problems=problems,
+    )
+
+
+def _parsed(info: Any) -> dict[str, str]:
+    lines = (line.partition(":") for line in info.decode().splitlines() if ":" in line)
+    return {name: value for name, _, value in lines}
+
+
+def _version(server: dict[str, str]) -> str:
+    return server.get("valkey_version") or server["redis_version"]

@@ -1,0 +1,273 @@
+"""Items in the engine: each is a key, which every process reads and writes itself."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+
+from seedcore.errors import UNANSWERED, ItemDamagedError
+from seedcore.event_loop import INLINE_BYTES
+from seedcore.store import limits
+from seedcore.store.engine import Many
+from seedcore.store.read_report import ReadReport
+from seedcore.store.requests import RequestId, RequestIds
+from seedcore.store.valkey import envelope, scripts
+from seedcore.store.valkey.client import Batch, Steps, ValkeyClient
+from seedcore.store.valkey.connections import Command
+from seedcore.store.valkey.envelope import Gathering, Pieces
+from seedcore.store.valkey.keys import Keys
+from seedcore.store.values.codec import Arrays, Encoded, WithArrays, encode_aside, is_small
+
+UNREFERENCED_S: Final = 3600  # a piece that no item refers to is gone after that
+KNOWN_MS: Final = 7 * 24 * 3600 * 1000  # how long the answer to a request is kept
+PIECES_AT_ONCE: Final = 4  # that are on their way
+MANY: Final = 1000  # items in one command of a get
+
+Packed = tuple[bytes, list[Arrays]]
+
+
+class ValkeyItems:
+    """The items of organs, or those of everybody, which are bounded. Threads and event loops may share it.
+
+    Args:
+        client: of the engine.
+        keys: what the items are called there.
+        report: of what is read.
+        bounds: bytes that a value may have, by the knobs that say so.
+        most: of the shared items: how many there may be, and how many bytes.
+        ahead: steps before a write that may evict, which must know what this process has read.
+    """
+
+    def __init__(
+        self,
+        client: ValkeyClient,
+        keys: Keys,
+        report: "ReadReport[str]",
+        name: str,
+        bounds: Mapping[str, int],
+        most: tuple[int, int] | None = None,
+        ahead: Callable[[], Steps[None]] | None = None,
+    ) -> None:
+        self._client, self._keys, self._report, self._name = client, keys, report, name
+        self._bounds, self._most, self._ahead = bounds, most, ahead
+        self._requests = RequestIds()
+        self._given_up: dict[RequestId, str] = {}  # and whose items they are about
+        self._changing = threading.Lock()
+
+    # Reads
+
+    def get(self, owner: str, item_id: str) -> Encoded | None:
+        """As `engine.Items.get`."""
+        return self._one(self._client.run(self._find(owner, [item_id])), item_id)
+
+    async def get_async(self, owner: str, item_id: str) -> Encoded | None:
+        """`get` without blocking the event loop."""
+        return self._one(await self._client.run_async(self._find(owner, [item_id])), item_id)
+
+    @staticmethod
+    def _one(found: Many, item_id: str) -> Encoded | None:
+        value = found.get(item_id)
+        if isinstance(value, ItemDamagedError):
+            raise value
+        return value
+
+    def get_many(self, owner: str, item_ids: Sequence[str]) -> Many:
+        """As `engine.Items.get_many`."""
+        return self._client.run(self._find(owner, item_ids))
+
+    async def get_many_async(self, owner: str, item_ids: Sequence[str]) -> Many:
+        """`get_many` without blocking the event loop."""
+        return await self._client.run_async(self._find(owner, item_ids))
+
+    def _find(self, owner: str, item_ids: Sequence[str]) -> Steps[Many]:
+        found = yield from self.look(owner, item_ids)
+        self._report.add(self._name, found, len(item_ids) - len(found))
+        return found
+
+    def look(self, owner: str, item_ids: Sequence[str]) -> Steps[Many]:
+        """The steps of a get that does not count."""
+        found: dict[str, Encoded | ItemDamagedError] = {}
+        for start in range(0, len(item_ids), MANY):
+            yield from self._find_some(owner, item_ids[start : start + MANY], found)
+        return found
+
+    def _find_some(
+        self, owner: str, item_ids: Sequence[str], found: dict[str, Encoded | ItemDamagedError]
+    ) -> Steps[None]:
+        keys = [self._keys.item(owner, item_id) for item_id in item_ids]
+        command: Command = ("GET", keys[0]) if len(keys) == 1 else ("MGET", *keys)
+        (answer,) = yield Batch(keys[0], [command])
+        for key, item_id, value in zip(keys, item_ids, [answer] if len(keys) == 1 else answer, strict=True):
+            if value is not None:
+                try:
+                    one = yield from self._with_arrays(owner, key, item_id, value)
+                except ItemDamagedError as error:
+                    found[item_id] = error
+                else:
+                    if one is not None:
+                        found[item_id] = one
+
+    def _with_arrays(self, owner: str, key: bytes, item_id: str, value: bytes) -> Steps[Encoded | None]:
+        while True:
+            data, pieces = envelope.unwrap(value, key, item_id)
+            if pieces is None:
+                return data
+            gathering = yield from self._gather(owner, pieces)
+            if gathering is not None:
+                return WithArrays(data, gathering.arrays(item_id))
+            (again,) = yield Batch(key, [("GET", key)])
+            if again == value:
+                raise envelope.damaged(item_id)
+            if again is None:
+                return None
+            value = again
+
+    def _gather(self, owner: str, pieces: Pieces) -> Steps[Gathering | None]:
+        """The arrays; None if a piece is not there, since the item was replaced meanwhile."""
+        gathering = Gathering(pieces)
+        keys = self._piece_keys(owner, pieces)
+        for start in range(0, pieces.number, PIECES_AT_ONCE):
+            some = keys[start : start + PIECES_AT_ONCE]
+            answers = yield Batch(some[0], [("GET", key) for key in some], is_large=True)
+            for piece in answers:
+                if piece is None:
+                    return None
+                gathering.add(piece)
+        return gathering
+
+    def _piece_keys(self, owner: str, pieces: Pieces) -> list[bytes]:
+        prefix = self._keys.pieces(owner)
+        return [b"%s%s:%d" % (prefix, pieces.name.encode(), piece) for piece in range(pieces.number)]
+
+    # Writes
+
+    def pack(self, items: Mapping[str, Any]) -> dict[str, Packed]:
+        """As `engine.Items.pack`."""
+        packed = {}
+        for item_id, value in items.items():
+            data, arrays = packed[item_id] = encode_aside(value, envelope.MIN_BYTES)
+            size = len(data) + sum(array.nbytes for array in arrays)
+            for knob, max_bytes in self._bounds.items():
+                limits.validate_size(item_id, size, max_bytes, knob)
+        return packed
+
+    async def pack_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
+        """`pack` without blocking the event loop."""
+        is_quick = len(items) == 1 and all(map(_is_quickly_packed, items.values()))
+        return self.pack(items) if is_quick else await asyncio.to_thread(self.pack, items)
+
+    def set_encoded(self, owner: str, values: Mapping[str, Encoded], ttl_s: float | None) -> None:
+        """`set_many` of what another engine had."""
+        self.set_many(owner, {item_id: _repacked(value) for item_id, value in values.items()}, ttl_s)
+
+    def set_many(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
+        """As `engine.Items.set_many`."""
+        with self._request(owner) as (fence, request):
+            self._client.run(_after(fence, self._keep(owner, packed, ttl_s, request)))
+
+    async def set_many_async(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
+        """`set_many` without blocking the event loop."""
+        with self._request(owner) as (fence, request):
+            await self._client.run_async(_after(fence, self._keep(owner, packed, ttl_s, request)))
+
+    def delete_many(self, owner: str, item_ids: Sequence[str]) -> list[str]:
+        """As `engine.Items.delete_many`."""
+        with self._request(owner) as (fence, request):
+            return self._client.run(_after(fence, self._delete(owner, item_ids, request)))
+
+    async def delete_many_async(self, owner: str, item_ids: Sequence[str]) -> list[str]:
+        """`delete_many` without blocking the event loop."""
+        with self._request(owner) as (fence, request):
+            return await self._client.run_async(_after(fence, self._delete(owner, item_ids, request)))
+
+    def _keep(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None, request: RequestId) -> Steps[None]:
+        if not packed:
+            return
+        if self._ahead is not None:
+            yield from self._ahead()
+        keys = [self._keys.item(owner, item_id) for item_id in packed]
+        values: list[bytes] = []
+        sizes: list[int] = []
+        for key, (data, arrays) in zip(keys, packed.values(), strict=True):
+            pieces = (yield from self._put_pieces(owner, arrays)) if arrays else None
+            value = envelope.wrap(data, key) if pieces is None else envelope.wrap_with_pieces(pieces, data, key)
+            values.append(value)
+            sizes.append(len(value) + (pieces.size if pieces else 0))
+        ttl_ms = 0 if ttl_s is None else max(1, round(ttl_s * 1000))
+        arguments = [*self._once(request), ttl_ms, self._keys.pieces(owner), len(values), *values]
+        requests = self._keys.requests(owner, request.client_id)
+        if self._most is None:
+            command = scripts.call(scripts.SET_ITEMS, [requests, *keys], *arguments)
+        else:
+            ids_and_sizes = [part for pair in zip(packed, sizes, strict=True) for part in pair]
+            bounded = [*self._most, self._keys.item(owner, ""), *ids_and_sizes]
+            command = scripts.call(scripts.SET_BOUNDED, [requests, *keys, *self._keys.bounds()], *arguments, *bounded)
+        yield Batch(requests, [command], is_write=True, is_large=sum(sizes) > INLINE_BYTES)
+
+    def _put_pieces(self, owner: str, arrays: list[Arrays]) -> Steps[Pieces]:
+        pieces, contents = envelope.cut(arrays)
+        for key, piece in zip(self._piece_keys(owner, pieces), contents, strict=True):
+            yield Batch(key, [("SET", key, piece, "EX", UNREFERENCED_S)], is_large=True)
+        return pieces
+
+    def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId) -> Steps[list[str]]:
+        if not item_ids:
+            return []
+        keys = [self._keys.item(owner, item_id) for item_id in item_ids]
+        requests = self._keys.requests(owner, request.client_id)
+        arguments = [*self._once(request), self._keys.pieces(owner), len(keys)]
+        if self._most is None:
+            command = scripts.call(scripts.DELETE_ITEMS, [requests, *keys], *arguments)
+        else:
+            command = scripts.call(
+                scripts.DELETE_BOUNDED, [requests, *keys, *self._keys.bounds()], *arguments, *item_ids
+            )
+        (answer,) = yield Batch(requests, [command], is_write=True)
+        return [item_id for item_id, was_there in zip(item_ids, answer, strict=True) if was_there == ord("1")]
+
+    @staticmethod
+    def _once(request: RequestId) -> tuple[int, int, int]:
+        return request.number, request.first_incomplete, KNOWN_MS
+
+    @contextmanager
+    def _request(self, owner: str) -> "Iterator[tuple[Steps[None], RequestId]]":
+        """The id of a write, and the steps that keep earlier ones, which failed without an answer, from being done."""
+        with self._requests.request() as request:
+            with self._changing:
+                given_up = dict(self._given_up)
+            try:
+                yield self._fence(given_up), request
+            except Exception as error:
+                if isinstance(error, UNANSWERED):
+                    self._note_given_up(request, owner)
+                raise
+            except BaseException:  # cancelled
+                self._note_given_up(request, owner)
+                raise
+
+    def _note_given_up(self, request: RequestId, owner: str) -> None:
+        with self._changing:
+            self._given_up[request] = owner
+
+    def _fence(self, given_up: Mapping[RequestId, str]) -> Steps[None]:
+        for request, owner in given_up.items():
+            key = self._keys.requests(owner, request.client_id)
+            yield Batch(key, [scripts.call(scripts.GIVE_UP, [key], request.number)], is_write=True)
+            with self._changing:
+                self._given_up.pop(request, None)
+
+
+def _after(first: Steps[None], then: Steps[Any]) -> Generator[Batch, list[Any], Any]:
+    yield from first
+    return (yield from then)
+
+
+def _repacked(value: Encoded) -> Packed:
+    return (value.data, [value.arrays]) if isinstance(value, WithArrays) else (value, [])
+
+
+def _is_quickly_packed(value: Any) -> bool:
+    return value.nbytes <= INLINE_BYTES if isinstance(value, np.ndarray) else is_small(value)

@@ -1,0 +1,167 @@
+"""The memory of one process, on the engine at `MEMORY_URL`."""
+
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, Final
+
+from seedcore.errors import ItemDamagedError
+from seedcore.settings import Settings
+from seedcore.store import limits
+from seedcore.store.engine import EngineState
+from seedcore.store.read_report import ReadReport, Reads
+from seedcore.store.valkey import scripts
+from seedcore.store.valkey.client import Batch, Steps, ValkeyClient
+from seedcore.store.valkey.engine_state import state_of
+from seedcore.store.valkey.items import ValkeyItems
+from seedcore.store.valkey.keys import Keys
+from seedcore.store.valkey.misses import ValkeyMisses
+from seedcore.store.values.codec import Encoded
+
+OWN, SHARED = "own", "shared"
+COUNT_EVERY_S: Final = 10.0
+SCAN_NUMBER: Final = 1000  # of keys that the engine looks at in one go
+
+
+class ValkeyMemory:
+    """What all managers of a process share; no actor is on the way.
+
+    Args:
+        settings: where the engine is, and the bounds.
+    """
+
+    is_readable = True  # nothing must be found first
+
+    def __init__(self, settings: Settings) -> None:
+        self.client = ValkeyClient(settings)
+        self.keys = Keys(settings.ray_namespace)
+        self.misses = ValkeyMisses(self.client, self.keys, settings.miss_tracker_max_items)
+        tell = {OWN: partial(self._tell, OWN), SHARED: partial(self._tell, SHARED)}
+        self._report = self.misses.report = ReadReport(tell, SHARED, self.misses.record)
+        bounds = {"VALUE_MAX_BYTES": settings.value_max_bytes}
+        self.own = ValkeyItems(self.client, self.keys, self._report, OWN, bounds)
+        self._items, self._count_at = 0, 0.0
+        most = settings.shared_cache_max_items, settings.shared_cache_max_bytes
+        bounds_of_shared = {**bounds, "SHARED_CACHE_MAX_BYTES": settings.shared_cache_max_bytes}
+        self.shared = ValkeyItems(
+            self.client, self.keys, self._report, SHARED, bounds_of_shared, most, self._tell_of_shared
+        )
+
+    def connect(self) -> None:
+        """See that the engine answers.
+
+        Raises:
+            SeedCoreError: it does not.
+        """
+        self.client.run(self._ping())
+
+    async def connect_async(self) -> None:
+        """`connect` without blocking the event loop."""
+        await self.client.run_async(self._ping())
+
+    def _ping(self) -> Steps[None]:
+        yield Batch(self.keys.reads(), [("EXISTS", self.keys.reads())])
+
+    def state(self) -> EngineState:
+        """Of every server that has keys of its own."""
+        return state_of(self.client)
+
+    def close(self) -> None:
+        """Tell what is not told yet, and end the connections."""
+        self._report.close()
+        self.client.close()
+
+    def _tell(self, store: str, reads: Reads) -> None:
+        self.client.run(self._told(store, reads))
+
+    def _tell_of_shared(self) -> Steps[None]:
+        if reads := self._report.take(SHARED):
+            yield from self._told(SHARED, reads)
+
+    def _told(self, store: str, reads: Reads) -> Steps[None]:
+        key = self.keys.reads()
+        counts = [("HINCRBY", key, f"{store}-hits", reads.hits), ("HINCRBY", key, f"{store}-misses", reads.misses)]
+        yield Batch(key, counts)
+        if reads.used:
+            bounds = self.keys.bounds()
+            yield Batch(bounds[0], [scripts.call(scripts.TOUCH, bounds, *reads.last_used)])
+
+    def all_items(self) -> Iterator[tuple[str, str, Encoded, float | None]]:
+        """Every item: owner, id, value, and the seconds since the epoch at which it expires.
+
+        Raises:
+            ItemDamagedError: one is not as it was written.
+        """
+        for batch in _batched(set(self.client.scan(self.keys.all_items, SCAN_NUMBER)), SCAN_NUMBER):
+            of_owner: dict[str, list[str]] = {}
+            for owner, item_id in map(self.keys.parse_item, batch):
+                of_owner.setdefault(owner, []).append(item_id)
+            for owner, item_ids in of_owner.items():
+                yield from self.client.run(self._with_expiry(owner, item_ids))
+
+    def shared_items_by_use(self) -> Iterator[tuple[str, str, Encoded, float | None]]:
+        """The shared ones among them, the least recently used first."""
+        uses = self.keys.bounds()[0]
+        item_ids = [item_id.decode() for item_id in self.client.run(_one(Batch(uses, [("ZRANGE", uses, 0, -1)])))]
+        for batch in _batched(item_ids, SCAN_NUMBER):
+            yield from self.client.run(self._with_expiry(limits.EVERYBODY, list(batch)))
+
+    def _with_expiry(self, owner: str, item_ids: list[str]) -> Steps[list[tuple[str, str, Encoded, float | None]]]:
+        found = yield from self.own.look(owner, item_ids)
+        keys = [self.keys.item(owner, item_id) for item_id in item_ids]
+        left = yield Batch(keys[0], [("PTTL", key) for key in keys])
+        now = time.time()
+        rows = []
+        for item_id, left_ms in zip(item_ids, left, strict=True):
+            value = found.get(item_id)
+            if isinstance(value, ItemDamagedError):
+                raise value
+            if value is not None:
+                rows.append((owner, item_id, value, None if left_ms < 0 else now + left_ms / 1000))
+        return rows
+
+    def clear(self) -> None:
+        """Delete all that is ours in the namespace, but for the answers to writes."""
+        for key in set(self.client.scan(self.keys.everything, SCAN_NUMBER)):
+            if b"}:r:" not in key:
+                self.client.run(_one(Batch(key, [("UNLINK", key)], is_write=True)))
+
+    def own_stats(self) -> dict[str, float]:
+        """How many items organs have, counted now and then, and how many gets found one, or none."""
+        now = time.monotonic()
+        if now >= self._count_at:
+            began = now
+            self._items = sum(1 for _ in self.client.scan(self.keys.all_items, SCAN_NUMBER))
+            now = time.monotonic()
+            # Not more than a tenth of the time of one thread.
+            self._count_at = now + max(COUNT_EVERY_S, 10 * (now - began))
+        shared = self.client.run(self._totals())["items"]
+        reads = self.client.run(self._reads_of(OWN))
+        return {"items": max(0, self._items - shared), **reads, **self.state().numbers}
+
+    def shared_stats(self) -> dict[str, int]:
+        """Shared items and their bytes now, evictions and expirations ever, gets that found one, or none."""
+        return {**self.client.run(self._totals()), **self.client.run(self._reads_of(SHARED))}
+
+    def _reads_of(self, store: str) -> Steps[dict[str, int]]:
+        key = self.keys.reads()
+        (found,) = yield Batch(key, [("HMGET", key, f"{store}-hits", f"{store}-misses")])
+        return {"hits": int(found[0] or 0), "misses": int(found[1] or 0)}
+
+    def _totals(self) -> Steps[dict[str, int]]:
+        bounds = self.keys.bounds()
+        (found,) = yield Batch(bounds[0], [scripts.call(scripts.SWEEP, bounds)])
+        totals = dict(zip(found[::2], found[1::2], strict=True))
+        return {name: int(totals.get(name.encode(), 0)) for name in ("items", "bytes", "evictions", "expirations")}
+
+
+def _one(batch: Batch) -> Steps[Any]:
+    (answer,) = yield batch
+    return answer
+
+
+def _batched(some: Iterable[Any], number: int) -> Iterator[tuple[Any, ...]]:
+    waiting = iter(some)
+    while batch := tuple(islice(waiting, number)):
+        yield batch

@@ -1,0 +1,83 @@
+"""Which server has a key."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import RedisClusterException
+from redis.sentinel import Sentinel
+
+from seedcore.memory_url import Address, Kind
+
+Node = tuple[str, int]  # host and port
+
+
+# Without types of their own.
+_SENTINEL: Any = Sentinel
+_NODE: Any = ClusterNode
+
+
+class Topology:
+    """Finds the servers of an address, and finds them anew when they have changed. Threads may share it.
+
+    Args:
+        address: of the engine.
+        options: how to connect to a server.
+    """
+
+    def __init__(self, address: Address, options: Mapping[str, Any]) -> None:
+        self._address = address
+        self._options = dict(options)
+        self._finding = threading.Lock()
+        self._primary: Node | None = address.hosts[0] if address.kind is Kind.SERVER else None
+        self._cluster: Any = None
+        self._is_stale = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `node_of` answers at once."""
+        return not self._is_stale and (self._primary is not None or self._cluster is not None)
+
+    def forget(self) -> None:
+        """Ask again which server has what, before the next answer."""
+        self._is_stale = self._address.kind is not Kind.SERVER
+
+    def node_of(self, key: bytes) -> Node:
+        """The server that has the key, or would have it.
+
+        Raises:
+            redis.exceptions.RedisError, RedisClusterException: nobody says.
+        """
+        if not self.is_known:
+            with self._finding:
+                if not self.is_known:
+                    self._find()
+                    self._is_stale = False
+        if self._primary is not None:
+            return self._primary
+        return _place(self._cluster.nodes_manager.get_node_from_slot(self._cluster.keyslot(key)))
+
+    def nodes(self) -> list[Node]:
+        """Every server that has keys of its own."""
+        first = self.node_of(b"")
+        if self._cluster is None:
+            return [first]
+        return [_place(node) for node in self._cluster.get_primaries()]
+
+    def _find(self) -> None:
+        options = self._options
+        if self._address.kind is Kind.SENTINEL:
+            sentinel = _SENTINEL(self._address.hosts, sentinel_kwargs={**options, "username": None, "password": None})
+            self._primary = sentinel.discover_master(self._address.primary)
+        elif self._cluster is None:
+            nodes = [_NODE(host, port) for host, port in self._address.hosts]
+            self._cluster = RedisCluster(startup_nodes=nodes, **options)
+        else:
+            self._cluster.nodes_manager.initialize()
+
+
+def _place(node: Any) -> Node:
+    if node is None:
+        raise RedisClusterException("no node has the slot of the key")
+    return node.host, node.port

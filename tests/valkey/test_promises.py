@@ -1,0 +1,158 @@
+"""What only an engine elsewhere can do to the memory: die, stand still, load, move; and what must hold all the same."""
+
+import asyncio
+import os
+import time
+
+import numpy as np
+import pytest
+
+from seedcore.errors import EngineUnavailableError, SeedCoreError
+from seedcore.memory.working_memory import MwManager
+from seedcore.settings import load_settings
+from seedcore.store.valkey.envelope import PIECE_BYTES
+from seedcore.store.valkey.memory import ValkeyMemory
+from tests.engines import Server, needs_engine
+from tests.valkey.conftest import Connect
+from tests.valkey.load import written_while
+from tests.waiting import wait_until
+
+pytestmark = needs_engine
+
+DEATHS = 3
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(server: Server, memory: MwManager) -> None:
+    def kill() -> None:
+        for _ in range(DEATHS):
+            server.kill()
+            server.start()
+
+    acknowledged = written_while([memory], kill)
+    assert memory.get_items(acknowledged) == acknowledged
+
+
+def test_nor_when_it_stands_still_for_a_while(server: Server, memory: MwManager) -> None:
+    def pause() -> None:
+        with server.paused():
+            time.sleep(0.5)  # for which nobody is answered
+
+    acknowledged = written_while([memory], pause)
+    assert memory.get_items(acknowledged) == acknowledged
+
+
+def test_a_write_that_failed_is_not_done_after_a_later_one_of_another_organ(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, "one", CALL_DEADLINE_S="1")
+    other = MwManager("other")
+    memory.set_item("plan", "before")
+    with server.paused(), pytest.raises(EngineUnavailableError):
+        memory.set_item("plan", "given up")  # it waits in the buffers of the server
+    other.set_item("plan", 1)
+    seen = memory.get_item("plan")
+    for _ in range(20):
+        assert memory.get_item("plan") == seen
+
+
+async def test_a_write_that_was_cancelled_is_not_done_after_a_later_one(server: Server, memory: MwManager) -> None:
+    for number in range(10):
+        with server.paused():
+            writing = asyncio.create_task(memory.set_item_async("plan", "old"))
+            await asyncio.wait([writing], timeout=0.05)
+            writing.cancel()
+        await memory.set_item_async("plan", number)
+        for _ in range(5):
+            assert await memory.get_item_async("plan") == number
+
+
+def test_a_large_array_is_in_small_pieces_that_go_with_it(server: Server, memory: MwManager) -> None:
+    array = np.arange(5 * PIECE_BYTES // 8 + 1.0)
+    memory.set_item("array", {"many": array, "few": array[:10]})
+    with server.client() as client:
+        pieces = list(client.scan_iter(match="*:a:*"))
+        assert len(pieces) == 6
+        assert max(client.strlen(piece) for piece in pieces) == PIECE_BYTES
+        assert {client.ttl(piece) for piece in pieces} == {-1}
+        np.testing.assert_array_equal(memory.get_item("array")["many"], array)
+        memory.set_item("array", array, ttl_s=60)  # which replaces them
+        after = list(client.scan_iter(match="*:a:*"))
+        assert not set(after) & set(pieces)
+        assert all(60 < client.ttl(piece) < 3600 for piece in after)
+        memory.delete_item("array")
+        assert list(client.scan_iter(match="*:a:*")) == []
+
+
+def test_a_shared_array_that_is_evicted_takes_its_pieces_along(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, SHARED_CACHE_MAX_BYTES=str(5 * PIECE_BYTES))
+    for number in range(4):
+        memory.set_global_item(str(number), np.zeros(2 * PIECE_BYTES, np.uint8))
+    assert list(memory.get_global_items(map(str, range(4)))) == ["2", "3"]
+    with server.client() as client:
+        assert len(list(client.scan_iter(match="*:a:*"))) == 4
+
+
+def test_what_has_expired_leaves_room_in_the_shared_cache(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, SHARED_CACHE_MAX_ITEMS="3")
+    memory.set_global_items({"a": 1, "b": 1}, ttl_s=0.1)
+    memory.set_global_item("stays", 1)
+    wait_until(lambda: memory.get_global_items(["a", "b"]) == {})
+    memory.set_global_items({"c": 1, "d": 1})
+    assert memory.get_global_items(["stays", "c", "d"]) == {"stays": 1, "c": 1, "d": 1}
+    stats = ValkeyMemory(load_settings()).shared_stats()
+    assert (stats["items"], stats["expirations"], stats["evictions"]) == (3, 2, 0)
+
+
+def test_two_namespaces_share_a_server(server: Server, connect: Connect) -> None:
+    connect(server.url, RAY_NAMESPACE="one").set_item("plan", 1)
+    memory = connect(server.url, RAY_NAMESPACE="two")
+    assert memory.get_item("plan") is None
+    memory.set_item("plan", 2)
+    assert connect(server.url, RAY_NAMESPACE="one").get_item("plan") == 1
+
+
+@pytest.mark.parametrize("organ_id", ["a}b", "{", "}", "%7D", "a/b", "a:i:b", "ü" * 50])
+def test_any_organ_id_is_one_of_its_own(connect: Connect, server: Server, organ_id: str) -> None:
+    memory = connect(server.url, organ_id)
+    memory.set_item("}:i:{x", organ_id)
+    assert memory.get_item("}:i:{x") == organ_id
+    assert [(owner, item_id) for owner, item_id, *_ in ValkeyMemory(load_settings()).all_items()] == [
+        (organ_id, "}:i:{x")
+    ]
+
+
+def test_a_server_without_our_scripts_gets_them(server: Server, memory: MwManager) -> None:
+    memory.set_item("plan", 1)
+    with server.client() as client:
+        client.script_flush()
+    memory.set_item("plan", 2)
+    assert memory.delete_item("plan") is True
+
+
+def test_a_process_that_was_forked_has_connections_of_its_own(memory: MwManager) -> None:
+    memory.set_item("plan", 0)
+    child = os.fork()
+    if not child:
+        try:
+            for number in range(100):
+                memory.set_item("of the child", number)
+        finally:
+            os._exit(0)
+    for number in range(100):
+        memory.set_item("plan", number)
+        assert memory.get_item("plan") == number
+    os.waitpid(child, 0)
+    assert memory.get_item("of the child") == 99
+
+
+async def test_many_coroutines_share_connections(server: Server, memory: MwManager) -> None:
+    await asyncio.gather(*(memory.set_item_async(f"item-{number}", number) for number in range(500)))
+    found = await asyncio.gather(*(memory.get_item_async(f"item-{number}") for number in range(500)))
+    assert found == list(range(500))
+    with server.client() as client:
+        assert client.info("clients")["connected_clients"] < 10
+
+
+def test_all_memory_of_a_server_that_comes_too_late_is_told(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, CALL_DEADLINE_S="1")
+    server.kill()
+    with pytest.raises(SeedCoreError, match=f"the engine at 127.0.0.1:{server.port} does not answer: is it started"):
+        memory.get_item("plan")
