@@ -84,6 +84,11 @@ class DoctorOfCluster:
             cluster_check("a ray-worker offers the state volume", self.state_is_offered),
             cluster_check("every singleton is in the one namespace", self.namespaces),
             cluster_check("every singleton answers", verify.all_answer),
+            *(
+                [cluster_check("the engine at MEMORY_URL keeps its promises", verify.engine)]
+                if self._settings.memory_url
+                else []
+            ),
             cluster_check("every singleton runs the code on the disk", verify.all_current),
             cluster_check("state volume", self.state),
             *(MachineChecks(self._settings).checks() if self._settings.cluster_address else []),

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from seedcore.errors import SeedCoreError
+from seedcore.memory.transfer import export_items, import_items
 from seedcore.settings import Settings, SettingsError, load_settings
 from seedcore.store import recovery
 from seedcore.store.files import array_files
 from seedcore.store.files.store_files import ARRAYS
 
+SET_ASIDE: Final = ".before-restore-"
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
 STORES: Final = "*/*.sqlite3"  # below STATE_DIR: a folder for each namespace, a file for each actor
@@ -52,14 +54,17 @@ def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
         StoreUnavailableError, StoreDamagedError: a store cannot be copied.
     """
     names = sorted(str(path.relative_to(settings.state_dir)) for path in settings.state_dir.glob(STORES))
-    if not names:
+    if not names and not settings.memory_url:
         raise ArchiveError(f"there are no items below {settings.state_dir}. `make up` makes the files for them.")
     # Beside the stores, since /tmp is memory in a container.
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.state_dir) as folder:
         copies = Path(folder)
-        for name in names:
-            (copies / name).parent.mkdir(exist_ok=True)
-            recovery.backup(settings.state_dir / name, copies / name)
+        if settings.memory_url:
+            names = export_items(settings, copies)
+        else:
+            for name in names:
+                (copies / name).parent.mkdir(exist_ok=True)
+                recovery.backup(settings.state_dir / name, copies / name)
         manifest = {"format": FORMAT, "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "stores": names}
         (copies / MANIFEST).write_text(json.dumps(manifest))
         with tarfile.open(fileobj=output, mode="w|") as archive:
@@ -93,6 +98,9 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
         names = _extract(archive, copies)
         for name in names:
             recovery.inspect_backup(copies / name)
+        if settings.memory_url:
+            _import_into_engine(settings, copies)
+            return names
         for position, name in enumerate(names):
             try:
                 (settings.state_dir / name).parent.mkdir(exist_ok=True)
@@ -105,6 +113,19 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
                     "they were. `make down`, `make up`, then `make restore` again."
                 ) from error
     return names
+
+
+def _import_into_engine(settings: Settings, copies: Path) -> None:
+    """What is there is set aside in files first, as the engine cannot hold both."""
+    set_aside = settings.state_dir / f"{settings.ray_namespace}{SET_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    export_items(settings, set_aside)
+    try:
+        import_items(settings, copies)
+    except SeedCoreError as error:
+        raise PartlyRestoredError(
+            f"{error} A part of the items was replaced before that; those that were there are in {set_aside}. "
+            "`make restore` again."
+        ) from error
 
 
 def _extract(archive: BinaryIO, folder: Path) -> list[str]:

@@ -33,6 +33,7 @@ from seedcore.cluster.bootstrap import bootstrap_actors
 from seedcore.cluster.singletons import singletons
 from seedcore.cluster.status import node_statuses, singleton_statuses, staleness
 from seedcore.errors import SeedCoreError
+from seedcore.memory.engines import memory_of_process
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, SettingsError
 
@@ -75,6 +76,11 @@ class Verify:
             cluster_check("same Ray and Python on every node", self.same_versions),
             cluster_check("all singletons are named in the namespace", self.all_named),
             cluster_check("every singleton answers", self.all_answer),
+            *(
+                [cluster_check("the engine at MEMORY_URL keeps its promises", self.engine)]
+                if self._settings.memory_url
+                else []
+            ),
             cluster_check("every singleton runs the code on the disk", self.all_current),
             cluster_check("plain `ray.init()` finds the singletons", self.plain_driver),
             cluster_check("so does a submitted job", self.submitted_job),
@@ -142,6 +148,13 @@ class Verify:
             f"{status.name} " + (f"pid {status.process.pid}" if status.process else status.reason)
             for status in statuses
         )
+
+    def engine(self) -> str:
+        """It answers, and none of its settings breaks a promise of the memory."""
+        state = memory_of_process(self._settings).state()
+        if state.problems:
+            raise CheckError("; ".join(state.problems) + ".")
+        return state.facts
 
     def all_current(self) -> str:
         """No singleton runs older code than is on the disk."""

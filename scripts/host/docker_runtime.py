@@ -36,6 +36,7 @@ from scripts.host.runtime import (
     POLL_S,
     PROMETHEUS,
     SERVICES,
+    VALKEY,
     WORKER,
     ServiceFailure,
     StackError,
@@ -49,7 +50,7 @@ from seedcore.settings import PROJECT_ROOT, AuthMode
 
 LOOK_AGAIN_S: Final = 45.0  # above interval and timeout of the health checks in compose.yaml
 CRASH_LOOP_RESTARTS: Final = 3  # so often started again, a service will not come up any more
-KEPT_RUNNING: Final = (HEAD, WORKER, API, PROMETHEUS)
+KEPT_RUNNING: Final = (HEAD, WORKER, API, PROMETHEUS, VALKEY)
 # Ends each process that has the variable `$0`.
 END_MARKED: Final = (
     'for process in /proc/[0-9]*; do ! grep -qszxF "$0" "$process/environ" || kill "${process##*/}"; done'
@@ -126,7 +127,10 @@ class DockerRuntime:
 
     def has_items(self) -> bool:
         """Whether the volume is there."""
-        return bool(self._client.volumes.list(filters={"label": [self._label, f"{VOLUME_LABEL}=state"]}))
+        return any(
+            self._client.volumes.list(filters={"label": [self._label, f"{VOLUME_LABEL}={volume}"]})
+            for volume in ("state", VALKEY)
+        )
 
     def engine(self) -> tuple[str, str]:
         """Its address, and the id that it made when it was installed."""
@@ -236,7 +240,9 @@ class DockerRuntime:
 
     def outdated_services(self) -> list[str]:
         """Compose knows which containers it would make anew, but of the token only where its file is."""
-        command = ["docker", "compose", "--profile=*", "--dry-run", "create", "--no-build"]
+        # Those that are there, whatever profile they are of; one that is not would have what depends on it made anew.
+        there = sorted({container.labels[SERVICE_LABEL] for container in self._containers()})
+        command = ["docker", "compose", "--dry-run", "create", "--no-build", *there]
         done = subprocess.run(
             command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
         )
@@ -265,7 +271,7 @@ class DockerRuntime:
     def _make_environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            **set_knobs(self._settings),
+            **set_knobs(self._settings, with_secrets=True),
             "COMPOSE_PROJECT_NAME": self._settings.compose_project_name,
             "HEAD_ADDRESS": self._settings.head_address,
             "EXCEPT_FROM_PROXY": _no_proxy() or "localhost",

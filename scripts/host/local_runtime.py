@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
+from urllib.parse import urlsplit
 
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
@@ -30,6 +31,7 @@ from scripts.host.runtime import (
     LOG_LINES_SHOWN,
     POLL_S,
     SERVICES,
+    VALKEY,
     WORKER,
     ServiceFailure,
     StackError,
@@ -39,6 +41,7 @@ from scripts.host.runtime import (
     show_log,
 )
 from scripts.host.settings import MAX_WORKERS, HostSettings, own_variables, process_environment
+from seedcore.memory_url import DEFAULT_PORT, parse_address
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
@@ -74,6 +77,7 @@ class LocalRuntime:
         # As each Docker stack has its own volume: on one store, stacks fence and delete each other's items.
         self._state_dir = settings.state_dir / settings.compose_project_name
         self._ray_dir = self._run_dir / "ray"
+        self._valkey_dir = self._state_dir / VALKEY
         self._debug_mark = self._run_dir / "debug"
         self._environment = self._make_environment()
 
@@ -112,6 +116,9 @@ class LocalRuntime:
         if self._settings.cluster_head:
             self._start_workers(self._settings.ray_worker_replicas, deadline)
             return
+        if self._settings.has_valkey:
+            self._valkey_dir.mkdir(exist_ok=True)
+            self._start(VALKEY, deadline)
         self._start(HEAD, deadline)
         self._start_workers(self._settings.ray_worker_replicas, deadline)
         self._start(BOOTSTRAP, deadline)
@@ -128,6 +135,7 @@ class LocalRuntime:
         self._remove_run_dir()
         if remove_state:
             _remove_stores(self._state_dir)
+            shutil.rmtree(self._valkey_dir, ignore_errors=True)
             shutil.rmtree(self._log_dir, ignore_errors=True)
 
     def is_up(self) -> bool:
@@ -147,8 +155,8 @@ class LocalRuntime:
         return True
 
     def has_items(self) -> bool:
-        """Whether the folder has stores."""
-        return any(_stores(self._state_dir))
+        """Whether the folder has stores, or what valkey writes."""
+        return any(_stores(self._state_dir)) or self._valkey_dir.exists()
 
     def engine(self) -> tuple[str, str]:
         """None."""
@@ -258,6 +266,8 @@ class LocalRuntime:
             "RAY_ADDRESS": self._settings.head_address,
             "CLUSTER_HEAD": self._settings.cluster_head,
             "STATE_DIR": str(self._state_dir),
+            "MEMORY_URL": self._memory_url(),
+            "VALKEY_PORT": str(self._settings.valkey_port),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "PYTHONPATH": f"{PROJECT_ROOT}:{STARTUP}",
             "PYTHONUNBUFFERED": "1",
@@ -265,6 +275,15 @@ class LocalRuntime:
             "RAY_CLIENT_ADDRESS": f"ray://{LOOPBACK}:{self._settings.ray_client_port}",
             "GCS_DIR": str(self._run_dir / "gcs"),
         }
+
+    def _memory_url(self) -> str:
+        """`MEMORY_URL`; the service of that name is on this machine."""
+        url = self._settings.memory_url
+        if not self._settings.has_valkey or not url or parse_address(url).hosts != ((VALKEY, DEFAULT_PORT),):
+            return url
+        parts = urlsplit(url)
+        login, at, _ = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{login}{at}{LOOPBACK}:{self._settings.valkey_port}").geturl()
 
     def _fingerprint(self) -> str:
         """Of all that the processes were started with, and would not notice when it changes."""
@@ -296,6 +315,8 @@ class LocalRuntime:
                 "DASHBOARD_PORT": settings.dashboard_port,
                 "API_PORT": settings.api_port,
             }
+        if settings.has_valkey:
+            ports["VALKEY_PORT"] = settings.valkey_port
         for number in range(1, settings.ray_worker_replicas + 1):
             ports[f"RAY_AGENT_PORT + {number}"] = self._agent_port(WORKER, number)
         require_free_ports(ports, lambda port: None)
@@ -412,8 +433,14 @@ class LocalRuntime:
             return bool(self._state(program)["statename"] == "EXITED")
         if service == API:
             return is_api_ready(self._settings.api_port)
-        probe = ["images/healthcheck.sh", LOOPBACK, str(self._agent_port(service, int(number or 0))), NODE_HEALTH_PATH]
-        return subprocess.run(probe, cwd=PROJECT_ROOT, check=False, capture_output=True).returncode == 0
+        if service == VALKEY:
+            return self._succeeds("images/valkey/start.sh", "health")
+        port = str(self._agent_port(service, int(number or 0)))
+        return self._succeeds("images/healthcheck.sh", LOOPBACK, port, NODE_HEALTH_PATH)
+
+    def _succeeds(self, *probe: str) -> bool:
+        done = subprocess.run(probe, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True)
+        return done.returncode == 0
 
     def _state(self, program: str) -> dict[str, Any]:
         with self._supervisor() as supervisor:

@@ -21,6 +21,7 @@ WORKER: Final = "ray-worker"
 BOOTSTRAP: Final = "bootstrap"
 API: Final = "seedcore-api"
 SERVICES: Final = (HEAD, WORKER, BOOTSTRAP, API)  # in the order of their start
+VALKEY: Final = "valkey"  # beside them, with the profile of that name
 PROMETHEUS: Final = "prometheus"  # beside them, on Docker, with the profile `observability`
 
 API_HEALTH_PATH: Final = "/readyz"

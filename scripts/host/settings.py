@@ -9,11 +9,12 @@ from typing import Annotated, Final
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, SettingsError, matching, read_settings
 
-OBSERVABILITY: Final = "observability"  # the profile in compose.yaml
+OBSERVABILITY: Final = "observability"  # the profiles in compose.yaml
+VALKEY: Final = "valkey"
 MISSPELT: Final = 0.85  # from there on alike (difflib)
 COMPOSE_FILE: Final = "COMPOSE_FILE"  # Compose's own, which docs/ray.md tells people to set
 MAX_WORKERS: Final = 8  # numprocs in supervisord.conf
@@ -48,7 +49,7 @@ class HostSettings(Settings):
     )
     compose_profiles: Annotated[
         str, matching(r"[A-Za-z0-9_.,*-]*", "must be names with a comma between two, or empty")
-    ] = Field("", description="Docker only; observability: start Prometheus as well")
+    ] = Field("", description="observability: start Prometheus as well, on Docker; valkey: a server for MEMORY_URL")
     up_deadline_s: Annotated[float, SPECIALIST] = Field(
         180, gt=0, le=3600, description="seconds that make up waits for a healthy stack"
     )
@@ -83,6 +84,12 @@ class HostSettings(Settings):
     shm_size: DockerSize = Field("1100m", description="shared memory of each Ray container; above OBJECT_STORE_BYTES")
     head_memory: DockerSize = Field("3g", description="memory limit of ray-head")
     worker_memory: DockerSize = Field("4g", description="memory limit of each ray-worker")
+    valkey_memory: Annotated[DockerSize, SPECIALIST] = Field(
+        "2g", description="memory limit of valkey, if COMPOSE_PROFILES starts it"
+    )
+    valkey_port: Annotated[Port, SPECIALIST] = Field(
+        6380, description="port of valkey on 127.0.0.1, embedded runtime only; Docker does not publish it"
+    )
     api_memory: DockerSize = Field("3g", description="memory limit of seedcore-api")
     pids_limit: Annotated[int, SPECIALIST] = Field(4096, ge=256, description="processes and threads in each container")
 
@@ -113,7 +120,15 @@ class HostSettings(Settings):
     @property
     def has_prometheus(self) -> bool:
         """Whether `COMPOSE_PROFILES` starts Prometheus."""
-        return not {"*", OBSERVABILITY}.isdisjoint(self.compose_profiles.split(","))
+        return self._has(OBSERVABILITY)
+
+    @property
+    def has_valkey(self) -> bool:
+        """Whether `COMPOSE_PROFILES` starts a server for the memory."""
+        return self._has(VALKEY)
+
+    def _has(self, profile: str) -> bool:
+        return not {"*", profile}.isdisjoint(self.compose_profiles.split(","))
 
 
 def load_host_settings(given: Mapping[str, str] | None = None) -> HostSettings:
@@ -221,9 +236,14 @@ def own_variables() -> dict[str, str]:
     return {name: value for name, value in env_files().items() if name not in knobs()}
 
 
-def set_knobs(settings: HostSettings) -> dict[str, str]:
+def set_knobs(settings: HostSettings, *, with_secrets: bool = False) -> dict[str, str]:
     """The knobs that are set somewhere, as text."""
-    return {name.upper(): as_text(getattr(settings, name)) for name in sorted(settings.model_fields_set)}
+    found = {name: getattr(settings, name) for name in sorted(settings.model_fields_set)}
+    return {
+        name.upper(): as_text(value)
+        for name, value in found.items()
+        if with_secrets or not isinstance(value, SecretStr)
+    }
 
 
 def process_environment(settings: Settings) -> dict[str, str]:
@@ -235,4 +255,6 @@ def as_text(value: object) -> str:
     """The value of a knob as it stands in the environment."""
     if isinstance(value, bool):
         return str(int(value))
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return str(value.value if isinstance(value, Enum) else value)

@@ -12,7 +12,7 @@ from tests.stack.test_verbs import ROUTES
 from tests.waiting import wait_until
 
 MW_STORE = "seedcore/actors/mw_store.py"
-CONSTRUCTOR = "        super().__init__(settings, ItemStore(settings.state_dir / store, settings.sqlite_synchronous))\n"
+CONSTRUCTOR = '            self._keeper = ItemKeeper("MwStore", settings, items)\n'
 ACTORS = '''"""Mine."""
 
 import os

@@ -14,7 +14,8 @@ from seedcore.settings import PROJECT_ROOT
 LONG_RUNNING = ("ray-head", "ray-worker", "seedcore-api")
 SERVICES = (*LONG_RUNNING, "bootstrap")
 PROMETHEUS = "prometheus"
-ALL = (*SERVICES, PROMETHEUS)
+VALKEY = "valkey"
+ALL = (*SERVICES, PROMETHEUS, VALKEY)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def config_of(*files: str, **environment: str) -> Any:
 
 def test_the_services(config: Any) -> None:
     assert set(config["services"]) == set(ALL)
-    assert {name for name, service in config["services"].items() if service.get("profiles")} == {PROMETHEUS}
+    assert {name for name, service in config["services"].items() if service.get("profiles")} == {PROMETHEUS, VALKEY}
 
 
 @pytest.mark.parametrize("service", ALL)
@@ -113,10 +114,16 @@ def test_prometheus_has_no_secret(config: Any) -> None:
     assert set(config["services"][PROMETHEUS]["environment"]) == {"API_PORT"}
 
 
-@pytest.mark.parametrize("service", [*LONG_RUNNING, PROMETHEUS])
+def test_valkey_has_no_secret_but_its_own(config: Any) -> None:
+    assert not config["services"][VALKEY].get("secrets")
+    assert set(config["services"][VALKEY]["environment"]) == {"MEMORY_PASSWORD", "VALKEY_MEMORY"}
+
+
+@pytest.mark.parametrize("service", [*LONG_RUNNING, PROMETHEUS, VALKEY])
 def test_long_running_services_are_watched_and_stop_in_time(config: Any, service: str) -> None:
     options = config["services"][service]
-    assert "images/healthcheck.sh " in f"{' '.join(options['healthcheck']['test'])} "
+    probe = "images/valkey/start.sh health " if service == VALKEY else "images/healthcheck.sh "
+    assert probe in f"{' '.join(options['healthcheck']['test'])} "
     # To start a check costs 0.1 s of CPU.
     assert (options["healthcheck"]["start_interval"], options["healthcheck"]["interval"]) == ("1s", "30s")
     assert options["restart"] == "unless-stopped"
@@ -139,9 +146,10 @@ def test_order_is_by_conditions(config: Any) -> None:
     assert conditions == {
         "ray-head": {},
         "ray-worker": {"ray-head": "service_healthy"},
-        "bootstrap": {"ray-head": "service_healthy", "ray-worker": "service_healthy"},
+        "bootstrap": {"ray-head": "service_healthy", "ray-worker": "service_healthy", VALKEY: "service_healthy"},
         "seedcore-api": {"ray-head": "service_healthy", "bootstrap": "service_completed_successfully"},
         PROMETHEUS: {},
+        VALKEY: {},
     }
 
 

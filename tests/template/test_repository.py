@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.pictures import MAX_BYTES
-from scripts.host.runtime import PROMETHEUS, SERVICES
+from scripts.host.runtime import PROMETHEUS, SERVICES, VALKEY
 from scripts.host.stack import VERBS
 from seedcore.settings import PROJECT_ROOT
 
@@ -116,7 +116,7 @@ def test_the_image_is_built_from_the_checkout_and_the_lock_file_only() -> None:
     assert all('"--require-hashes"' in program for program in programs)
 
 
-@pytest.mark.parametrize("stage", ["prometheus", "image"])
+@pytest.mark.parametrize("stage", ["prometheus", "valkey", "image"])
 def test_the_image_runs_as_somebody_else_than_root(stage: str) -> None:
     instructions = code(read("images/Dockerfile"))
     (of_stage,) = [part for part in re.split(r"(?m)^FROM ", instructions) if part.startswith(f"base AS {stage}\n")]
@@ -177,10 +177,10 @@ def test_every_alert_has_a_test_of_when_it_fires() -> None:
 # The services and the verbs
 
 
-def test_both_runtimes_have_the_same_services_in_the_same_order_but_for_prometheus() -> None:
+def test_both_runtimes_have_the_same_services_but_for_prometheus() -> None:
     services = read("compose.yaml").partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
-    assert tuple(re.findall(r"(?m)^  ([a-z-]+):$", services)) == (*SERVICES, PROMETHEUS)
-    assert tuple(re.findall(r"(?m)^\[program:(.+)\]$", read("supervisord.conf"))) == SERVICES
+    assert tuple(re.findall(r"(?m)^  ([a-z-]+):$", services)) == (*SERVICES, PROMETHEUS, VALKEY)
+    assert tuple(re.findall(r"(?m)^\[program:(.+)\]$", read("supervisord.conf"))) == (VALKEY, *SERVICES)
 
 
 def test_both_runtimes_run_the_same_roles_of_the_entrypoint() -> None:
