@@ -21,7 +21,7 @@ from seedcore.cluster.connection import connect
 from seedcore.cluster.singletons import STATE_SHARE
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import load_settings
-from seedcore.store.codec import encode
+from seedcore.store.values.codec import encode
 
 SECONDS: Final = 5.0  # for each system in each work
 ROUNDS: Final = 5

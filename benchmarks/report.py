@@ -33,7 +33,9 @@ from benchmarks.works import (
     GET_OF_THOUSAND,
     MISS,
     MOST_MISSED,
+    ON_VALKEY,
     REDIS,
+    SCRIPTED,
     SEEDCORE,
     SET,
     SET_ARRAY,
@@ -94,6 +96,11 @@ def over_peer(work: str, peer: str) -> Callable[[Results], float]:
 def over_empty_route(work: str) -> Callable[[Results], float]:
     """How many times as many requests a second as an empty route of the same server answers."""
     return lambda results: results[work][SEEDCORE].per_second / results[work][EMPTY_ROUTE].per_second
+
+
+def on_valkey(work: str, peer: str) -> Callable[[Results], float]:
+    """How many times as long as a peer our memory takes on the same server."""
+    return lambda results: results[work][ON_VALKEY].p50_s / results[work][peer].p50_s
 
 
 def at_once(work: str) -> Callable[[Results], float]:
@@ -193,6 +200,42 @@ TARGETS: Final = (
     Target(
         "set from another machine: time over a bare actor's call",
         over_peer(from_machine.SET, BARE_ACTOR),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, get: time over the bare client's",
+        on_valkey(GET, REDIS),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, set: time over the bare client's with the same script",
+        on_valkey(SET, SCRIPTED),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, 64 gets at once: time over redis.asyncio's",
+        on_valkey(GET_AT_ONCE, REDIS),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, 10,000 items got: time over the bare client's",
+        on_valkey(GET_MANY, REDIS),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, 100 MB array got: time over the bare client's",
+        on_valkey(GET_ARRAY, REDIS),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, 100 MB array set: time over the bare client's",
+        on_valkey(SET_ARRAY, REDIS),
         1.2,
         at_least=False,
     ),

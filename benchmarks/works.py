@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from unittest.mock import patch
 
 import diskcache
 import numpy as np
@@ -17,10 +19,14 @@ import redis.asyncio
 from benchmarks.measure import Operation
 from seedcore.cluster.actor_client import actor_client
 from seedcore.memory.working_memory import MwManager
-from seedcore.settings import Settings
-from seedcore.store.codec import encode
+from seedcore.settings import Settings, load_settings
+from seedcore.store.valkey import scripts
+from seedcore.store.valkey.items import KNOWN_MS
+from seedcore.store.values.codec import encode
 
 SEEDCORE: Final = "SeedCore"
+ON_VALKEY: Final = "SeedCore, on Redis"  # what MEMORY_URL does
+SCRIPTED: Final = "Redis, by the script of SeedCore"  # the least that is done once and keeps its answer
 BY_ACTOR: Final = "SeedCore, without the volume"
 REDIS: Final = "Redis"  # with its append-only file: its writes survive its death, as ours do
 VOLATILE_REDIS: Final = "Redis, in memory alone"
@@ -76,6 +82,7 @@ class Systems:
         self.settings = settings
         self.is_quick = is_quick
         self.memory = MwManager(ORGAN)
+        self.on_valkey = manager_at(f"valkey://127.0.0.1:{redis_ports.durable}")
         elsewhere = settings.model_copy(update={"state_dir": folder})  # where no socket is
         self.mw = actor_client(settings.mw_actor_name, elsewhere)
         self.redis_ports = redis_ports
@@ -86,6 +93,14 @@ class Systems:
         self.loop = asyncio.new_event_loop()
         self.redis_async, self.volatile_redis_async = (redis.asyncio.Redis(port=port) for port in redis_ports)
         self.data = encode(SMALL)
+        self.scripted = self.redis.register_script(scripts.SET_ITEMS)
+        self._numbers = itertools.count(1)
+
+    def set_scripted(self, items: Mapping[str, bytes]) -> None:
+        """Set items as SeedCore does, by the client library alone."""
+        number = next(self._numbers)
+        keys = ["{scripted}:requests", *(f"{{scripted}}:{item_id}" for item_id in items)]
+        self.scripted(keys, [number, number, KNOWN_MS, 0, "{scripted}:pieces:", len(items), *items.values()])
 
     def start(self) -> None:
         """Have the item that the clients and HTTP get."""
@@ -118,6 +133,15 @@ class Systems:
         self.loop.run_until_complete(all_of_them())
 
 
+def manager_at(url: str) -> MwManager:
+    """A manager whose memory is at a `MEMORY_URL`."""
+    with patch.dict(os.environ, {"MEMORY_URL": url}):
+        load_settings.cache_clear()
+        manager = MwManager(ORGAN)
+    load_settings.cache_clear()
+    return manager
+
+
 @dataclass(frozen=True)
 class Work:
     """One line of the table for each system.
@@ -135,12 +159,14 @@ class Work:
 
 def _get_hit(systems: Systems) -> dict[str, Operation]:
     systems.memory.set_item("item", SMALL)
+    systems.on_valkey.set_item("item", SMALL)
     systems.redis.set("item", systems.data)
     systems.cache.set("item", systems.data)
     ray.get([actor.set.remote("item", systems.data) for actor in (systems.actor, systems.serial_actor)])
     return {
         SEEDCORE: lambda: systems.memory.get_item("item"),
         BY_ACTOR: lambda: systems.mw.call("get_many", ORGAN, ["item"]),
+        ON_VALKEY: lambda: systems.on_valkey.get_item("item"),
         REDIS: lambda: systems.redis.get("item"),
         DISKCACHE: lambda: systems.cache.get("item"),
         BARE_ACTOR: lambda: ray.get(systems.actor.get.remote("item")),
@@ -151,6 +177,7 @@ def _get_hit(systems: Systems) -> dict[str, Operation]:
 def _get_miss(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.memory.get_item("missing"),
+        ON_VALKEY: lambda: systems.on_valkey.get_item("missing"),
         REDIS: lambda: systems.redis.get("missing"),
         DISKCACHE: lambda: systems.cache.get("missing"),
         BARE_ACTOR: lambda: ray.get(systems.actor.get.remote("missing")),
@@ -160,6 +187,8 @@ def _get_miss(systems: Systems) -> dict[str, Operation]:
 def _set_one(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.memory.set_item("item", SMALL),
+        ON_VALKEY: lambda: systems.on_valkey.set_item("item", SMALL),
+        SCRIPTED: lambda: systems.set_scripted({"item": systems.data}),
         REDIS: lambda: systems.redis.set("item", systems.data),
         VOLATILE_REDIS: lambda: systems.volatile_redis.set("item", systems.data),
         DISKCACHE: lambda: systems.cache.set("item", systems.data),
@@ -170,9 +199,11 @@ def _set_one(systems: Systems) -> dict[str, Operation]:
 
 def _get_at_once(systems: Systems) -> dict[str, Operation]:
     systems.memory.set_items({f"item-{number}": SMALL for number in range(CONCURRENCY)})
+    systems.on_valkey.set_items({f"item-{number}": SMALL for number in range(CONCURRENCY)})
     systems.redis.mset({f"item-{number}": systems.data for number in range(CONCURRENCY)})
     return {
         SEEDCORE: lambda: systems.gather(lambda number: systems.memory.get_item_async(f"item-{number}")),
+        ON_VALKEY: lambda: systems.gather(lambda number: systems.on_valkey.get_item_async(f"item-{number}")),
         BY_ACTOR: lambda: systems.gather(lambda number: systems.mw.call_async("get_many", ORGAN, [f"item-{number}"])),
         REDIS: lambda: systems.gather(lambda number: systems.redis_async.get(f"item-{number}")),
         BARE_ACTOR: lambda: ray.get([systems.actor.get.remote(f"item-{number}") for number in range(CONCURRENCY)]),
@@ -182,6 +213,7 @@ def _get_at_once(systems: Systems) -> dict[str, Operation]:
 def _set_at_once(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.gather(lambda number: systems.memory.set_item_async(f"item-{number}", SMALL)),
+        ON_VALKEY: lambda: systems.gather(lambda number: systems.on_valkey.set_item_async(f"item-{number}", SMALL)),
         REDIS: lambda: systems.gather(lambda number: systems.redis_async.set(f"item-{number}", systems.data)),
         VOLATILE_REDIS: lambda: systems.gather(
             lambda number: systems.volatile_redis_async.set(f"item-{number}", systems.data)
@@ -218,6 +250,8 @@ def _set_many(systems: Systems) -> dict[str, Operation]:
 
     return {
         SEEDCORE: lambda: systems.memory.set_items(items),
+        ON_VALKEY: lambda: systems.on_valkey.set_items(items),
+        SCRIPTED: lambda: systems.set_scripted({item_id: encode(SMALL) for item_id in items}),
         REDIS: lambda: pipelined(systems.redis),
         VOLATILE_REDIS: lambda: pipelined(systems.volatile_redis),
     }
@@ -232,13 +266,18 @@ def _get_many(systems: Systems) -> dict[str, Operation]:
             pipeline.get(item_id)
         pipeline.execute()
 
-    return {SEEDCORE: lambda: systems.memory.get_items(items), REDIS: pipelined}
+    return {
+        SEEDCORE: lambda: systems.memory.get_items(items),
+        ON_VALKEY: lambda: systems.on_valkey.get_items(items),
+        REDIS: pipelined,
+    }
 
 
 def _set_array(systems: Systems) -> dict[str, Operation]:
     array = np.random.default_rng(1).random(ARRAY_BYTES // 8)
     return {
         SEEDCORE: lambda: systems.memory.set_item("array", array),
+        ON_VALKEY: lambda: systems.on_valkey.set_item("array", array),
         REDIS: lambda: systems.redis.set("array", array.tobytes()),
     }
 
@@ -246,6 +285,7 @@ def _set_array(systems: Systems) -> dict[str, Operation]:
 def _get_array(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.memory.get_item("array"),
+        ON_VALKEY: lambda: systems.on_valkey.get_item("array"),
         REDIS: lambda: np.frombuffer(systems.redis.get("array"), np.float64),  # type: ignore[arg-type]
     }
 
