@@ -8,7 +8,7 @@ from typing import Final
 from docker.models.containers import Container
 
 from tests.faults.harness import Fault, FaultRun
-from tests.faults.stack import API, HEAD, SINGLETONS, WORKER, FaultStack, health
+from tests.faults.stack import API, ENGINE, HEAD, SINGLETONS, WORKER, FaultStack, health
 from tests.waiting import wait_until
 
 # How long a client may at most be without a good answer, in seconds.
@@ -18,6 +18,7 @@ WORKER_S: Final = 20.0  # a container, a Ray node in it, then the actors
 API_S: Final = 20.0  # a container, a Ray node in it, then uvicorn
 BOOTSTRAP_S: Final = 20.0  # until somebody types `make bootstrap`, and what that takes
 NETWORK_S: Final = 60.0  # TCP doubles the time between its tries, and so notices late that the network is back
+ENGINE_S: Final = 10.0  # a container, and what it reads from its file
 STACK_S: Final = 60.0  # all of it, in order
 
 DISK_DELAY_S: Final = 0.05  # of each write and fsync; a disk that spins, under load
@@ -216,6 +217,28 @@ def memory_pressure(stack: FaultStack, run: FaultRun) -> None:
         _wait_for_recovery(stack, run)
 
 
+def kill_the_engine(stack: FaultStack, run: FaultRun) -> None:
+    run.mark("SIGKILL")
+    stack.kill(stack.container(ENGINE))
+    stack.wait_until_healthy(ENGINE)
+    run.mark("healthy")
+
+
+def kill_the_engine_five_times(stack: FaultStack, run: FaultRun) -> None:
+    for _ in range(5):
+        kill_the_engine(stack, run)
+
+
+def pause_the_engine(stack: FaultStack, run: FaultRun) -> None:
+    with _same_actors(stack):
+        _pause(stack, run, ENGINE, 20)
+
+
+def disconnect_the_engine(stack: FaultStack, run: FaultRun) -> None:
+    with _same_actors(stack):
+        _disconnect(stack, run, ENGINE)
+
+
 def _cpu_seconds(container: Container) -> float:
     return float(container.stats(stream=False)["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
@@ -312,6 +335,10 @@ FAULTS: Final[tuple[Fault[FaultStack], ...]] = (
     Fault("bootstrap killed half-way, then `make bootstrap`", bootstrap_killed_half_way, BOOTSTRAP_S, may_fail=True),
     Fault("two bootstraps at once, one killed", two_bootstraps_and_one_killed, BOOTSTRAP_S, may_fail=True),
     Fault("an application actor eats all memory of the worker", memory_pressure, ACTOR_S),
-    Fault("each write and fsync 50 ms late", slow_disk, SLOW_DISK_S),
+    Fault("each write and fsync 50 ms late", slow_disk, SLOW_DISK_S, only_on="sqlite"),
+    Fault("SIGKILL of the engine of the memory", kill_the_engine, ENGINE_S, only_on="valkey"),
+    Fault("SIGKILL of the engine, five times in a row", kill_the_engine_five_times, ENGINE_S, only_on="valkey"),
+    Fault("engine of the memory paused for 20 s", pause_the_engine, 20 + ENGINE_S, only_on="valkey"),
+    Fault("engine off the network for 20 s", disconnect_the_engine, 20 + ENGINE_S, only_on="valkey"),
     Fault("SIGKILL of all containers at once, then `make up`", power_cut, STACK_S, may_fail=True),
 )

@@ -19,6 +19,7 @@ NEEDED = ("nsenter", "iptables", "strace", "mkfs.ext4", "losetup", "chattr")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--report", type=Path, default=Path(".local/faults"), help="folder for the table and the picture")
+    parser.addoption("--engine", choices=("sqlite", "valkey"), default="sqlite", help="that keeps the memory")
     parser.addoption("--minutes", type=float, default=0.0, help="how long to soak")
     parser.addoption("--seed", type=int, default=random.randrange(1_000_000), help="of the load, printed in the report")
 
@@ -58,6 +59,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def stack(
+    request: pytest.FixtureRequest,
     engine: docker.DockerClient,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[FaultStack]:
@@ -70,7 +72,9 @@ def stack(
         if os.environ.get("SEEDCORE_REQUIRE_DOCKER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    project = Project(tmp_path_factory.mktemp("faults") / "seedcore", "docker", WORKER_MEMORY="2g")
+    keeper: str = request.config.getoption("--engine")
+    knobs = {"COMPOSE_PROFILES": "valkey", "MEMORY_URL": "valkey://valkey"} if keeper == "valkey" else {}
+    project = Project(tmp_path_factory.mktemp("faults") / "seedcore", "docker", WORKER_MEMORY="2g", **knobs)
     with small_state_volume(engine, project.name, tmp_path_factory.mktemp("disk")) as disk:
         try:
             project.make("up")

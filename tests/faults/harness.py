@@ -103,6 +103,7 @@ class Fault(Generic[S]):
         allowed_stall_s: how long a client may at most be without a good answer.
         may_fail: whether requests may be answered with an error meanwhile.
         knobs: environment variables of the load that uses `MwManager`.
+        only_on: the engine of the memory that it is about; "" is true of each.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Fault(Generic[S]):
     allowed_stall_s: float
     may_fail: bool = False
     knobs: dict[str, str] = field(default_factory=dict)
+    only_on: str = ""
 
     def check(self, run: FaultRun) -> None:
         """Hold what came of it to what is promised."""

@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 HEAD: Final = "ray-head"
 WORKER: Final = "ray-worker"
 API: Final = "seedcore-api"
+ENGINE: Final = "valkey"  # with --engine=valkey
 SINGLETONS: Final = ("mw", "shared_cache", "miss_tracker")
 CHECKPOINT: Final = "import sqlite3; sqlite3.connect({path!r}).execute('PRAGMA wal_checkpoint(TRUNCATE)')"
 END_DEADLINE_S: Final = 120.0  # until all items were looked at

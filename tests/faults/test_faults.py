@@ -9,7 +9,12 @@ from tests.faults.stack import FaultStack
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.inject.__name__)
-def test_fault(fault: Fault[FaultStack], stack: FaultStack, report: Report, seed: int) -> None:
+def test_fault(
+    request: pytest.FixtureRequest, fault: Fault[FaultStack], stack: FaultStack, report: Report, seed: int
+) -> None:
+    keeper = request.config.getoption("--engine")
+    if fault.only_on not in ("", keeper):
+        pytest.skip(f"the memory is on {keeper}: {fault.only_on} has no part in it")
     with under_load(stack, fault.name, fault.allowed_stall_s, seed, **fault.knobs) as run:
         fault.inject(stack, run)
     report.add(run)
