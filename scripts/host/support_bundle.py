@@ -28,11 +28,13 @@ class Secrets:
     """Takes out what must not leave this machine.
 
     Args:
-        settings: name the file of Ray's token. The values of the user's own variables go as well.
+        settings: name the file of Ray's token. The values of the user's own variables go as well,
+            and the password of the engine.
     """
 
     def __init__(self, settings: HostSettings) -> None:
         self._values = [value.encode() for value in own_variables().values() if len(value) >= MIN_SECRET]
+        self._values.append(settings.memory_password.get_secret_value().encode())
         with contextlib.suppress(OSError):
             self._values.append(settings.ray_auth_token_path.read_bytes().strip())
         self._values.sort(key=len, reverse=True)  # one may be a part of another

@@ -3,6 +3,8 @@ import tarfile
 from pathlib import Path
 from unittest.mock import patch
 
+from pydantic import SecretStr
+
 from scripts.host import support_bundle
 from scripts.host.settings import load_host_settings
 from scripts.host.support_bundle import Secrets
@@ -25,6 +27,12 @@ def test_what_the_user_has_set_beside_the_knobs_is_removed(tmp_path: Path) -> No
     assert secrets.removed(b'key=sk-very-secret {"holds": true}') == b'key=[removed] {"holds": true}'
     assert [support_bundle._shown(name, own[name]) for name in own] == ["[removed]", "[removed]"]
     assert support_bundle._shown("API_PORT", "8000") == "8000"
+
+
+def test_the_password_of_the_engine_is_removed(tmp_path: Path) -> None:
+    given = {"ray_auth_token_path": tmp_path / "none", "memory_password": SecretStr("pw")}
+    secrets = Secrets(load_host_settings().model_copy(update=given))
+    assert secrets.removed(b"MEMORY_PASSWORD=pw") == b"MEMORY_PASSWORD=[removed]"
 
 
 def test_without_a_token_nothing_else_changes(tmp_path: Path) -> None:
