@@ -21,7 +21,7 @@ from seedcore.cluster.actor_client import actor_client
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, load_settings
 from seedcore.store.valkey import scripts
-from seedcore.store.valkey.items import KNOWN_MS
+from seedcore.store.valkey.items import NUMBERED_MS
 from seedcore.store.values.codec import encode
 
 SEEDCORE: Final = "SeedCore"
@@ -100,7 +100,7 @@ class Systems:
         """Set items as SeedCore does, by the client library alone."""
         number = next(self._numbers)
         keys = ["{scripted}:requests", *(f"{{scripted}}:{item_id}" for item_id in items)]
-        self.scripted(keys, [number, number, KNOWN_MS, 0, "{scripted}:pieces:", len(items), *items.values()])
+        self.scripted(keys, [number, number, NUMBERED_MS, 0, "{scripted}:pieces:", len(items), *items.values()])
 
     def start(self) -> None:
         """Have the item that the clients and HTTP get."""

@@ -70,6 +70,10 @@ class RequestIds:
         self._incomplete: dict[int, None] = {}  # in the order of their numbers
         self._abandoned: set[int] = set()  # of which no answered request has told yet
 
+    def has_numbered(self, request: RequestId) -> bool:
+        """Whether it is one of this client, and not of an `idempotency_key`, whose holder may send it again."""
+        return request.client_id == self._client_id
+
     @contextmanager
     def request(self) -> Iterator[RequestId]:
         """The id of one request. When the block ends without an answer, the request counts as given up."""

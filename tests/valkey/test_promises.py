@@ -10,6 +10,7 @@ import pytest
 from seedcore.errors import EngineUnavailableError, SeedCoreError
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import load_settings
+from seedcore.store.requests import idempotency_key
 from seedcore.store.valkey.envelope import PIECE_BYTES
 from seedcore.store.valkey.memory import ValkeyMemory
 from tests.engines import Server, needs_engine
@@ -51,6 +52,29 @@ def test_a_write_that_failed_is_not_done_after_a_later_one_of_another_organ(serv
     seen = memory.get_item("plan")
     for _ in range(20):
         assert memory.get_item("plan") == seen
+
+
+def test_who_has_a_key_may_send_a_write_that_failed_once_more(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, "one", CALL_DEADLINE_S="1")
+    with server.paused(), pytest.raises(EngineUnavailableError), idempotency_key("PUT /plan 1"):
+        memory.set_item("plan", 1)
+    memory.set_item("other", 1)
+    with idempotency_key("PUT /plan 1"):
+        memory.set_item("plan", 1)
+    assert memory.get_item("plan") == 1
+    memory.set_item("plan", 2)
+    with idempotency_key("PUT /plan 1"):
+        memory.set_item("plan", 1)  # which was done
+    assert memory.get_item("plan") == 2
+
+
+def test_answers_are_forgotten_when_nobody_can_ask_again(server: Server, memory: MwManager) -> None:
+    memory.set_item("plan", 1)
+    with idempotency_key("PUT /plan 1"):
+        memory.set_item("plan", 2)
+    with server.client() as client:
+        lives = sorted(client.ttl(key) for key in client.scan_iter(match="*:r:*"))
+    assert [round(seconds / 3600) for seconds in lives] == [2, 7 * 24]
 
 
 async def test_a_write_that_was_cancelled_is_not_done_after_a_later_one(server: Server, memory: MwManager) -> None:

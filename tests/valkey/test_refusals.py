@@ -1,9 +1,12 @@
 """Errors name the engine, what is wrong with it, and what to do."""
 
+import asyncio
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from scripts.host.ports import free_port
 from seedcore.errors import (
     AuthenticationFailedError,
     EngineUnavailableError,
@@ -50,6 +53,41 @@ def test_a_wrong_password(tmp_path: Path, connect: Connect) -> None:
         memory = connect(server.url, MEMORY_PASSWORD="", MEMORY_PASSWORD_FILE=str(file))
         assert memory.get_item("plan") == 1
         assert "right" not in repr(load_settings())
+
+
+def test_tls(tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+            *names,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate))
+    with running_server(tmp_path / "server", "--tls-port", str(port), *files, "--tls-auth-clients", "no"):
+        url = f"valkeys://127.0.0.1:{port}"
+        with pytest.raises(EngineUnavailableError, match="certificate verify failed"):
+            connect(url, CALL_DEADLINE_S="1").set_item("plan", 1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        memory = connect(url, CALL_DEADLINE_S="60")
+        memory.set_item("plan", 1)
+        assert memory.get_item("plan") == 1
+        assert asyncio.run(memory.get_item_async("plan")) == 1
 
 
 def test_a_user_who_may_not(server: Server, connect: Connect) -> None:

@@ -22,7 +22,10 @@ from seedcore.store.valkey.keys import Keys
 from seedcore.store.values.codec import Arrays, Encoded, WithArrays, encode_aside, is_small
 
 UNREFERENCED_S: Final = 3600  # a piece that no item refers to is gone after that
-KNOWN_MS: Final = 7 * 24 * 3600 * 1000  # how long the answer to a request is kept
+# How long the answer to a request is kept: of one with a key of its caller's, and of one that only we send again, which
+# we do for an hour at most (CALL_DEADLINE_S).
+KEYED_MS: Final = 7 * 24 * 3600 * 1000
+NUMBERED_MS: Final = 2 * 3600 * 1000
 PIECES_AT_ONCE: Final = 4  # that are on their way
 MANY: Final = 1000  # items in one command of a get
 
@@ -228,9 +231,9 @@ class ValkeyItems:
         (answer,) = yield Batch(requests, [command], is_write=True)
         return [item_id for item_id, was_there in zip(item_ids, answer, strict=True) if was_there == ord("1")]
 
-    @staticmethod
-    def _once(request: RequestId) -> tuple[int, int, int]:
-        return request.number, request.first_incomplete, KNOWN_MS
+    def _once(self, request: RequestId) -> tuple[int, int, int]:
+        known_ms = NUMBERED_MS if self._requests.has_numbered(request) else KEYED_MS
+        return request.number, request.first_incomplete, known_ms
 
     @contextmanager
     def _request(self, owner: str) -> "Iterator[tuple[Steps[None], RequestId]]":
@@ -249,13 +252,14 @@ class ValkeyItems:
                 raise
 
     def _note_given_up(self, request: RequestId, owner: str) -> None:
-        with self._changing:
-            self._given_up[request] = owner
+        if self._requests.has_numbered(request):
+            with self._changing:
+                self._given_up[request] = owner
 
     def _fence(self, given_up: Mapping[RequestId, str]) -> Steps[None]:
         for request, owner in given_up.items():
             key = self._keys.requests(owner, request.client_id)
-            yield Batch(key, [scripts.call(scripts.GIVE_UP, [key], request.number)], is_write=True)
+            yield Batch(key, [scripts.call(scripts.GIVE_UP, [key], request.number, NUMBERED_MS)], is_write=True)
             with self._changing:
                 self._given_up.pop(request, None)
 

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 from seedcore.errors import ItemDamagedError
+from seedcore.event_loop import in_thread
 from seedcore.settings import Settings
 from seedcore.store import limits
 from seedcore.store.engine import EngineState
@@ -21,6 +23,7 @@ from seedcore.store.values.codec import Encoded
 
 OWN, SHARED = "own", "shared"
 COUNT_EVERY_S: Final = 10.0
+COUNT_WAIT_S: Final = 0.5  # then the count of before is told
 SCAN_NUMBER: Final = 1000  # of keys that the engine looks at in one go
 
 
@@ -42,6 +45,7 @@ class ValkeyMemory:
         bounds = {"VALUE_MAX_BYTES": settings.value_max_bytes}
         self.own = ValkeyItems(self.client, self.keys, self._report, OWN, bounds)
         self._items, self._count_at = 0, 0.0
+        self._counting: Future[int] | None = None
         most = settings.shared_cache_max_items, settings.shared_cache_max_bytes
         bounds_of_shared = {**bounds, "SHARED_CACHE_MAX_BYTES": settings.shared_cache_max_bytes}
         self.shared = ValkeyItems(
@@ -129,16 +133,23 @@ class ValkeyMemory:
 
     def own_stats(self) -> dict[str, float]:
         """How many items organs have, counted now and then, and how many gets found one, or none."""
-        now = time.monotonic()
-        if now >= self._count_at:
-            began = now
-            self._items = sum(1 for _ in self.client.scan(self.keys.all_items, SCAN_NUMBER))
-            now = time.monotonic()
-            # Not more than a tenth of the time of one thread.
-            self._count_at = now + max(COUNT_EVERY_S, 10 * (now - began))
+        if self._counting is None and time.monotonic() >= self._count_at:
+            self._counting = in_thread(self._count)
+        counting = self._counting
+        if counting is not None and wait([counting], COUNT_WAIT_S).done:
+            self._counting = None
+            self._items = counting.result()
         shared = self.client.run(self._totals())["items"]
         reads = self.client.run(self._reads_of(OWN))
         return {"items": max(0, self._items - shared), **reads, **self.state().numbers}
+
+    def _count(self) -> int:
+        began = time.monotonic()
+        try:
+            return sum(1 for _ in self.client.scan(self.keys.all_items, SCAN_NUMBER))
+        finally:  # not more than a tenth of the time of one thread
+            ended = time.monotonic()
+            self._count_at = ended + max(COUNT_EVERY_S, 10 * (ended - began))
 
     def shared_stats(self) -> dict[str, int]:
         """Shared items and their bytes now, evictions and expirations ever, gets that found one, or none."""

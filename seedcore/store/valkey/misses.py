@@ -8,7 +8,7 @@ from seedcore.store.read_report import ReadReport
 from seedcore.store.requests import RequestId
 from seedcore.store.valkey import scripts
 from seedcore.store.valkey.client import Batch, Steps, ValkeyClient
-from seedcore.store.valkey.items import KNOWN_MS, MANY
+from seedcore.store.valkey.items import MANY, NUMBERED_MS
 from seedcore.store.valkey.keys import Keys
 
 
@@ -36,7 +36,7 @@ class ValkeyMisses:
     def _record(self, missed: dict[str, int], request: RequestId) -> Steps[None]:
         keys = [self._keys.requests("", request.client_id), *self._keys.misses()]
         counts = [part for pair in missed.items() for part in pair]
-        once = (request.number, request.first_incomplete, KNOWN_MS)
+        once = (request.number, request.first_incomplete, NUMBERED_MS)
         yield Batch(keys[0], [scripts.call(scripts.RECORD, keys, *once, self._max_items, *counts)], is_write=True)
 
     def top(self, number: int) -> list[HotItem]:

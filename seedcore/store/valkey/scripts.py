@@ -166,10 +166,11 @@ for item = 1, count do forget(ARGV[5 + item]) end
 return done(table.concat(answer))
 """
 
-# KEYS[1] is the hash of a client's requests, ARGV are their numbers: they are not done any more, if they were not yet.
+# KEYS[1] is the hash of a client's requests. ARGV[1] is the number of one that is not done any more, if it was not yet,
+# ARGV[2] for how many milliseconds that is known.
 GIVE_UP: Final = f"""
-for _, number in ipairs(ARGV) do redis.call('HSETNX', KEYS[1], number, '{GIVEN_UP}') end
-redis.call('PEXPIRE', KEYS[1], 604800000)
+redis.call('HSETNX', KEYS[1], ARGV[1], '{GIVEN_UP}')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return ''
 """
 
