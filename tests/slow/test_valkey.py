@@ -21,10 +21,8 @@ COMMANDS = re.findall(
 COUNT = 200
 
 
-def run_all(project: Project, commands: list[str]) -> None:
-    for command in commands:
-        words = command.split()
-        project.make(words[1], *words[2:])
+def run_all(project: Project, commands: list[str]) -> str:
+    return "".join(project.make(*command.split()[1:]) for command in commands)
 
 
 @pytest.fixture
@@ -54,7 +52,8 @@ def test_there_and_back_with_all_items(there: Project, engine: docker.DockerClie
     for number in range(COUNT):
         there.put("valkey", f"item-{number}", number)
     middle = COMMANDS.index("make verify") + 1
-    run_all(there, COMMANDS[:middle])
+    said = run_all(there, COMMANDS[:middle])
+    assert "the memory is in valkey://valkey now; what was in SQLite files is still there" in said
     try:
         assert [there.get("valkey", f"item-{number}") for number in range(COUNT)] == list(range(COUNT))
         there.put("valkey", "on valkey", "kept")

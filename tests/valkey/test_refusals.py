@@ -57,23 +57,10 @@ def test_a_wrong_password(tmp_path: Path, connect: Connect) -> None:
 
 def test_tls(tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    kind = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
     names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
     subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-            *names,
-        ],
+        ["openssl", "req", *kind, "-keyout", key, "-out", certificate, *names],
         check=True,
         capture_output=True,
     )

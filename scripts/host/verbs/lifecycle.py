@@ -20,7 +20,7 @@ from scripts.host.settings import (
     no_assignments,
     why_missing,
 )
-from scripts.host.started import forget
+from scripts.host.started import forget, last_start
 from scripts.host.token_file import ensure_token
 from seedcore.settings import PROJECT_ROOT, AuthMode, SettingsError
 
@@ -42,7 +42,14 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
             f"{name} from your shell was not used, since Ray's own programs read it too: `make up {name}=...` or .env "
             "sets it."
         )
+    before = last_start(settings.compose_project_name)
     choice.runtime.up()
+    if before is not None and before.knobs.get("MEMORY_URL", "") != settings.memory_url:
+        there = before.knobs.get("MEMORY_URL") or "SQLite files"
+        print(
+            f"the memory is in {settings.memory_url or 'SQLite files'} now; what was in {there} is still there, and "
+            "`make backup` of then carries it: `make restore FILE=...`, see docs/valkey.md"
+        )
     remember_start(settings, choice.runtime)
     print(
         f"\nThe stack '{settings.compose_project_name}' is up after {time.monotonic() - began:.1f} s:\n"
