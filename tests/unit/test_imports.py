@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
         "seedcore.memory",
         "seedcore.api",
         "seedcore.store.values",
+        "seedcore.store.valkey",
     },
     "scripts": {"seedcore.memory", "seedcore.cluster", "seedcore.store.recovery", "seedcore.store.files"},
     "scripts.host": {"scripts"},
