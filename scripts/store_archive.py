@@ -8,6 +8,7 @@ import argparse
 import json
 import re
 import shutil
+import sqlite3
 import sys
 import tarfile
 import tempfile
@@ -60,7 +61,7 @@ def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.state_dir) as folder:
         copies = Path(folder)
         if settings.memory_url:
-            names = export_items(settings, copies)
+            names = export_items(settings, copies).names
         else:
             for name in names:
                 (copies / name).parent.mkdir(exist_ok=True)
@@ -118,10 +119,11 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
 def _import_into_engine(settings: Settings, copies: Path) -> None:
     """What is there is set aside in files first, as the engine cannot hold both."""
     set_aside = settings.state_dir / f"{settings.ray_namespace}{SET_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-    export_items(settings, set_aside)
+    for damaged in export_items(settings, set_aside, leaves_damaged=True).damaged:
+        print(f"not set aside: {damaged}", file=sys.stderr)
     try:
         import_items(settings, copies)
-    except SeedCoreError as error:
+    except (SeedCoreError, OSError, sqlite3.Error) as error:
         raise PartlyRestoredError(
             f"{error} A part of the items was replaced before that; those that were there are in {set_aside}. "
             "`make restore` again."

@@ -70,7 +70,10 @@ def parse_address(url: str) -> Address:
     Raises:
         ValueError: it names none; the message does not repeat the URL, since a password may be in it.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose message has a part of it
+        raise ValueError(f"must be {FORM}") from None
     scheme = SCHEME.fullmatch(parts.scheme)
     if scheme is None:
         raise ValueError(f"must be {FORM}")
@@ -109,7 +112,7 @@ def _replicas(query: str, default: int) -> int:
     asked = dict(parse_qsl(query, keep_blank_values=True))
     number = asked.pop("replicas", str(default))
     if asked:
-        raise ValueError(f"has {', '.join(sorted(asked))} behind the question mark, where only replicas=N may stand")
+        raise ValueError("has more behind the question mark than replicas=N")
     if not number.isdecimal() or int(number) > MAX_REPLICAS:
         raise ValueError(f"must wait for 0 to {MAX_REPLICAS} replicas")
     return int(number)

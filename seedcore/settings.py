@@ -24,7 +24,6 @@ ENV_FILES: Final = (PROJECT_ROOT / ".env", PROJECT_ROOT / ".env.local")
 SPECIALIST: Final = "specialist"  # marks a knob that few ever turn: it is not in .env, but may be added there
 MAX_PORT: Final = 65535
 HOST: Final = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[\w.-]*[\w-])\.?)(:[0-9]*)?", re.ASCII)
-PASSWORD_IN_URL: Final = re.compile(r"(?<=:)[^/:@]+(?=@)")
 NODE_PORTS: Final = 100  # of each node, if others can join; images/entrypoint.sh says what it does with them
 MIN_OBJECT_STORE_BYTES: Final = 75 * 2**20  # ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES; Ray refuses less
 
@@ -330,7 +329,7 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
         if problem["loc"]:
             field = str(problem["loc"][0])
             described = kind.model_fields[field].description
-            given = PASSWORD_IN_URL.sub("***", str(problem["input"]))
+            given = problem["input"] if "@" not in str(problem["input"]) else "***"  # there may be a password in it
             lines.append(f"  {field.upper()}={given!r}: {_in_words(problem['msg'])} ({described})")
         else:
             lines.append(f"  {_in_words(problem['msg'])}")

@@ -16,7 +16,7 @@ from scripts.host.ports import LOOPBACK, free_port
 from tests.waiting import wait_until
 
 PROGRAM: Final = shutil.which("valkey-server") or shutil.which("redis-server")
-DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
+DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
 
 needs_engine = pytest.mark.skipif(
     PROGRAM is None and os.environ.get("SEEDCORE_REQUIRE_ENGINE") != "1",

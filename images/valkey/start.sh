@@ -17,12 +17,14 @@ server=$(command -v valkey-server || command -v redis-server) || {
         "valkey out of COMPOSE_PROFILES." >&2
     exit 1
 }
+# SQLITE_SYNCHRONOUS says of this engine too whether an answer waits for the disk.
 config="port $port
 dir ${VALKEY_DIR:-/valkey}
 appendonly yes
-appendfsync everysec
+appendfsync $([[ ${SQLITE_SYNCHRONOUS:-NORMAL} == FULL ]] && echo always || echo no)
 save \"\"
-maxmemory-policy noeviction" # what it has answered is in its file: its own death loses nothing, a power cut up to a second
+maxmemory-policy noeviction"
+# What it has answered is in its file. Not with `everysec`: while that waits for the disk, it answers before it writes.
 if [[ ${RUNTIME:-docker} == local ]]; then
     config+=$'\nbind 127.0.0.1'
 else

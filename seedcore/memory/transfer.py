@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from seedcore.cluster.singletons import store_of
 from seedcore.settings import Settings
@@ -26,19 +26,30 @@ BATCH_BYTES: Final = 8 * 2**20
 Row = tuple[str, str, Encoded, float | None]  # owner, item id, value, seconds since the epoch at which it expires
 
 
-def export_items(settings: Settings, folder: Path) -> list[str]:
+class Exported(NamedTuple):
+    """What an export has written.
+
+    Args:
+        names: of the files, below the folder.
+        damaged: what is wrong with each item that was left out.
+    """
+
+    names: list[str]
+    damaged: list[str]
+
+
+def export_items(settings: Settings, folder: Path, *, leaves_damaged: bool = False) -> Exported:
     """Write what the engine has into SQLite files, while others go on writing there.
 
     Args:
         settings: where the engine is, and what the files are called.
         folder: for them, in the place of `STATE_DIR`.
-
-    Returns:
-        their paths below the folder.
+        leaves_damaged: whether damaged items are left out; else they raise.
 
     Raises:
         SeedCoreError: the engine does not answer, or an item in it is damaged.
     """
+    damaged: list[str] | None = [] if leaves_damaged else None
     memory = ValkeyMemory(settings)
     names = {name: store_of(name, settings) for name in _actor_names(settings)}
     (folder / settings.ray_namespace).mkdir(parents=True, exist_ok=True)
@@ -46,8 +57,8 @@ def export_items(settings: Settings, folder: Path) -> list[str]:
         own = ItemStore(folder / names[settings.mw_actor_name], settings.sqlite_synchronous)
         bounds = Bounds(settings.shared_cache_max_items, settings.shared_cache_max_bytes)
         shared = ItemStore(folder / names[settings.shared_cache_actor_name], settings.sqlite_synchronous, bounds)
-        _put_items(settings, own, (row for row in memory.all_items() if row[0] != limits.EVERYBODY))
-        _put_items(settings, shared, memory.shared_items_by_use())
+        _put_items(settings, own, (row for row in memory.all_items(damaged) if row[0] != limits.EVERYBODY))
+        _put_items(settings, shared, memory.shared_items_by_use(damaged))
         misses = MissStore(
             folder / names[settings.miss_tracker_actor_name],
             settings.sqlite_synchronous,
@@ -58,7 +69,7 @@ def export_items(settings: Settings, folder: Path) -> list[str]:
             store.database.close()
     finally:
         memory.close()
-    return sorted(names.values())
+    return Exported(sorted(names.values()), damaged or [])
 
 
 def import_items(settings: Settings, folder: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests.waiting import wait_until
 pytestmark = needs_engine
 
 DEATHS = 3
+IDLE = 40
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(server: Server, memory: MwManager) -> None:
@@ -165,6 +167,18 @@ def test_a_process_that_was_forked_has_connections_of_its_own(memory: MwManager)
         assert memory.get_item("plan") == number
     os.waitpid(child, 0)
     assert memory.get_item("of the child") == 99
+
+
+def test_a_restart_breaks_all_idle_connections_and_costs_one_try(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, CALL_DEADLINE_S="2")  # less than a try for each of them takes
+    memory.set_item("plan", 1)
+    with ThreadPoolExecutor(IDLE) as threads, server.paused():
+        reading = [threads.submit(memory.get_item, "plan") for _ in range(IDLE)]
+        wait_until(lambda: all(one.running() for one in reading))
+    assert {one.result() for one in reading} == {1}
+    server.kill()
+    server.start()
+    assert memory.get_item("plan") == 1
 
 
 async def test_many_coroutines_share_connections(server: Server, memory: MwManager) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, RedisError
 
-from seedcore.event_loop import OfEachLoop
-from seedcore.memory_url import parse_address
+from seedcore.event_loop import INLINE_BYTES, OfEachLoop
+from seedcore.memory_url import Address, parse_address
 from seedcore.settings import Settings
 from seedcore.store.valkey import scripts
 from seedcore.store.valkey.connections import Command, Connections, LoopConnections
@@ -84,31 +84,44 @@ class ValkeyClient:
             result: T = end.value
             return result
 
-    async def run_async(self, steps: Steps[T]) -> T:
-        """`run` without blocking the event loop. Batches of the same turn travel together."""
-        try:
-            batch = next(steps)
-            while True:
-                batch = steps.send(await self._ask_async(batch))
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    async def run_async(self, steps: Steps[T], *, is_large: bool = False) -> T:
+        """`run` without blocking the event loop. Batches of the same turn travel together.
+
+        Args:
+            steps: as those of `run`.
+            is_large: whether they themselves handle so many bytes that they go to a thread.
+        """
+        answers: list[Any] | None = None
+        while True:
+            aside = is_large or (answers is not None and any(map(_is_long, answers)))
+            step = await asyncio.to_thread(_step, steps, answers) if aside else _step(steps, answers)
+            if not isinstance(step, Batch):
+                result: T = step.value
+                return result
+            answers = await self._ask_async(step)
+
+    def are_together(self, one: bytes, other: bytes) -> bool:
+        """Whether two keys are on the same server, as far as is known."""
+        if not self._topology.is_known:
+            return False
+        return self._topology.node_of(one) == self._topology.node_of(other)
 
     def ask_each(self, command: Command) -> list[Any]:
         """The answer of every server that has keys of its own, for a command that is about no key. Raises as `run`."""
         return [self._answer_of(node, command) for node in self._nodes_now()]
 
-    def scan(self, pattern: bytes, number: int) -> Iterator[bytes]:
+    def scan(self, pattern: bytes, number: int, *options: str) -> Iterator[bytes]:
         """All keys that match a pattern, some of them perhaps more than once. Raises as `run`.
 
         Args:
             pattern: as `SCAN` takes it.
             number: of keys that a server looks at before it serves others.
+            options: further ones of `SCAN`.
         """
         for node in self._nodes_now():
             cursor = b"0"
             while True:
-                cursor, keys = self._answer_of(node, ("SCAN", cursor, "MATCH", pattern, "COUNT", number))
+                cursor, keys = self._answer_of(node, ("SCAN", cursor, "MATCH", pattern, "COUNT", number, *options))
                 yield from keys
                 if cursor == b"0":
                     break
@@ -139,7 +152,7 @@ class ValkeyClient:
         while True:
             try:
                 node = tries.asked or self._topology.node_of(batch.key)
-                return tries.answers(self._connections(node).send(tries.commands()))
+                return tries.answers(self._connections(node).send([*tries.commands(), *tries.wait()]))
             except FAILURES as error:
                 pause_s = tries.pause_after(error)
             time.sleep(pause_s)
@@ -153,8 +166,10 @@ class ValkeyClient:
                 else:
                     node = await asyncio.to_thread(self._topology.node_of, batch.key)
                 connections, commands = self._loop_connections(node), tries.commands()
-                send = connections.send if batch.is_large else connections.gathered.call
-                return tries.answers(await send(commands))
+                if batch.is_large:
+                    return tries.answers(await connections.send([*commands, *tries.wait()]))
+                gathered = connections.writes if tries.wait() else connections.reads
+                return tries.answers(await gathered.call(commands))
             except (*FAILURES, TimeoutError) as error:
                 pause_s = tries.pause_after(error)
             await asyncio.sleep(pause_s)
@@ -166,11 +181,31 @@ class ValkeyClient:
     def _loop_connections(self, node: Node) -> LoopConnections:
         nodes = self._nodes_of_loop.get()
         if node not in nodes:
-            nodes[node] = LoopConnections(self._options_of(node), self._deadline_s)
+            nodes[node] = LoopConnections(self._options_of(node), self._deadline_s, wait_for(self.address))
         return nodes[node]
 
     def _options_of(self, node: Node) -> dict[str, Any]:
         return {**self._options, "host": node[0], "port": node[1], "db": self.address.database}
+
+
+def wait_for(address: Address) -> list[Command]:
+    """The command that waits for replicas, if there is to be one."""
+    return [("WAIT", address.replicas, int(WAIT_S * 1000))] if address.replicas else []
+
+
+class _End(NamedTuple):
+    value: Any
+
+
+def _step(steps: Steps[Any], answers: list[Any] | None) -> Batch | _End:
+    try:
+        return next(steps) if answers is None else steps.send(answers)
+    except StopIteration as end:  # which no coroutine may raise
+        return _End(end.value)
+
+
+def _is_long(answer: Any) -> bool:
+    return isinstance(answer, bytes) and len(answer) > INLINE_BYTES
 
 
 class _Tries:
@@ -184,14 +219,17 @@ class _Tries:
         self.asked: Node | None = None  # who has the keys of a slot that moves
 
     def commands(self) -> list[Command]:
-        """Of this try: the batch, after the scripts that the server lacks, and what else must be said to it."""
+        """Of this try: the batch, after the scripts that the server lacks."""
         commands = [*self._batch.commands]
         if self.asked is not None:
             commands = [sent for command in commands for sent in (("ASKING",), command)]
         if self._lacks_scripts:
             commands = [*(("SCRIPT", "LOAD", script) for script in scripts.ALL), *commands]
-        replicas = self._client.address.replicas
-        return [*commands, ("WAIT", replicas, int(WAIT_S * 1000))] if self._batch.is_write and replicas else commands
+        return commands
+
+    def wait(self) -> list[Command]:
+        """What makes the server answer only when as many replicas have a write as must; its answer is how many have."""
+        return wait_for(self._client.address) if self._batch.is_write else []
 
     def answers(self, found: list[Any]) -> list[Any]:
         """The answers to the batch alone.
@@ -202,15 +240,13 @@ class _Tries:
         for answer in found:
             if isinstance(answer, Exception):
                 raise answer
-        replicas = self._client.address.replicas
-        if self._batch.is_write and replicas:
-            found = found[:-1] if found[-1] >= replicas else self._not_replicated(found[-1])
+        if self.wait():
+            *found, replicas = found
+            if replicas < self._client.address.replicas:
+                raise NotReplicatedError(f"{replicas} of {self._client.address.replicas}")
         if self._lacks_scripts:
             found = found[len(scripts.ALL) :]
         return found[1::2] if self.asked is not None else found
-
-    def _not_replicated(self, replicas: int) -> list[Any]:
-        raise NotReplicatedError(f"{replicas} of {self._client.address.replicas}")
 
     def pause_after(self, error: Exception) -> float:
         """Seconds until the next try.
@@ -224,9 +260,9 @@ class _Tries:
             return 0.0
         if isinstance(error, AskError) and not isinstance(error, MovedError):
             self.asked = error.node_addr
-        else:
-            self._client._topology.forget()
         row = refusal_of(error)
+        if row.is_passing and self.asked is None:
+            self._client._topology.forget()
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, LONGEST_PAUSE_S)
         if not row.is_passing or time.monotonic() + pause_s > self._deadline:
             raise explained(error, self._client.address) from error

@@ -7,17 +7,19 @@ the command; here whoever finds one broken tries again anyway.
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from seedcore.gathered_calls import GatheredCalls
 
 Command = tuple[Any, ...]
+BROKEN: Final = (RedisError, OSError)  # after which the others of the server are most likely broken as well
 
 
 class Connections:
@@ -50,16 +52,19 @@ class Connections:
         try:
             connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             answers = [_answer(connection) for _ in commands]
-        except BaseException:
+        except BaseException as error:
             connection.disconnect()
+            if isinstance(error, BROKEN):
+                self.close()
             raise
         self._idle.append(connection)
         return answers
 
     def close(self) -> None:
         """End those that nobody uses now."""
-        while self._idle:
-            self._idle.pop().disconnect()
+        with suppress(IndexError):  # when there are no more, whoever has taken the last
+            while True:
+                self._idle.pop().disconnect()
 
 
 def _answer(connection: Any) -> Any:
@@ -75,18 +80,26 @@ class LoopConnections:
     Args:
         options: as those of `Connections`.
         deadline_s: for the answers.
+        wait: what follows the commands of writes, once for all that travel together; its answer is each one's last.
     """
 
-    def __init__(self, options: Mapping[str, Any], deadline_s: float) -> None:
+    def __init__(self, options: Mapping[str, Any], deadline_s: float, wait: Sequence[Command]) -> None:
         kind: Any = redis.asyncio.SSLConnection if options["ssl"] else redis.asyncio.Connection
         rest = {name: value for name, value in options.items() if name != "ssl"}
         self._connect: Callable[[], Any] = lambda: kind(**rest, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
         self._idle: list[Any] = []
-        self.gathered: GatheredCalls[Sequence[Command], list[Any]] = GatheredCalls(self._send_all, deadline_s)
+        self._wait = wait
+        self.reads: GatheredCalls[Sequence[Command], list[Any]] = GatheredCalls(self._send_all, deadline_s)
+        # Of their own, so that no read waits for a replica.
+        self.writes: GatheredCalls[Sequence[Command], list[Any]] = GatheredCalls(self._send_writes, deadline_s)
 
     async def _send_all(self, calls: list[Sequence[Command]]) -> list[list[Any]]:
         answers = iter(await self.send([command for commands in calls for command in commands]))
         return [[next(answers) for _ in commands] for commands in calls]
+
+    async def _send_writes(self, calls: list[Sequence[Command]]) -> list[list[Any]]:
+        *answers, (waited,) = await self._send_all([*calls, self._wait])
+        return [[*found, waited] for found in answers]
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """As `Connections.send`, without blocking the event loop."""
@@ -98,8 +111,10 @@ class LoopConnections:
         try:
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             answers = [await _answer_async(connection) for _ in commands]
-        except BaseException:
-            await connection.disconnect(nowait=True)
+        except BaseException as error:
+            idle, self._idle = (self._idle, []) if isinstance(error, BROKEN) else ([], self._idle)
+            for broken in (connection, *idle):
+                await broken.disconnect(nowait=True)
             raise
         self._idle.append(connection)
         return answers

@@ -20,6 +20,7 @@ PLAIN_SIGN: Final = "v"
 PIECES_SIGN: Final = "p"  # then name, number of pieces, bytes in all, checksum of all; `scripts` reads the first two
 HEAD_BYTES: Final = 1 + 8  # sign and checksum of a plain value
 NAME_CHARACTERS: Final = 32
+HEAD_WITH_PIECES: Final = 1 + NAME_CHARACTERS + 5 + 16  # sign, name, number of pieces, bytes in all
 MAX_PIECES: Final = 99_999
 
 
@@ -68,6 +69,12 @@ def unwrap(value: bytes, key: bytes, item_id: str) -> tuple[bytes, Pieces | None
             name, number, size = place[:32].decode(), int(place[32:37]), int(place[37:53])
             return data, Pieces(name, number, size, place[53:])
     raise damaged(item_id)
+
+
+def size_of_pieces(head: bytes) -> int:
+    """Bytes of the arrays of a value, by its first `HEAD_WITH_PIECES` bytes; 0 of one that is not of ours."""
+    number = head[1 + NAME_CHARACTERS + 5 : HEAD_WITH_PIECES]
+    return int(number) if head[:1] == PIECES_SIGN.encode() and number.isdigit() else 0
 
 
 def damaged(item_id: str) -> ItemDamagedError:

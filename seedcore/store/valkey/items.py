@@ -26,7 +26,7 @@ UNREFERENCED_S: Final = 3600  # a piece that no item refers to is gone after tha
 # we do for an hour at most (CALL_DEADLINE_S).
 KEYED_MS: Final = 7 * 24 * 3600 * 1000
 NUMBERED_MS: Final = 2 * 3600 * 1000
-PIECES_AT_ONCE: Final = 4  # that are on their way
+LONGEST_TTL_MS: Final = 10**15  # which no server takes for too many
 MANY: Final = 1000  # items in one command of a get
 
 Packed = tuple[bytes, list[Arrays]]
@@ -131,14 +131,11 @@ class ValkeyItems:
     def _gather(self, owner: str, pieces: Pieces) -> Steps[Gathering | None]:
         """The arrays; None if a piece is not there, since the item was replaced meanwhile."""
         gathering = Gathering(pieces)
-        keys = self._piece_keys(owner, pieces)
-        for start in range(0, pieces.number, PIECES_AT_ONCE):
-            some = keys[start : start + PIECES_AT_ONCE]
-            answers = yield Batch(some[0], [("GET", key) for key in some], is_large=True)
-            for piece in answers:
-                if piece is None:
-                    return None
-                gathering.add(piece)
+        for key in self._piece_keys(owner, pieces):
+            (piece,) = yield Batch(key, [("GET", key)], is_large=True)
+            if piece is None:
+                return None
+            gathering.add(piece)
         return gathering
 
     def _piece_keys(self, owner: str, pieces: Pieces) -> list[bytes]:
@@ -152,7 +149,7 @@ class ValkeyItems:
         packed = {}
         for item_id, value in items.items():
             data, arrays = packed[item_id] = encode_aside(value, envelope.MIN_BYTES)
-            size = len(data) + sum(array.nbytes for array in arrays)
+            size = _bytes_of((data, arrays))
             for knob, max_bytes in self._bounds.items():
                 limits.validate_size(item_id, size, max_bytes, knob)
         return packed
@@ -173,8 +170,10 @@ class ValkeyItems:
 
     async def set_many_async(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
         """`set_many` without blocking the event loop."""
+        is_large = sum(_bytes_of(one) for one in packed.values()) > INLINE_BYTES
         with self._request(owner) as (fence, request):
-            await self._client.run_async(_after(fence, self._keep(owner, packed, ttl_s, request)))
+            steps = _after(fence, self._keep(owner, packed, ttl_s, request))
+            await self._client.run_async(steps, is_large=is_large)
 
     def delete_many(self, owner: str, item_ids: Sequence[str]) -> list[str]:
         """As `engine.Items.delete_many`."""
@@ -199,7 +198,7 @@ class ValkeyItems:
             value = envelope.wrap(data, key) if pieces is None else envelope.wrap_with_pieces(pieces, data, key)
             values.append(value)
             sizes.append(len(value) + (pieces.size if pieces else 0))
-        ttl_ms = 0 if ttl_s is None else max(1, round(ttl_s * 1000))
+        ttl_ms = 0 if ttl_s is None else max(1, round(min(ttl_s * 1000, LONGEST_TTL_MS)))
         arguments = [*self._once(request), ttl_ms, self._keys.pieces(owner), len(values), *values]
         requests = self._keys.requests(owner, request.client_id)
         if self._most is None:
@@ -213,7 +212,8 @@ class ValkeyItems:
     def _put_pieces(self, owner: str, arrays: list[Arrays]) -> Steps[Pieces]:
         pieces, contents = envelope.cut(arrays)
         for key, piece in zip(self._piece_keys(owner, pieces), contents, strict=True):
-            yield Batch(key, [("SET", key, piece, "EX", UNREFERENCED_S)], is_large=True)
+            # Not over one that is there: a try that arrives late would have the piece end while its item lives.
+            yield Batch(key, [("SET", key, piece, "EX", UNREFERENCED_S, "NX")], is_large=True)
         return pieces
 
     def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId) -> Steps[list[str]]:
@@ -239,10 +239,8 @@ class ValkeyItems:
     def _request(self, owner: str) -> "Iterator[tuple[Steps[None], RequestId]]":
         """The id of a write, and the steps that keep earlier ones, which failed without an answer, from being done."""
         with self._requests.request() as request:
-            with self._changing:
-                given_up = dict(self._given_up)
             try:
-                yield self._fence(given_up), request
+                yield self._fence(owner), request
             except Exception as error:
                 if isinstance(error, UNANSWERED):
                     self._note_given_up(request, owner)
@@ -256,17 +254,38 @@ class ValkeyItems:
             with self._changing:
                 self._given_up[request] = owner
 
-    def _fence(self, given_up: Mapping[RequestId, str]) -> Steps[None]:
-        for request, owner in given_up.items():
-            key = self._keys.requests(owner, request.client_id)
-            yield Batch(key, [scripts.call(scripts.GIVE_UP, [key], request.number, NUMBERED_MS)], is_write=True)
+    def _fence(self, writing: str) -> Steps[None]:
+        """Of what the server has that is written to; those of the same owner the next request's number fences off."""
+        while True:
             with self._changing:
-                self._given_up.pop(request, None)
+                done = [request for request, owner in self._given_up.items() if owner == writing]
+                for request in done:
+                    del self._given_up[request]
+                waiting = next(filter(self._is_beside(writing), self._given_up.values()), None)
+                given_up = [request for request, owner in self._given_up.items() if owner == waiting]
+            if waiting is None:
+                return
+            key = self._keys.requests(waiting, given_up[0].client_id)
+            numbers = [request.number for request in given_up]
+            yield Batch(key, [scripts.call(scripts.GIVE_UP, [key], NUMBERED_MS, *numbers)], is_write=True)
+            with self._changing:
+                for request in given_up:
+                    self._given_up.pop(request, None)
+
+    def _is_beside(self, writing: str) -> Callable[[str], bool]:
+        """Whether the items of an owner are on the server that has another's."""
+        key = self._keys.owner(writing)
+        return lambda owner: self._client.are_together(key, self._keys.owner(owner))
 
 
 def _after(first: Steps[None], then: Steps[Any]) -> Generator[Batch, list[Any], Any]:
     yield from first
     return (yield from then)
+
+
+def _bytes_of(packed: Packed) -> int:
+    data, arrays = packed
+    return len(data) + sum(array.nbytes for array in arrays)
 
 
 def _repacked(value: Encoded) -> Packed:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, Final
 
 from seedcore.errors import ItemDamagedError
@@ -16,12 +16,17 @@ from seedcore.store.read_report import ReadReport, Reads
 from seedcore.store.valkey import scripts
 from seedcore.store.valkey.client import Batch, Steps, ValkeyClient
 from seedcore.store.valkey.engine_state import state_of
+from seedcore.store.valkey.envelope import HEAD_WITH_PIECES, size_of_pieces
 from seedcore.store.valkey.items import ValkeyItems
 from seedcore.store.valkey.keys import Keys
 from seedcore.store.valkey.misses import ValkeyMisses
 from seedcore.store.values.codec import Encoded
 
+Row = tuple[str, str, Encoded, float | None]
 OWN, SHARED = "own", "shared"
+VALUES: Final = ("TYPE", "string")  # what another application may have made of a key is no item
+EXPIRED: Final = -2  # what PTTL says of no key
+PORTION_BYTES: Final = 8 * 2**20  # of values that are read at once for a backup, or a single one
 COUNT_EVERY_S: Final = 10.0
 COUNT_WAIT_S: Final = 0.5  # then the count of before is told
 SCAN_NUMBER: Final = 1000  # of keys that the engine looks at in one go
@@ -91,27 +96,47 @@ class ValkeyMemory:
             bounds = self.keys.bounds()
             yield Batch(bounds[0], [scripts.call(scripts.TOUCH, bounds, *reads.last_used)])
 
-    def all_items(self) -> Iterator[tuple[str, str, Encoded, float | None]]:
+    def all_items(self, damaged: list[str] | None = None) -> Iterator[Row]:
         """Every item: owner, id, value, and the seconds since the epoch at which it expires.
+
+        Args:
+            damaged: gets what is wrong with an item that is not as it was written; None raises it.
 
         Raises:
             ItemDamagedError: one is not as it was written.
         """
-        for batch in _batched(set(self.client.scan(self.keys.all_items, SCAN_NUMBER)), SCAN_NUMBER):
+        for batch in _batched(set(self.client.scan(self.keys.all_items, SCAN_NUMBER, *VALUES)), SCAN_NUMBER):
             of_owner: dict[str, list[str]] = {}
             for owner, item_id in map(self.keys.parse_item, batch):
                 of_owner.setdefault(owner, []).append(item_id)
             for owner, item_ids in of_owner.items():
-                yield from self.client.run(self._with_expiry(owner, item_ids))
+                yield from self._in_portions(owner, item_ids, damaged)
 
-    def shared_items_by_use(self) -> Iterator[tuple[str, str, Encoded, float | None]]:
+    def shared_items_by_use(self, damaged: list[str] | None = None) -> Iterator[Row]:
         """The shared ones among them, the least recently used first."""
         uses = self.keys.bounds()[0]
         item_ids = [item_id.decode() for item_id in self.client.run(_one(Batch(uses, [("ZRANGE", uses, 0, -1)])))]
         for batch in _batched(item_ids, SCAN_NUMBER):
-            yield from self.client.run(self._with_expiry(limits.EVERYBODY, list(batch)))
+            yield from self._in_portions(limits.EVERYBODY, list(batch), damaged)
 
-    def _with_expiry(self, owner: str, item_ids: list[str]) -> Steps[list[tuple[str, str, Encoded, float | None]]]:
+    def _in_portions(self, owner: str, item_ids: list[str], damaged: list[str] | None) -> Iterator[Row]:
+        portion: list[str] = []
+        size = 0
+        for item_id, item_bytes in zip(item_ids, self.client.run(self._sizes(owner, item_ids)), strict=True):
+            if portion and size + item_bytes > PORTION_BYTES:
+                yield from self.client.run(self._with_expiry(owner, portion, damaged))
+                portion, size = [], 0
+            portion.append(item_id)
+            size += item_bytes
+        yield from self.client.run(self._with_expiry(owner, portion, damaged))
+
+    def _sizes(self, owner: str, item_ids: list[str]) -> Steps[list[int]]:
+        keys = [self.keys.item(owner, item_id) for item_id in item_ids]
+        lengths = yield Batch(keys[0], [("STRLEN", key) for key in keys])
+        heads = yield Batch(keys[0], [("GETRANGE", key, 0, HEAD_WITH_PIECES - 1) for key in keys])
+        return [length + size_of_pieces(head) for length, head in zip(lengths, heads, strict=True)]
+
+    def _with_expiry(self, owner: str, item_ids: list[str], damaged: list[str] | None) -> Steps[list[Row]]:
         found = yield from self.own.look(owner, item_ids)
         keys = [self.keys.item(owner, item_id) for item_id in item_ids]
         left = yield Batch(keys[0], [("PTTL", key) for key in keys])
@@ -120,16 +145,23 @@ class ValkeyMemory:
         for item_id, left_ms in zip(item_ids, left, strict=True):
             value = found.get(item_id)
             if isinstance(value, ItemDamagedError):
-                raise value
-            if value is not None:
+                if damaged is None:
+                    raise value
+                damaged.append(str(value))
+            elif value is not None and left_ms != EXPIRED:
                 rows.append((owner, item_id, value, None if left_ms < 0 else now + left_ms / 1000))
         return rows
 
     def clear(self) -> None:
         """Delete all that is ours in the namespace, but for the answers to writes."""
-        for key in set(self.client.scan(self.keys.everything, SCAN_NUMBER)):
-            if b"}:r:" not in key:
-                self.client.run(_one(Batch(key, [("UNLINK", key)], is_write=True)))
+        bounds = self.keys.bounds()
+        self.client.run(
+            _one(Batch(bounds[0], [("UNLINK", *bounds)], is_write=True))
+        )  # at once, as they count each other
+        ours = sorted(key for key in set(self.client.scan(self.keys.everything, SCAN_NUMBER)) if not _is_answer(key))
+        for _, of_owner in groupby(ours, key=lambda key: key.partition(b"}:")[0]):  # which are in one slot
+            for some in _batched(of_owner, SCAN_NUMBER):
+                self.client.run(_one(Batch(some[0], [("UNLINK", *some)], is_write=True)))
 
     def own_stats(self) -> dict[str, float]:
         """How many items organs have, counted now and then, and how many gets found one, or none."""
@@ -165,6 +197,11 @@ class ValkeyMemory:
         (found,) = yield Batch(bounds[0], [scripts.call(scripts.SWEEP, bounds)])
         totals = dict(zip(found[::2], found[1::2], strict=True))
         return {name: int(totals.get(name.encode(), 0)) for name in ("items", "bytes", "evictions", "expirations")}
+
+
+def _is_answer(key: bytes) -> bool:
+    """Whether it is the key of a client's requests, as `Keys.requests` makes it."""
+    return key.partition(b"}:")[2].startswith(b"r:")
 
 
 def _one(batch: Batch) -> Steps[Any]:

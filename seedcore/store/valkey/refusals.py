@@ -76,7 +76,7 @@ REFUSALS: Final = (
             "as valkey://HOST:PORT", EngineUnavailableError),
     Refusal("UNBLOCKED", True, "{0} has another primary now; wait", EngineUnavailableError),
     Refusal("BUSY", True, "the engine at {0} is busy with a script of another client; wait", EngineUnavailableError),
-    Refusal("ERR Script attempted to access", True, "{0} moves its slots; wait", EngineUnavailableError),
+    Refusal("Script attempted to access", True, "{0} moves its slots; wait", EngineUnavailableError),
     Refusal(exceptions.ConnectionError, True, "the engine at {0} does not answer: is it started, and MEMORY_URL right?",
             EngineUnavailableError),
     Refusal(exceptions.TimeoutError, True, "the engine at {0} does not answer in time: is it paused, or too busy?",

@@ -57,11 +57,11 @@ end
 BOUNDS: Final = """
 local uses, sizes, totals, times = KEYS[base], KEYS[base + 1], KEYS[base + 2], KEYS[base + 3]
 local function forget(item_id)
+  redis.call('ZREM', uses, item_id)
+  redis.call('ZREM', times, item_id)
   local size = redis.call('HGET', sizes, item_id)
   if not size then return end
   redis.call('HDEL', sizes, item_id)
-  redis.call('ZREM', uses, item_id)
-  redis.call('ZREM', times, item_id)
   redis.call('HINCRBY', totals, 'items', -1)
   redis.call('HINCRBY', totals, 'bytes', -tonumber(size))
 end
@@ -91,7 +91,6 @@ for item = 1, count do
   end
 end
 for item = 1, count do
-  unlink_pieces(prefix, heads[item])
   local value = ARGV[6 + item]
   local name, pieces = pieces_of(string.sub(value, 1, 38))
   if ttl_ms > 0 then
@@ -102,6 +101,7 @@ for item = 1, count do
     redis.call('SET', KEYS[1 + item], value)
     for piece = 1, pieces or 0 do redis.call('PERSIST', prefix .. name .. ':' .. (piece - 1)) end
   end
+  unlink_pieces(prefix, heads[item])
 end
 """
 SET_ITEMS: Final = f"{SET} return done('')"
@@ -131,12 +131,12 @@ done('')
 while items_now > max_items or bytes_now > max_bytes do
   local oldest = redis.call('ZRANGE', uses, 0, 0)[1]
   if not oldest then break end
+  local is_here, head = pcall(redis.call, 'GETRANGE', before .. oldest, 0, 37)
+  -- Where its slot moves, the next set evicts.
+  if not is_here or not pcall(redis.call, 'UNLINK', before .. oldest) then break end
+  unlink_pieces(prefix, head)
   bytes_now, items_now = bytes_now - tonumber(redis.call('HGET', sizes, oldest) or 0), items_now - 1
   forget(oldest)
-  redis.call('ZREM', uses, oldest)
-  local is_here, head = pcall(redis.call, 'GETRANGE', before .. oldest, 0, 37)
-  if is_here then unlink_pieces(prefix, head) end
-  pcall(redis.call, 'UNLINK', before .. oldest)
   redis.call('HINCRBY', totals, 'evictions', 1)
 end
 return ''
@@ -166,11 +166,12 @@ for item = 1, count do forget(ARGV[5 + item]) end
 return done(table.concat(answer))
 """
 
-# KEYS[1] is the hash of a client's requests. ARGV[1] is the number of one that is not done any more, if it was not yet,
-# ARGV[2] for how many milliseconds that is known.
+# KEYS[1] is the hash of a client's requests. ARGV[1] is for how many milliseconds it is known that the others, numbers
+# of some, are not done any more. What comes first passes when the memory is full, and so does the rest.
 GIVE_UP: Final = f"""
-redis.call('HSETNX', KEYS[1], ARGV[1], '{GIVEN_UP}')
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+for number = 2, #ARGV do redis.call('HSETNX', KEYS[1], ARGV[number], '{GIVEN_UP}') end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return ''
 """
 

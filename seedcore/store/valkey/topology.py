@@ -2,15 +2,18 @@
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisClusterException
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from seedcore.memory_url import Address, Kind
 
 Node = tuple[str, int]  # host and port
+ASK_S: Final = 1.0  # for a sentinel; then the next one is asked
 
 
 # Without types of their own.
@@ -32,6 +35,7 @@ class Topology:
         self._finding = threading.Lock()
         self._primary: Node | None = address.hosts[0] if address.kind is Kind.SERVER else None
         self._cluster: Any = None
+        self._sentinel: Any = None
         self._is_stale = False
 
     @property
@@ -68,8 +72,11 @@ class Topology:
     def _find(self) -> None:
         options = self._options
         if self._address.kind is Kind.SENTINEL:
-            sentinel = _SENTINEL(self._address.hosts, sentinel_kwargs={**options, "username": None, "password": None})
-            self._primary = sentinel.discover_master(self._address.primary)
+            if self._sentinel is None:  # which asks the one first that answered last
+                once = {"retry": Retry(NoBackoff(), 0), "socket_timeout": ASK_S, "socket_connect_timeout": ASK_S}
+                logins = {"username": None, "password": None}
+                self._sentinel = _SENTINEL(self._address.hosts, sentinel_kwargs={**options, **once, **logins})
+            self._primary = self._sentinel.discover_master(self._address.primary)
         elif self._cluster is None:
             nodes = [_NODE(host, port) for host, port in self._address.hosts]
             self._cluster = RedisCluster(startup_nodes=nodes, **options)
