@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from seedcore.memory.working_memory import MwManager
 from seedcore.settings import load_settings
 from seedcore.store.requests import idempotency_key
 from seedcore.store.valkey.envelope import PIECE_BYTES
+from seedcore.store.valkey.items import ValkeyItems
 from seedcore.store.valkey.memory import ValkeyMemory
 from tests.engines import Server, needs_engine
 from tests.valkey.conftest import Connect
@@ -105,6 +108,47 @@ def test_a_large_array_is_in_small_pieces_that_go_with_it(server: Server, memory
         assert all(60 < client.ttl(piece) < 3600 for piece in after)
         memory.delete_item("array")
         assert list(client.scan_iter(match="*:a:*")) == []
+
+
+def test_a_piece_that_arrives_late_does_not_end_an_array_that_lives(server: Server, memory: MwManager) -> None:
+    array = np.arange(PIECE_BYTES // 8 + 1.0)
+    memory.set_item("array", array)
+    (command,) = next(cast(ValkeyItems, memory._own)._put_pieces("organ", [array.view(np.uint8)])).commands
+    with server.client() as client:
+        pieces = list(client.scan_iter(match="*:a:*"))
+        for piece in pieces:
+            client.execute_command(command[0], piece, *command[2:])  # as a first try would, after its time
+        assert {client.ttl(piece) for piece in pieces} == {-1}
+    np.testing.assert_array_equal(memory.get_item("array"), array)
+
+
+@pytest.mark.parametrize("ttl_s", [sys.maxsize, 1e306])
+def test_a_time_to_live_beyond_all_bounds_is_a_long_one(memory: MwManager, ttl_s: float) -> None:
+    memory.set_item("array", np.zeros(PIECE_BYTES, np.uint8))
+    memory.set_item("array", 1, ttl_s)
+    assert memory.get_item("array") == 1
+
+
+def test_a_full_server_takes_deletes_after_a_write_that_was_given_up(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, "one", CALL_DEADLINE_S="1")
+    memory.set_items({"kept": 1, "goes": 2})
+    with server.paused(), pytest.raises(EngineUnavailableError):
+        MwManager("other").set_item("plan", 1)
+    with server.client() as client:
+        client.config_set("maxmemory", "1mb")
+    assert memory.delete_item("goes")
+
+
+async def test_reads_go_on_while_writes_wait_for_a_replica(server: Server, connect: Connect) -> None:
+    await connect(server.url).set_item_async("plan", 1)
+    memory = connect(f"{server.url}?replicas=1", CALL_DEADLINE_S="5")
+    writing = [asyncio.create_task(memory.set_item_async(str(number), number)) for number in range(20)]
+    await asyncio.sleep(0)
+    assert await memory.get_item_async("plan") == 1
+    assert not any(one.done() for one in writing)
+    failed = await asyncio.gather(*writing, return_exceptions=True)
+    assert {type(one) for one in failed} == {EngineUnavailableError}
+    assert all("too few replicas" in str(one) for one in failed)
 
 
 def test_a_shared_array_that_is_evicted_takes_its_pieces_along(server: Server, connect: Connect) -> None:

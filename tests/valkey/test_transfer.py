@@ -127,6 +127,23 @@ def test_a_damaged_item_is_named_and_makes_no_backup(
             export_items(load_settings(), tmp_path / "copies")
 
 
+def test_a_damaged_item_keeps_no_backup_from_being_restored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").mkdir()
+    with engine(monkeypatch, tmp_path, server.url):
+        MwManager("one").set_items({"good": 1, "bad": 2, "list": 3})
+        archive = archived()
+        with server.client() as client:
+            keys = Keys(load_settings().ray_namespace)
+            client.set(keys.item("one", "bad"), "of another application")
+            client.delete(keys.item("one", "list"))
+            client.rpush(keys.item("one", "list"), "of another application")
+        import_stores(load_settings(), io.BytesIO(archive))
+        assert "not set aside: item 'bad' is not in the engine as it was written" in capsys.readouterr().err
+        assert MwManager("one").get_items(["good", "bad", "list"]) == {"good": 1, "bad": 2, "list": 3}
+
+
 def test_an_engine_that_dies_in_between_leaves_what_was_there_in_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server
 ) -> None:
