@@ -1,18 +1,36 @@
-"""Which engine keeps the memory: the table of engines, by the scheme of `MEMORY_URL`."""
+"""Which engine keeps the memory: the table of engines, by the scheme of `MEMORY_URL`, each imported when it is used."""
 
+from collections.abc import Callable
 from functools import cache
+from typing import Final
 
 from seedcore.settings import Settings
 from seedcore.store.engine import Memory
 
 
-@cache
-def memory_of_process(settings: Settings) -> Memory:
-    """What all managers of this process share."""
-    if settings.memory_url:
-        from seedcore.store.valkey.memory import ValkeyMemory  # late, since most have none of it
-
-        return ValkeyMemory(settings)
+def _files(settings: Settings) -> Memory:
     from seedcore.memory.actor_memory import ActorMemory
 
     return ActorMemory(settings)
+
+
+def _valkey(settings: Settings) -> Memory:
+    from seedcore.store.valkey.memory import ValkeyMemory
+
+    return ValkeyMemory(settings)
+
+
+ENGINES: Final[dict[str, Callable[[Settings], Memory]]] = {
+    "": _files,
+    "valkey": _valkey,
+    "valkeys": _valkey,
+    "redis": _valkey,
+    "rediss": _valkey,
+}
+
+
+@cache
+def memory_of_process(settings: Settings) -> Memory:
+    """What all managers of this process share."""
+    scheme = settings.memory_url.partition("://")[0].partition("+")[0]
+    return ENGINES[scheme](settings)
