@@ -563,7 +563,7 @@ STATUSES: dict[type[errors.SeedCoreError], int] = {
 
 
 def test_every_error_of_ours_has_a_status() -> None:
-    ours = {value for value in vars(errors).values() if getattr(value, "__module__", None) == errors.__name__}
+    ours = {value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__}
     assert ours == set(STATUSES)
 
 

@@ -196,7 +196,9 @@ def test_within_a_room_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_the_face_is_what_is_public() -> None:
-    ours = {name for name, value in vars(errors).items() if getattr(value, "__module__", None) == errors.__name__}
+    ours = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
     assert set(seedcore.__all__) == {"MwManager", "Singleton", "ValueType", "bootstrap_actors", "get_singleton"} | ours
     for name in seedcore.__all__:
         assert getattr(seedcore, name).__name__ == name
