@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisClusterException
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -36,6 +36,7 @@ class Topology:
         self._primary: Node | None = address.hosts[0] if address.kind is Kind.SERVER else None
         self._cluster: Any = None
         self._sentinel: Any = None
+        self._epoch = 0  # of the failover that made the primary one
         self._is_stale = False
 
     @property
@@ -72,16 +73,36 @@ class Topology:
     def _find(self) -> None:
         options = self._options
         if self._address.kind is Kind.SENTINEL:
-            if self._sentinel is None:  # which asks the one first that answered last
+            if self._sentinel is None:
                 once = {"retry": Retry(NoBackoff(), 0), "socket_timeout": ASK_S, "socket_connect_timeout": ASK_S}
                 logins = {"username": None, "password": None}
                 self._sentinel = _SENTINEL(self._address.hosts, sentinel_kwargs={**options, **once, **logins})
-            self._primary = self._sentinel.discover_master(self._address.primary)
+            self._primary = self._latest_primary()
         elif self._cluster is None:
             nodes = [_NODE(host, port) for host, port in self._address.hosts]
             self._cluster = RedisCluster(startup_nodes=nodes, **options)
         else:
             self._cluster.nodes_manager.initialize()
+
+    def _latest_primary(self) -> Node:
+        """As the sentinel says that knows of the latest failover; another may still name the primary before."""
+        found: list[tuple[int, Node]] = []
+        failure: Exception = RedisError(f"no sentinel knows {self._address.primary!r}")
+        for sentinel in self._sentinel.sentinels:
+            try:
+                state = sentinel.sentinel_masters().get(self._address.primary)
+            except (RedisError, OSError) as error:
+                failure = error
+                continue
+            if state is not None:
+                found.append((int(state["config-epoch"]), (state["ip"], int(state["port"]))))
+        if not found:
+            raise failure
+        epoch, primary = max(found)
+        if self._primary is not None and epoch < self._epoch:
+            return self._primary
+        self._epoch = epoch
+        return primary
 
 
 def _place(node: Any) -> Node:

@@ -12,7 +12,7 @@ from seedcore.settings import load_settings
 from seedcore.store.valkey.keys import Keys
 from seedcore.store.valkey.memory import ValkeyMemory
 from tests.engines import Server, needs_engine
-from tests.valkey.conftest import Connect
+from tests.valkey.conftest import Connect, connect  # noqa: F401 - a fixture
 from tests.valkey.load import read_by, written_while
 from tests.waiting import wait_until
 
@@ -82,7 +82,7 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
         yield found
 
 
-def test_a_primary_that_dies_under_load_takes_nothing_along(sentinels: Sentinels, connect: Connect) -> None:
+def test_a_primary_that_dies_under_load_takes_nothing_along(sentinels: Sentinels, connect: Connect) -> None:  # noqa: F811
     memory = connect(sentinels.url)
     dead = sentinels.primary()
     acknowledged = written_while([memory], dead.kill)
@@ -90,7 +90,7 @@ def test_a_primary_that_dies_under_load_takes_nothing_along(sentinels: Sentinels
     assert read_by([memory]) == acknowledged
 
 
-def test_a_primary_that_was_away_and_comes_back_takes_nothing_back(sentinels: Sentinels, connect: Connect) -> None:
+def test_a_primary_that_was_away_and_comes_back_takes_nothing_back(sentinels: Sentinels, connect: Connect) -> None:  # noqa: F811
     memory = connect(sentinels.url)
     away = sentinels.primary()
 
@@ -184,7 +184,7 @@ def cluster(tmp_path: Path) -> Iterator[ServerCluster]:
         yield found
 
 
-def memories_on(cluster: ServerCluster, connect: Connect) -> list[MwManager]:
+def memories_on(cluster: ServerCluster, connect: Connect) -> list[MwManager]:  # noqa: F811
     """Of organs in slots of different primaries."""
     first = connect(cluster.url)
     keys = Keys(load_settings().ray_namespace)
@@ -192,7 +192,7 @@ def memories_on(cluster: ServerCluster, connect: Connect) -> list[MwManager]:
     return [first, *(MwManager(organ_id) for organ_id in by_primary.values())]
 
 
-def test_the_memory_is_whole_on_a_cluster(cluster: ServerCluster, connect: Connect) -> None:
+def test_the_memory_is_whole_on_a_cluster(cluster: ServerCluster, connect: Connect) -> None:  # noqa: F811
     for memory in memories_on(cluster, connect):
         memory.set_items({"a": 1, "b": [2]})
         assert memory.get_items(["a", "b", "c"]) == {"a": 1, "b": [2]}
@@ -202,7 +202,7 @@ def test_the_memory_is_whole_on_a_cluster(cluster: ServerCluster, connect: Conne
         assert memory.get_hot_items(1)[0].item_id == "c"
 
 
-def test_a_clusters_primary_that_was_away_takes_nothing_back(cluster: ServerCluster, connect: Connect) -> None:
+def test_a_clusters_primary_that_was_away_takes_nothing_back(cluster: ServerCluster, connect: Connect) -> None:  # noqa: F811
     memories = memories_on(cluster, connect)
     memories[1].set_item("plan", 1)
     key = Keys(load_settings().ray_namespace).owner(memories[1].organ_id)
@@ -228,7 +228,7 @@ def others_serve(cluster: ServerCluster, away: Server) -> bool:
     return roles.count("master") == 3
 
 
-def test_a_cluster_that_was_killed_at_once_comes_back_with_all(cluster: ServerCluster, connect: Connect) -> None:
+def test_a_cluster_that_was_killed_at_once_comes_back_with_all(cluster: ServerCluster, connect: Connect) -> None:  # noqa: F811
     memories = memories_on(cluster, connect)
 
     def kill_all() -> None:
@@ -241,7 +241,7 @@ def test_a_cluster_that_was_killed_at_once_comes_back_with_all(cluster: ServerCl
     assert read_by(memories) == acknowledged
 
 
-def test_a_slot_moves_under_load(cluster: ServerCluster, connect: Connect) -> None:
+def test_a_slot_moves_under_load(cluster: ServerCluster, connect: Connect) -> None:  # noqa: F811
     memories = memories_on(cluster, connect)
     memory = memories[1]
     memory.set_items({f"filler-{number}": number for number in range(200)})
