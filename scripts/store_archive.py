@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from seedcore.errors import SeedCoreError
-from seedcore.memory.transfer import export_items, import_items
 from seedcore.settings import Settings, SettingsError, load_settings
 from seedcore.store import recovery
 from seedcore.store.files import array_files
@@ -61,6 +60,8 @@ def export_stores(settings: Settings, output: BinaryIO) -> list[str]:
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=settings.state_dir) as folder:
         copies = Path(folder)
         if settings.memory_url:
+            from seedcore.memory.transfer import export_items  # late, since most have none of it
+
             names = export_items(settings, copies).names
         else:
             for name in names:
@@ -118,6 +119,8 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
 
 def _import_into_engine(settings: Settings, copies: Path) -> None:
     """What is there is set aside in files first, as the engine cannot hold both."""
+    from seedcore.memory.transfer import export_items, import_items
+
     set_aside = settings.state_dir / f"{settings.ray_namespace}{SET_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     for damaged in export_items(settings, set_aside, leaves_damaged=True).damaged:
         print(f"not set aside: {damaged}", file=sys.stderr)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from seedcore.actors import calls
 from seedcore.actors.calls import Call, Packed
 from seedcore.cluster.actor_client import ActorClient
@@ -21,7 +19,7 @@ from seedcore.store.engine import Many
 from seedcore.store.files import array_files
 from seedcore.store.read_report import ReadReport, Reads
 from seedcore.store.sqlite.store_reader import Unread
-from seedcore.store.values.codec import Arrays, Encoded, encode_aside, is_small
+from seedcore.store.values.codec import Arrays, Encoded, encode_aside, is_quickly_encoded
 
 logger = logging.getLogger(__name__)
 
@@ -211,7 +209,7 @@ class Items:
 
     async def pack_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
         """`pack` without blocking the event loop."""
-        is_quick = len(items) == 1 and all(map(_is_quickly_packed, items.values()))
+        is_quick = len(items) == 1 and all(map(is_quickly_encoded, items.values()))
         return self.pack(items) if is_quick else await asyncio.to_thread(self.pack, items)
 
     def pack(self, items: Mapping[str, Any]) -> dict[str, Packed]:
@@ -257,7 +255,3 @@ def _halves(item_ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 def _unpacked(packed: Mapping[str, Packed]) -> Mapping[str, Encoded]:
     return {item_id: calls.unpack_found(value) for item_id, value in packed.items()}
-
-
-def _is_quickly_packed(value: Any) -> bool:
-    return value.nbytes <= INLINE_BYTES if isinstance(value, np.ndarray) else is_small(value)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-import numpy as np
-
 from seedcore.errors import UNANSWERED, ItemDamagedError
 from seedcore.event_loop import INLINE_BYTES
 from seedcore.store import limits
@@ -19,7 +17,7 @@ from seedcore.store.valkey.client import Batch, Steps, ValkeyClient
 from seedcore.store.valkey.connections import Command
 from seedcore.store.valkey.envelope import Gathering, Pieces
 from seedcore.store.valkey.keys import Keys
-from seedcore.store.values.codec import Arrays, Encoded, WithArrays, encode_aside, is_small
+from seedcore.store.values.codec import Arrays, Encoded, WithArrays, encode_aside, is_quickly_encoded
 
 UNREFERENCED_S: Final = 3600  # a piece that no item refers to is gone after that
 # How long the answer to a request is kept: of one with a key of its caller's, and of one that only we send again, which
@@ -156,7 +154,7 @@ class ValkeyItems:
 
     async def pack_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
         """`pack` without blocking the event loop."""
-        is_quick = len(items) == 1 and all(map(_is_quickly_packed, items.values()))
+        is_quick = len(items) == 1 and all(map(is_quickly_encoded, items.values()))
         return self.pack(items) if is_quick else await asyncio.to_thread(self.pack, items)
 
     def set_encoded(self, owner: str, values: Mapping[str, Encoded], ttl_s: float | None) -> None:
@@ -241,18 +239,12 @@ class ValkeyItems:
         with self._requests.request() as request:
             try:
                 yield self._fence(owner), request
-            except Exception as error:
-                if isinstance(error, UNANSWERED):
-                    self._note_given_up(request, owner)
+            except BaseException as error:
+                is_unanswered = isinstance(error, UNANSWERED) or not isinstance(error, Exception)  # or cancelled
+                if is_unanswered and self._requests.has_numbered(request):
+                    with self._changing:
+                        self._given_up[request] = owner
                 raise
-            except BaseException:  # cancelled
-                self._note_given_up(request, owner)
-                raise
-
-    def _note_given_up(self, request: RequestId, owner: str) -> None:
-        if self._requests.has_numbered(request):
-            with self._changing:
-                self._given_up[request] = owner
 
     def _fence(self, writing: str) -> Steps[None]:
         """Of what the server has that is written to; those of the same owner the next request's number fences off."""
@@ -290,7 +282,3 @@ def _bytes_of(packed: Packed) -> int:
 
 def _repacked(value: Encoded) -> Packed:
     return (value.data, [value.arrays]) if isinstance(value, WithArrays) else (value, [])
-
-
-def _is_quickly_packed(value: Any) -> bool:
-    return value.nbytes <= INLINE_BYTES if isinstance(value, np.ndarray) else is_small(value)

@@ -155,9 +155,8 @@ class ValkeyMemory:
     def clear(self) -> None:
         """Delete all that is ours in the namespace, but for the answers to writes."""
         bounds = self.keys.bounds()
-        self.client.run(
-            _one(Batch(bounds[0], [("UNLINK", *bounds)], is_write=True))
-        )  # at once, as they count each other
+        # At once, since they count each other.
+        self.client.run(_one(Batch(bounds[0], [("UNLINK", *bounds)], is_write=True)))
         ours = sorted(key for key in set(self.client.scan(self.keys.everything, SCAN_NUMBER)) if not _is_answer(key))
         for _, of_owner in groupby(ours, key=lambda key: key.partition(b"}:")[0]):  # which are in one slot
             for some in _batched(of_owner, SCAN_NUMBER):

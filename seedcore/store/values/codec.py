@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedcore.errors import InvalidValueError
+from seedcore.event_loop import INLINE_BYTES
 from seedcore.store.values import records, value_types
 
 SUPPORTED: Final = (
@@ -160,6 +161,11 @@ def is_small(value: Any) -> bool:
         elif not isinstance(part, SCALARS):
             return False
     return True
+
+
+def is_quickly_encoded(value: Any) -> bool:
+    """Whether a value is encoded in so short a time that a thread would only cost more."""
+    return value.nbytes <= INLINE_BYTES if isinstance(value, np.ndarray) else is_small(value)
 
 
 def aligned(place: int) -> int:
