@@ -32,7 +32,8 @@ T = TypeVar("T")
 PING_TIMEOUT_S: Final = 2.0  # after which it is asked what keeps an actor from answering
 UNEXPECTED_TERMINATION: Final = 2  # of Ray's NodeDeathInfo, in gcs.proto
 MAX_NODES: Final = 10_000  # that Ray lists at most, those that ended included
-BUSY_TIMEOUT_S: Final = 1.5  # for that; images/healthcheck.sh waits for 4 s
+BUSY_TIMEOUT_S: Final = 1.5  # for that
+LATE_S: Final = 0.4  # by which the thread that asks may be late; images/healthcheck.sh waits for 4 s in all
 
 _asking: dict[tuple[str, str], Future[Any]] = {}
 _asking_lock = threading.Lock()
@@ -308,7 +309,7 @@ def _left(deadline: float) -> float:
 
 def _answer(row: Singleton, answer: Future[ActorStatus | _Silent], deadline: float) -> ActorStatus | _Silent:
     try:
-        return answer.result(timeout=max(0.1, _left(deadline) + 0.1))
+        return answer.result(timeout=_left(deadline) + LATE_S)
     except FutureTimeoutError:
         return ActorStatus(row.name, row.class_name, running=False, reason="the Ray head did not answer")
 
