@@ -22,6 +22,7 @@ PAUSE_S: Final = 2.0  # how long an actor is gone, and so how long a blocking ca
 PROMISED_S: Final = 0.05  # in which another coroutine is served
 BEAT_S: Final = 0.005
 MIN_BEATS: Final = 200  # so that one of them may be late
+MIN_BEATS_OF_A_WAIT: Final = 20
 
 
 @asynccontextmanager
@@ -44,10 +45,15 @@ async def heartbeats() -> AsyncIterator[list[float]]:
 
 
 def served(late: list[float]) -> None:
-    """The loop went on. One beat in a hundred may be late, since the machine has other work to do."""
-    assert len(late) > 20
+    """The loop went on; one that waits for the actor has no beats, and is late by as long as the actor is gone."""
+    assert len(late) > MIN_BEATS_OF_A_WAIT
+    assert max(late) < PAUSE_S / 2, sorted(late)[-10:]
+
+
+def served_at_once(late: list[float]) -> None:
+    """No call holds the loop for long. One beat in a hundred may be late, since the machine has other work to do."""
+    assert len(late) >= MIN_BEATS
     assert statistics.quantiles(late, n=100)[-1] < PROMISED_S, sorted(late)[-10:]
-    assert max(late) < PAUSE_S / 2, sorted(late)[-10:]  # a call that waits for the actor would have blocked for longer
 
 
 ACTORS = {"mw": get_mw_store, "shared_cache": get_shared_cache, "miss_tracker": get_miss_tracker}
@@ -126,4 +132,4 @@ async def test_with_large_values(
     async with heartbeats() as late:
         while len(late) < MIN_BEATS:
             await work(memory, item_id)
-    served(late)
+    served_at_once(late)
