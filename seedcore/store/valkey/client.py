@@ -57,12 +57,13 @@ class ValkeyClient:
     def __init__(self, settings: Settings) -> None:
         self.address = parse_address(settings.memory_url)
         self._deadline_s = settings.call_deadline_s
+        try_s = min(TRY_S, self._deadline_s)
         self._options: dict[str, Any] = {
             "username": self.address.user or None,
             "password": settings.memory_login_password,
             "ssl": self.address.is_tls,
-            "socket_timeout": TRY_S,
-            "socket_connect_timeout": TRY_S,
+            "socket_timeout": try_s,
+            "socket_connect_timeout": try_s,
             "protocol": 2,
         }
         self._topology = Topology(self.address, self._options)
