@@ -1,6 +1,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -54,10 +55,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="package")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server that all tests of this package share."""
+def valkey(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that all tests of this package share, and singletons that tell of it."""
     with running_server(tmp_path_factory.mktemp("valkey")) as server:
+        with on_valkey(server) as knobs:
+            settings = load_settings()
+            environment = {"runtime_env": {"env_vars": knobs}}
+            rows = [replace(row, options={**row.options, **environment}) for row in singletons(settings)]
+            bootstrap_actors(settings, rows)
         yield server
+
+
+@contextmanager
+def on_valkey(server: Server) -> Iterator[dict[str, str]]:
+    """With the memory of this process, and of what it starts, on the server."""
+    knobs = {"RAY_NAMESPACE": "on-valkey", "MEMORY_URL": server.url}
+    with patch.dict(os.environ, knobs):
+        load_settings.cache_clear()
+        yield knobs
+    load_settings.cache_clear()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("valkey", marks=needs_engine)])
@@ -72,16 +88,8 @@ def engine(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
         return
     if reason := request.node.get_closest_marker("only_sqlite"):
         pytest.skip(reason.args[0])
-    server: Server = request.getfixturevalue("valkey")
-    knobs = {"RAY_NAMESPACE": "on-valkey", "MEMORY_URL": server.url}
-    with patch.dict(os.environ, knobs):
-        load_settings.cache_clear()
-        environment = {"runtime_env": {"env_vars": knobs}}
-        settings = load_settings()
-        rows = [replace(row, options={**row.options, **environment}) for row in singletons(settings)]
-        bootstrap_actors(settings, rows)
+    with on_valkey(request.getfixturevalue("valkey")):
         yield name
-    load_settings.cache_clear()
 
 
 @pytest.fixture

@@ -35,6 +35,6 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
 
 
 @pytest.fixture
-def memory(connect: Connect, server: Server) -> MwManager:
+def memory(server: Server, connect: Connect) -> MwManager:
     """A manager on that server."""
     return connect(server.url)
