@@ -37,6 +37,7 @@ from scripts.machines import (
 )
 from seedcore.cluster.connection import probe_head
 from seedcore.errors import SeedCoreError
+from seedcore.memory.engines import memory_of_process
 from seedcore.ray_environment import export_ray_environment
 from seedcore.settings import Settings, SettingsError, load_settings
 
@@ -104,6 +105,18 @@ class JoinChecks:
                 f"it differs in {', '.join(differ[:SHOWN])}{and_more(differ)}. Bring this clone to the head's version."
             )
         return f"{len(ours)} modules"
+
+    def same_memory(self) -> str:
+        """Work on this machine will read and write the memory that the head's does, and reaches it."""
+        theirs = self._theirs["memory"]
+        if differ := self._different("memory", theirs):
+            raise CheckError(f"{differ}. Write the head's into .env here; a host in it is one that all machines reach.")
+        if not self._settings.memory_url:
+            return "at the head"
+        state = memory_of_process(self._settings).state()
+        if state.problems:
+            raise CheckError("; ".join(state.problems) + ".")
+        return state.facts
 
     def same_time(self) -> str:
         """The clocks agree."""
@@ -178,6 +191,7 @@ def main(arguments: list[str]) -> int:
                 [
                     cluster_check("same packages", checks.same_packages),
                     cluster_check("same code", checks.same_code),
+                    cluster_check("same memory", checks.same_memory),
                     cluster_check("the clocks agree", checks.same_time),
                     cluster_check("this machine reaches the cluster", checks.reaches_them),
                     cluster_check("the cluster reaches this machine", checks.they_reach_us),

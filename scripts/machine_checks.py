@@ -48,6 +48,10 @@ class MachineChecks:
     def _others(self) -> dict[str, list[dict[str, Any]]]:
         return {address: nodes for address, nodes in self._machines.items() if address != own_address()}
 
+    @cached_property
+    def _theirs(self) -> dict[str, dict[str, Any]]:
+        return self._ask(lambda _: facts)
+
     def checks(self) -> list[Check]:
         """In the order in which one failure explains the next."""
         return [
@@ -55,6 +59,7 @@ class MachineChecks:
             cluster_check("this machine reaches the others", self.reached_from_here),
             cluster_check("they reach one another", self.reach_one_another),
             cluster_check("they have the same packages", self.same_packages),
+            cluster_check("they have the same memory", self.same_memory),
             cluster_check("their clocks agree", self.same_time),
         ]
 
@@ -83,16 +88,25 @@ class MachineChecks:
 
     def same_packages(self) -> str:
         """Those that two machines have are of one version."""
+        return self._same(
+            lambda ours, theirs: different(ours["packages"], theirs["packages"], packages_of_both(ours, theirs)),
+            "Bring the lock files of the head's machine to all, then `make leave` and `make join` there.",
+        )
+
+    def same_memory(self) -> str:
+        """All work reads and writes one memory."""
+        return self._same(
+            lambda ours, theirs: different(ours["memory"], theirs["memory"], theirs["memory"]),
+            "Write the head's into .env there, then `make leave` and `make join`.",
+        )
+
+    def _same(self, differ: Callable[[dict[str, Any], dict[str, Any]], str], remedy: str) -> str:
         ours = facts()
-        problems = []
-        for address, theirs in self._ask(lambda _: facts).items():
-            differ = different(ours["packages"], theirs["packages"], packages_of_both(ours, theirs))
-            problems += [f"{address}: {differ}"] if differ else []
+        problems = [
+            f"{address}: {found}" for address, theirs in self._theirs.items() if (found := differ(ours, theirs))
+        ]
         if problems:
-            raise CheckError(
-                f"{'. '.join(problems)}. Bring the lock files of the head's machine to all, then `make leave` and "
-                "`make join` there."
-            )
+            raise CheckError(f"{'. '.join(problems)}. {remedy}")
         return f"on {len(self._others) + 1} machine(s)"
 
     def same_time(self) -> str:

@@ -13,7 +13,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from seedcore.code_version import CODE, PROJECT_ROOT, Sources
-from seedcore.settings import NODE_PORTS
+from seedcore.settings import NODE_PORTS, load_settings
 
 T = TypeVar("T")
 
@@ -25,7 +25,8 @@ NODE_MANAGER: Final = 2  # its port, counted from the first of a node's; images/
 
 
 def facts() -> dict[str, Any]:
-    """What must be the same on all machines: versions, packages, and files of code by their hash."""
+    """What must be the same on all machines: versions, packages, code by the hash of its files, and the memory."""
+    settings = load_settings()
     sources = Sources(*(PROJECT_ROOT / folder for folder in CODE))
     lock = PROJECT_ROOT / "app/requirements.lock"
     return {
@@ -33,6 +34,7 @@ def facts() -> dict[str, Any]:
         "packages": {of.metadata["Name"].lower(): of.version for of in distributions()},
         "of_app": re.findall("^([A-Za-z0-9._-]+)==", lock.read_text(), re.MULTILINE) if lock.exists() else [],
         "code": {name: sources.hash(path) for name, path in sources.modules().items() if not name.startswith("app")},
+        "memory": {"RAY_NAMESPACE": settings.ray_namespace, "MEMORY_URL": settings.memory_url or "(empty)"},
     }
 
 

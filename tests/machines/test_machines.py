@@ -125,8 +125,8 @@ def test_what_a_machine_that_has_joined_is_not_for(head: Machine, second: Machin
     assert "ray-worker" in second.make("ps")
 
 
-def refused(machine: Machine, head: Machine, stdin: str = "") -> str:
-    done = machine.run("make", "join", f"HEAD={head.address}", stdin=stdin, RUNTIME="local")
+def refused(machine: Machine, head: Machine, *knobs: str, stdin: str = "") -> str:
+    done = machine.run("make", "join", f"HEAD={head.address}", *knobs, stdin=stdin, RUNTIME="local")
     assert done.returncode != 0
     assert "Traceback" not in done.stdout
     assert "nothing was started" in done.stdout
@@ -143,16 +143,19 @@ def third(head: Machine, disks: Path) -> Iterator[Machine]:
 
 
 def test_what_keeps_a_machine_out(head: Machine, third: Machine) -> None:
-    assert "the head does not accept it" in refused(third, head, "f" * 64)
+    assert "the head does not accept it" in refused(third, head, stdin="f" * 64)
 
     third.let_in("21200:21250")
-    said = refused(third, head, head.token)
+    said = refused(third, head, stdin=head.token)
     assert f"{head.address} does not reach {third.address} at 21251-21299" in said
     third.let_in(WORKER_PORTS)
 
     late = third.run("faketime", "-f", "+1h", "make", "join", f"HEAD={head.address}", RUNTIME="local")
     assert "this machine's clock is 3600 s ahead of the head's" in late.stdout
     assert "nothing was started" in late.stdout
+
+    said = refused(third, head, "MEMORY_URL=valkey://elsewhere")
+    assert "same memory: MEMORY_URL valkey://elsewhere here, (empty) there" in said
 
     (third.folder / "seedcore/errors.py").open("a").write("# of another version\n")
     assert "same code: it differs in seedcore.errors" in refused(third, head)
