@@ -50,8 +50,10 @@ REFUSALS: Final = (
             ItemDamagedError),
     Refusal(exceptions.OutOfMemoryError, False, "the engine at {0} has no memory left for a write: raise its "
             "maxmemory, or delete items", StoreFullError),
-    Refusal("MISCONF", False, "the engine at {0} cannot write its file, so it takes no writes: is its disk full?",
-            StoreFullError),
+    Refusal("MISCONF Errors writing to the AOF file: No space left", False, "the engine at {0} cannot write to its "
+            "full disk: free space there, and writes go on", StoreFullError),
+    Refusal("MISCONF", False, "the engine at {0} cannot write its file; let it write there, and writes go on",
+            StoreUnavailableError),
     Refusal(exceptions.AuthenticationError, False, "the engine at {0} does not take the user and password: MEMORY_URL "
             "names the user, MEMORY_PASSWORD in .env.local or MEMORY_PASSWORD_FILE the password",
             AuthenticationFailedError),
