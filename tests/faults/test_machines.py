@@ -1,15 +1,18 @@
+# ruff: noqa: F811 - fixtures
 """What happens to one machine of several costs nobody an acknowledged write, and what lives there comes back."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.faults.harness import Fault, FaultRun, under_load
+from tests.faults.machine_engines import MachineEngines
 from tests.faults.machine_stack import MachineStack
 from tests.faults.report import Report
-from tests.machines.conftest import disks, head, network, second  # noqa: F401 - fixtures
+from tests.machines.conftest import disks, head, network, second  # noqa: F401
 from tests.machines.machine import Machine
 
 CUT_S: Final = 60.0  # above what TCP waits between two tries by then
@@ -19,8 +22,7 @@ JOIN_S: Final = 120.0  # a machine that is switched on, `make join` and its chec
 def power_cut_of_the_second(stack: MachineStack, run: FaultRun) -> None:
     run.mark("power cut")
     stack.second.cut_power()
-    stack.second.boot()
-    stack.close_all_other_ports()
+    stack.switch_on(stack.second)
     run.mark("make join")
     stack.second.make("join", f"HEAD={stack.head.address}")
     stack.go_on_with_load(stack.second)
@@ -30,8 +32,7 @@ def power_cut_of_the_second(stack: MachineStack, run: FaultRun) -> None:
 def power_cut_of_the_head(stack: MachineStack, run: FaultRun) -> None:
     run.mark("power cut")
     stack.head.cut_power()
-    stack.head.boot()
-    stack.close_all_other_ports()
+    stack.switch_on(stack.head)
     run.mark("make up")
     stack.head.make("up")
     stack.go_on_with_load(stack.head)
@@ -86,11 +87,34 @@ FAULTS: Final[tuple[Fault[MachineStack], ...]] = (
 
 
 @pytest.fixture(scope="module")
-def stack(head: Machine, second: Machine, disks: Path) -> MachineStack:  # noqa: F811
+def engines(
+    request: pytest.FixtureRequest, head: Machine, second: Machine, disks: Path
+) -> Iterator[MachineEngines | None]:
+    """With --engine=valkey a cluster of servers on both machines and on a third, which the stack has moved to."""
+    if request.config.getoption("--engine") == "sqlite":
+        yield None
+        return
+    third = Machine(3, disks / "third")
+    third.boot()
+    try:
+        engines = MachineEngines([head, second, third])
+        for machine in (head, second):
+            with (machine.folder / ".env.local").open("a") as settings:
+                settings.write(f"MEMORY_URL={engines.url}\n")
+        head.make("up")
+        second.make("leave")
+        second.make("join", f"HEAD={head.address}")
+        yield engines
+    finally:
+        third.remove()
+
+
+@pytest.fixture(scope="module")
+def stack(head: Machine, second: Machine, disks: Path, engines: MachineEngines | None) -> MachineStack:
     """Two machines that work together, with a firewall each."""
     journals = disks / "journals"
     journals.mkdir()
-    return MachineStack(head, second, journals)
+    return MachineStack(head, second, journals, engines)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.inject.__name__)
