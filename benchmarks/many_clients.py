@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Final
 
 import httpx
@@ -28,25 +29,33 @@ wrk.headers["Content-Type"] = "application/json"
 
 def clients_at_once(systems: Systems, number: int, seconds: float) -> dict[str, Timing]:
     """So many processes get one item."""
-    return {system: _clients(system, systems.redis_ports.durable, number, seconds) for system in (SEEDCORE, REDIS)}
+    address = f"127.0.0.1:{systems.redis_ports.durable}"
+    return {
+        system: clients([[sys.executable, "-m", "benchmarks.client", system, address]] * number, seconds)
+        for system in (SEEDCORE, REDIS)
+    }
 
 
-def _clients(system: str, redis_port: int, number: int, seconds: float) -> Timing:
-    command = [sys.executable, "-m", "benchmarks.client", system, str(redis_port)]
-    clients = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(number)
+def clients(commands: Sequence[Sequence[str]], seconds: float) -> Timing:
+    """What some `benchmarks.client` do together.
+
+    Raises:
+        StackError: one does not start.
+    """
+    running = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in commands
     ]
     try:
-        for client in clients:
+        for command, client in zip(commands, running, strict=True):
             if client.stdout is None or "ready" not in client.stdout.readline():
-                raise StackError(f"a client of {system} did not start, as it says above")
-        for client in clients:
+                raise StackError(f"`{' '.join(command)}` did not start, as it says above")
+        for client in running:
             if client.stdin is not None:
                 client.stdin.write(f"{seconds}\n")
                 client.stdin.flush()
-        done = sum(int(client.communicate()[0]) for client in clients)
+        done = sum(int(client.communicate()[0]) for client in running)
     finally:
-        for client in clients:
+        for client in running:
             client.kill()
             client.wait()
     return Timing(done, [seconds])

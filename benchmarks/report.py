@@ -239,6 +239,12 @@ TARGETS: Final = (
         1.2,
         at_least=False,
     ),
+    Target(
+        "on Redis, get from another machine: time over the bare client's",
+        on_valkey(from_machine.GET, REDIS),
+        1.2,
+        at_least=False,
+    ),
     Target("64 gets at once from there: throughput over one at a time", at_once(from_machine.GET_AT_ONCE), 10),
     Target("64 sets at once from there: throughput over one at a time", at_once(from_machine.SET_AT_ONCE), 10),
     Target(

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -138,13 +138,18 @@ class Machine:
         ):
             self._network("iptables", "--wait", *rule)
 
+    def command(self, *command: str, folder: Path | None = None) -> list[str]:
+        """What runs a command on it."""
+        enter = ["nsenter", f"--target={self._pid}", "--net", "--pid", "--mount"]
+        return [*enter, "env", "-C", str(folder or self.folder), *command]
+
     def run(
         self, *command: str, stdin: str = "", folder: Path | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """The output of a command on it, whatever its exit code."""
         shell = HOSTILE if command[0] == "make" else {}
         return subprocess.run(
-            self._inside(command, folder),
+            self.command(*command, folder=folder),
             input=stdin,
             env=_environment(**{**shell, **environment}),
             stdout=subprocess.PIPE,
@@ -156,7 +161,7 @@ class Machine:
 
     def start(self, *command: str, log: IO[bytes], **environment: str) -> subprocess.Popen[bytes]:
         """Start a command on it, and do not wait for its end."""
-        return subprocess.Popen(self._inside(command), env=_environment(**environment), stdout=log, stderr=log)
+        return subprocess.Popen(self.command(*command), env=_environment(**environment), stdout=log, stderr=log)
 
     def make(self, *arguments: str, stdin: str = "") -> str:
         """Run a verb; it must succeed. Its output."""
@@ -188,10 +193,6 @@ class Machine:
         """Switch it off for good."""
         if self._init is not None:
             self.cut_power()
-
-    def _inside(self, command: Sequence[str], folder: Path | None = None) -> list[str]:
-        enter = ["nsenter", f"--target={self._pid}", "--net", "--pid", "--mount"]
-        return [*enter, "env", "-C", str(folder or self.folder), *command]
 
     @property
     def _pid(self) -> int:
