@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,20 @@ def test_settings_that_break_a_promise_are_told_with_the_remedy(server: Server, 
     said = " ".join(ValkeyMemory(load_settings()).state().problems)
     assert "`CONFIG SET appendonly yes`" in said
     assert "`CONFIG SET maxmemory-policy noeviction`" in said
+
+
+@pytest.mark.parametrize("lines", [(), (f"requirepass {PASSWORD}",)], ids=["open", "locked"])
+def test_sentinels_get_the_login_if_they_want_one(tmp_path: Path, connect: Connect, lines: tuple[str, ...]) -> None:
+    sentinel = Server(tmp_path / "sentinel")
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(tmp_path / "locked", "--requirepass", PASSWORD))
+        stack.callback(sentinel.stop)
+        watched = f"sentinel monitor memory 127.0.0.1 {server.port} 1"
+        sentinel.start_sentinel(watched, f"sentinel auth-pass memory {PASSWORD}", *lines)
+        url = f"valkey+sentinel://127.0.0.1:{sentinel.port}/memory?replicas=0"
+        memory = connect(url, MEMORY_PASSWORD=PASSWORD)
+        memory.set_item("plan", 1)
+        assert memory.get_item("plan") == 1
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,9 @@ class ValkeyClient:
             return False
         return self._topology.node_of(one) == self._topology.node_of(other)
 
-    def ask_each(self, command: Command) -> list[Any]:
+    def ask_each(self, command: Command) -> dict[Node, Any]:
         """The answer of every server that has keys of its own, for a command that is about no key. Raises as `run`."""
-        return [self._answer_of(node, command) for node in self._nodes_now()]
+        return {node: self._answer_of(node, command) for node in self._nodes_now()}
 
     def scan(self, pattern: bytes, number: int, *options: str) -> Iterator[bytes]:
         """All keys that match a pattern, some of them perhaps more than once. Raises as `run`.

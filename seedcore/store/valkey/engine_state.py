@@ -27,11 +27,11 @@ def state_of(client: ValkeyClient) -> EngineState:
         SeedCoreError: one does not answer.
     """
     address = client.address
-    servers = [_parsed(info) for info in client.ask_each(("INFO",))]
+    servers = {node: _parsed(info) for node, info in client.ask_each(("INFO",)).items()}
     facts, problems = [], []
-    for server in servers:
+    for (host, port), server in servers.items():
         name = f"{'Valkey' if 'valkey_version' in server else 'Redis'} {_version(server)}"
-        place = f"{address.hosts[0][0]}:{server['tcp_port']}" if len(servers) > 1 else str(address)
+        place = f"{host}:{port}" if len(servers) > 1 else str(address)
         memory, most = int(server["used_memory"]), int(server.get("maxmemory", 0))
         replicas = int(server["connected_slaves"])
         role = "primary" if server["role"] == "master" else "replica"
@@ -49,13 +49,13 @@ def state_of(client: ValkeyClient) -> EngineState:
         name=f"{facts[0].partition(' at ')[0]} at {address}",
         facts="; ".join(facts),
         numbers={
-            "engine_memory_bytes": sum(float(server["used_memory"]) for server in servers),
-            "engine_max_memory_bytes": sum(float(server.get("maxmemory", 0)) for server in servers),
-            "engine_clients": sum(float(server["connected_clients"]) for server in servers),
-            "engine_replicas": min(float(server["connected_slaves"]) for server in servers),
+            "engine_memory_bytes": sum(float(server["used_memory"]) for server in servers.values()),
+            "engine_max_memory_bytes": sum(float(server.get("maxmemory", 0)) for server in servers.values()),
+            "engine_clients": sum(float(server["connected_clients"]) for server in servers.values()),
+            "engine_replicas": min(float(server["connected_slaves"]) for server in servers.values()),
             "engine_servers": float(len(servers)),
             "engine_problems": float(len(problems)),
-            "engine_commands_total": sum(float(server["total_commands_processed"]) for server in servers),
+            "engine_commands_total": sum(float(server["total_commands_processed"]) for server in servers.values()),
         },
         problems=problems,
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import AuthenticationError, RedisClusterException, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -35,7 +35,7 @@ class Topology:
         self._finding = threading.Lock()
         self._primary: Node | None = address.hosts[0] if address.kind is Kind.SERVER else None
         self._cluster: Any = None
-        self._sentinel: Any = None
+        self._sentinels: list[Any] = []
         self._epoch = 0  # of the failover that made the primary one
         self._is_stale = False
 
@@ -71,16 +71,11 @@ class Topology:
         return [_place(node) for node in self._cluster.get_primaries()]
 
     def _find(self) -> None:
-        options = self._options
         if self._address.kind is Kind.SENTINEL:
-            if self._sentinel is None:
-                once = {"retry": Retry(NoBackoff(), 0), "socket_timeout": ASK_S, "socket_connect_timeout": ASK_S}
-                logins = {"username": None, "password": None}
-                self._sentinel = _SENTINEL(self._address.hosts, sentinel_kwargs={**options, **once, **logins})
             self._primary = self._latest_primary()
         elif self._cluster is None:
             nodes = [_NODE(host, port) for host, port in self._address.hosts]
-            self._cluster = RedisCluster(startup_nodes=nodes, **options)
+            self._cluster = RedisCluster(startup_nodes=nodes, **self._options)
         else:
             self._cluster.nodes_manager.initialize()
 
@@ -88,9 +83,9 @@ class Topology:
         """As the sentinel says that knows of the latest failover; another may still name the primary before."""
         found: list[tuple[int, Node]] = []
         failure: Exception = RedisError(f"no sentinel knows {self._address.primary!r}")
-        for sentinel in self._sentinel.sentinels:
+        for number in range(len(self._address.hosts)):
             try:
-                state = sentinel.sentinel_masters().get(self._address.primary)
+                state = self._states_at(number).get(self._address.primary)
             except (RedisError, OSError) as error:
                 failure = error
                 continue
@@ -103,6 +98,22 @@ class Topology:
             return self._primary
         self._epoch = epoch
         return primary
+
+    def _states_at(self, number: int) -> Mapping[str, Any]:
+        """What one sentinel knows of each primary. It gets the login of the servers if it wants one."""
+        if not self._sentinels:
+            once = {"retry": Retry(NoBackoff(), 0), "socket_timeout": ASK_S, "socket_connect_timeout": ASK_S}
+            without = {"username": None, "password": None}
+            self._sentinels = [
+                _SENTINEL(self._address.hosts, sentinel_kwargs={**self._options, **once, **login}).sentinels
+                for login in (without, {})
+            ]
+        without_login, with_login = (sentinels[number] for sentinels in self._sentinels)
+        try:
+            states: Mapping[str, Any] = without_login.sentinel_masters()
+        except AuthenticationError:
+            states = with_login.sentinel_masters()
+        return states
 
 
 def _place(node: Any) -> Node:
