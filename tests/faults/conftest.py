@@ -39,7 +39,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[REPORT] = Report(config.getoption("--report"))
+    config.stash[REPORT] = Report(config.getoption("--report"), config.getoption("--engine"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -29,19 +29,24 @@ three processes write and read, through the HTTP API and through `MwManager`.
 - *longest stall*: the longest time that one client was without a good answer; *allowed* is what the test holds it to,
   with the time for which the fault itself lasts
 
-[The requests over time](faults.png) show each fault at the dotted lines."""
+[The requests over time]({picture}) show each fault at the dotted lines."""
 
 
 class Report:
     """Collects one row for each fault, and writes the table after each, so that a run that ends early has told.
 
     Args:
-        folder: for `faults.md` and `faults.png`.
+        folder: for the table and the picture.
+        engine: of the memory.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: str) -> None:
         self.folder = folder
         self.rows: list[Row] = []
+        name, self._arguments = (
+            ("faults", "") if engine == "sqlite" else (f"faults-{engine}", f" ARGS=--engine={engine}")
+        )
+        self._table, self._picture = folder / f"{name}.md", folder / f"{name}.png"
 
     def add(self, run: FaultRun) -> None:
         """Take the row of a run that has ended."""
@@ -52,7 +57,7 @@ class Report:
         self.rows.append(row)
         self.folder.mkdir(parents=True, exist_ok=True)
         parts = (self._heading(), self.table(), self._errors())
-        (self.folder / "faults.md").write_text("\n\n".join(parts) + "\n")
+        self._table.write_text("\n\n".join(parts) + "\n")
 
     def draw(self) -> None:
         """Make the picture of all rows; at the end, since it takes the machine that is under test."""
@@ -63,7 +68,7 @@ class Report:
             axis.axis("off")
         for row, axis in zip(rows, axes.flat, strict=False):
             _draw_row(axis, row)
-        save_picture(figure, self.folder / "faults.png")
+        save_picture(figure, self._picture)
         plt.close(figure)
 
     def table(self) -> str:
@@ -80,8 +85,11 @@ class Report:
     def _heading(self) -> str:
         seeds = ", ".join(sorted({str(row.seed) for row in self.rows}))
         machine = f"{os.cpu_count()} CPUs, Linux {platform.release()}, Ray {version('ray')}"
-        made = f"Written by `make faults` on {datetime.now(UTC):%Y-%m-%d}: {machine}, seed of the load {seeds}."
-        return f"# What the faults did\n\n{made} {EXPLANATION}"
+        made = (
+            f"Written by `make faults{self._arguments}` on {datetime.now(UTC):%Y-%m-%d}: {machine}, seed of the load "
+            f"{seeds}."
+        )
+        return f"# What the faults did\n\n{made} {EXPLANATION.format(picture=self._picture.name)}"
 
     def _errors(self) -> str:
         parts = []
