@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -298,8 +298,23 @@ class DockerRuntime:
         return found is not None and found.strip() != path.read_text().strip()
 
     def _up(self, *arguments: str) -> None:
-        self._wait_for_another_look()
         deadline = round(self._settings.up_deadline_s)
+        was_unhealthy = self._wait_for_another_look()
+        code = self._compose_up(deadline, arguments)
+        if code and was_unhealthy:  # of what bootstrap may just have mended
+            self._wait_for_another_look()
+            code = self._compose_up(deadline, arguments)
+        if code:
+            failures = self._failures(lambda container, failure: True)
+            if failures:
+                raise StackError(explain_failures(failures))
+            raise StackError(
+                remedy_for_text(self._why_not_created())
+                or f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
+                "`make doctor` looks for the cause, `make ps` and `make logs` show more; then `make up` again."
+            )
+
+    def _compose_up(self, deadline: int, arguments: Sequence[str]) -> int:
         before = self._restarts()  # of crashes that are long past
         command = ["docker", "compose", "up", "--detach", "--no-build", "--wait", f"--wait-timeout={deadline}"]
         with subprocess.Popen([*command, *arguments], cwd=PROJECT_ROOT, env=self._environment) as compose:
@@ -314,15 +329,7 @@ class DockerRuntime:
             except KeyboardInterrupt:
                 compose.send_signal(signal.SIGINT)
                 raise
-        if compose.returncode:
-            failures = self._failures(lambda container, failure: True)
-            if failures:
-                raise StackError(explain_failures(failures))
-            raise StackError(
-                remedy_for_text(self._why_not_created())
-                or f"docker compose failed as it says above, or was not done within UP_DEADLINE_S={deadline}. "
-                "`make doctor` looks for the cause, `make ps` and `make logs` show more; then `make up` again."
-            )
+        return compose.returncode
 
     def _why_not_created(self) -> str:
         """What Compose says when it makes the containers, which nobody could read on its way to the terminal."""
@@ -331,16 +338,20 @@ class DockerRuntime:
             command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
         ).stderr
 
-    def _wait_for_another_look(self) -> None:
-        """Let Docker look once more at what it found unhealthy: it may be well by now, and Compose gives up at once."""
+    def _wait_for_another_look(self) -> bool:
+        """Let Docker look once more at what it found unhealthy: it may be well by now, and Compose gives up at once.
+
+        Whether something still is.
+        """
         until = time.monotonic() + LOOK_AGAIN_S
         while time.monotonic() < until:
             unhealthy = [container for container in self._containers() if _is_unhealthy(container)]
             if not unhealthy:
-                return
+                return False
             if until - time.monotonic() > LOOK_AGAIN_S - POLL_S:
                 print(f"waiting for Docker's next look at {', '.join(str(container.name) for container in unhealthy)}")
             time.sleep(POLL_S)
+        return True
 
     def failures(self) -> list[ServiceFailure]:
         """All that are not well, but for those that start for the first time and have nothing to complain of."""
