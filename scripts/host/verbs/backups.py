@@ -1,6 +1,7 @@
 """Verbs that copy all items into a file, and back."""
 
 import os
+import shlex
 import sys
 from argparse import Namespace
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ def backup(settings: HostSettings, arguments: Namespace) -> int:
     except OSError as error:
         raise StackError(f"cannot write {file}: {error.strerror}. `make backup FILE=PATH` goes elsewhere.") from error
     print(f"all items are in {relative(file)}, {file.stat().st_size} bytes")
-    return next_step(f"`make restore FILE={relative(file)}` brings them back")
+    return next_step(f"`make restore FILE={shlex.quote(str(relative(file)))}` brings them back")
 
 
 def restore(settings: HostSettings, arguments: Namespace) -> int:
