@@ -101,6 +101,7 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
         for name in names:
             recovery.inspect_backup(copies / name)
         if settings.memory_url:
+            _require_own(settings, names)
             _import_into_engine(settings, copies)
             return names
         for position, name in enumerate(names):
@@ -115,6 +116,18 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
                     "they were. `make down`, `make up`, then `make restore` again."
                 ) from error
     return names
+
+
+def _require_own(settings: Settings, names: list[str]) -> None:
+    """An engine holds one stack's items here, and they are all replaced."""
+    from seedcore.memory.transfer import store_names
+
+    missing = sorted({*store_names(settings).values()} - {*names})
+    if missing:
+        raise ArchiveError(
+            f"the backup has {', '.join(names)}, but no {', '.join(missing)}, as this stack calls its items: give it "
+            "the RAY_NAMESPACE and the actors' names of the stack that it was made in"
+        )
 
 
 def _import_into_engine(settings: Settings, copies: Path) -> None:

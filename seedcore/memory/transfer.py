@@ -51,7 +51,7 @@ def export_items(settings: Settings, folder: Path, *, leaves_damaged: bool = Fal
     """
     damaged: list[str] | None = [] if leaves_damaged else None
     memory = ValkeyMemory(settings)
-    names = {name: store_of(name, settings) for name in _actor_names(settings)}
+    names = store_names(settings)
     (folder / settings.ray_namespace).mkdir(parents=True, exist_ok=True)
     try:
         own = ItemStore(folder / names[settings.mw_actor_name], settings.sqlite_synchronous)
@@ -77,7 +77,7 @@ def import_items(settings: Settings, folder: Path) -> None:
 
     Args:
         settings: where the engine is, and what the files are called.
-        folder: with them, in the place of `STATE_DIR`; whole, as `recovery.inspect_backup` says.
+        folder: with all of `store_names`; whole, as `recovery.inspect_backup` says.
 
     Raises:
         SeedCoreError: the engine does not answer, or refuses; a part of the items may be there.
@@ -89,14 +89,12 @@ def import_items(settings: Settings, folder: Path) -> None:
             (settings.mw_actor_name, memory.own),
             (settings.shared_cache_actor_name, memory.shared),
         ):
-            path = folder / store_of(name, settings)
-            if path.exists():
-                for owner, ttl_s, batch in _batches(_rows(path)):
-                    items.set_encoded(owner, batch, ttl_s)
-        path = folder / store_of(settings.miss_tracker_actor_name, settings)
-        if path.exists():
-            with closing(open_connection(path, "ro")) as connection:
-                memory.misses.put([HotItem(*row) for row in connection.execute(MISSES)])
+            for owner, ttl_s, batch in _batches(_rows(folder / store_of(name, settings))):
+                items.set_encoded(owner, batch, ttl_s)
+        with closing(
+            open_connection(folder / store_of(settings.miss_tracker_actor_name, settings), "ro")
+        ) as connection:
+            memory.misses.put([HotItem(*row) for row in connection.execute(MISSES)])
     finally:
         memory.close()
 
@@ -105,8 +103,10 @@ MISSES: Final = "SELECT item_id, misses, overcount FROM misses"
 ITEMS: Final = "SELECT owner, item_id, value, expires_at FROM items ORDER BY used, owner"
 
 
-def _actor_names(settings: Settings) -> tuple[str, str, str]:
-    return settings.mw_actor_name, settings.shared_cache_actor_name, settings.miss_tracker_actor_name
+def store_names(settings: Settings) -> dict[str, str]:
+    """The files that have all items of a stack, below the folder, by the name of the actor whose they are."""
+    actors = settings.mw_actor_name, settings.shared_cache_actor_name, settings.miss_tracker_actor_name
+    return {name: store_of(name, settings) for name in actors}
 
 
 def _put_items(settings: Settings, store: ItemStore, rows: Iterable[Row]) -> None:

@@ -166,3 +166,19 @@ def test_no_backup_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serv
             import_stores(load_settings(), io.BytesIO(b"nothing"))
         assert MwManager("one").get_item("plan") == 1
         assert len(list(ValkeyMemory(load_settings()).all_items())) == 1
+
+
+def test_a_backup_of_another_stack_empties_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: Server
+) -> None:
+    archive = io.BytesIO()
+    (tmp_path / "state").mkdir()
+    with monkeypatch.context() as elsewhere, engine(monkeypatch, tmp_path, server.url):
+        elsewhere.setenv("RAY_NAMESPACE", "elsewhere")
+        load_settings.cache_clear()
+        export_stores(load_settings(), archive)
+    with engine(monkeypatch, tmp_path, server.url):
+        MwManager("one").set_item("kept", 1)
+        with pytest.raises(ArchiveError, match="give it the RAY_NAMESPACE"):
+            import_stores(load_settings(), io.BytesIO(archive.getvalue()))
+        assert MwManager("one").get_item("kept") == 1
