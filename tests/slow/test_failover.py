@@ -165,7 +165,9 @@ class ServerCluster:
 
     def primary_of(self, key: bytes) -> Server:
         """Which server has a key."""
-        node = ValkeyMemory(load_settings()).client._topology.node_of(key)
+        topology = ValkeyMemory(load_settings()).client._topology
+        topology.search().result(SETTLE_S)
+        node = topology.node_of(key)
         return next(server for server in self.servers if server.port == node[1])
 
     def stop(self) -> None:

@@ -62,6 +62,7 @@ class ValkeyClient:
             "username": self.address.user or None,
             "password": settings.memory_login_password,
             "ssl": self.address.is_tls,
+            **({f"ssl_{name}": file or None for name, file in _tls_files(settings)} if self.address.is_tls else {}),
             "socket_timeout": try_s,
             "socket_connect_timeout": try_s,
             "protocol": 2,
@@ -103,9 +104,7 @@ class ValkeyClient:
 
     def are_together(self, one: bytes, other: bytes) -> bool:
         """Whether two keys are on the same server, as far as is known."""
-        if not self._topology.is_known:
-            return False
-        return self._topology.node_of(one) == self._topology.node_of(other)
+        return self._topology.are_together(one, other)
 
     def ask_each(self, command: Command) -> dict[Node, Any]:
         """The answer of every server that has keys of its own, for a command that is about no key. Raises as `run`."""
@@ -129,6 +128,8 @@ class ValkeyClient:
 
     def _nodes_now(self) -> list[Node]:
         try:
+            if not self._topology.is_known:
+                self._topology.search().result(self._deadline_s)
             return self._topology.nodes()
         except FAILURES as error:
             raise explained(error, self.address) from error
@@ -152,8 +153,11 @@ class ValkeyClient:
         tries = _Tries(self, batch)
         while True:
             try:
+                if not (tries.asked or self._topology.is_known):
+                    self._topology.search().result(tries.left_s)
                 node = tries.asked or self._topology.node_of(batch.key)
-                return tries.answers(self._connections(node).send([*tries.commands(), *tries.wait()]))
+                connections = self._connections(node)
+                return tries.answers(connections.send([*tries.commands(), *tries.wait()]))
             except FAILURES as error:
                 pause_s = tries.pause_after(error)
             time.sleep(pause_s)
@@ -162,16 +166,15 @@ class ValkeyClient:
         tries = _Tries(self, batch)
         while True:
             try:
-                if tries.asked or self._topology.is_known:
-                    node = tries.asked or self._topology.node_of(batch.key)
-                else:
-                    node = await asyncio.to_thread(self._topology.node_of, batch.key)
+                if not (tries.asked or self._topology.is_known):
+                    await asyncio.wait_for(asyncio.wrap_future(self._topology.search()), tries.left_s)
+                node = tries.asked or self._topology.node_of(batch.key)
                 connections, commands = self._loop_connections(node), tries.commands()
                 if batch.is_large:
                     return tries.answers(await connections.send([*commands, *tries.wait()]))
                 gathered = connections.writes if tries.wait() else connections.reads
                 return tries.answers(await gathered.call(commands))
-            except (*FAILURES, TimeoutError) as error:
+            except FAILURES as error:
                 pause_s = tries.pause_after(error)
             await asyncio.sleep(pause_s)
 
@@ -187,6 +190,14 @@ class ValkeyClient:
 
     def _options_of(self, node: Node) -> dict[str, Any]:
         return {**self._options, "host": node[0], "port": node[1], "db": self.address.database}
+
+
+def _tls_files(settings: Settings) -> tuple[tuple[str, str], ...]:
+    return (
+        ("ca_certs", settings.memory_tls_ca_file),
+        ("certfile", settings.memory_tls_cert_file),
+        ("keyfile", settings.memory_tls_key_file),
+    )
 
 
 def wait_for(address: Address) -> list[Command]:
@@ -218,6 +229,11 @@ class _Tries:
         self._pause_s = FIRST_PAUSE_S
         self._lacks_scripts = False
         self.asked: Node | None = None  # who has the keys of a slot that moves
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline."""
+        return max(0.0, self._deadline - time.monotonic())
 
     def commands(self) -> list[Command]:
         """Of this try: the batch, after the scripts that the server lacks."""

@@ -1,10 +1,12 @@
 """Connections to one server that are used again and again, of threads or of one event loop.
 
 The client library's own pools ask a connection twice before each command whether it still works, which takes as long as
-the command; here whoever finds one broken tries again anyway.
+the command; here whoever finds one broken tries again anyway. Now and then each asks whether its server is a primary
+still, since one that has become a replica goes on answering reads, with ever older items.
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,13 +15,16 @@ from typing import Any, Final
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
 from seedcore.gathered_calls import GatheredCalls
 
 Command = tuple[Any, ...]
 BROKEN: Final = (RedisError, OSError)  # after which the others of the server are most likely broken as well
+
+ROLE: Final[Command] = ("ROLE",)
+ROLE_EVERY_S: Final = 2.0
 
 
 class Connections:
@@ -33,7 +38,7 @@ class Connections:
         kind: Any = redis.SSLConnection if options["ssl"] else redis.Connection
         rest = {name: value for name, value in options.items() if name != "ssl"}
         self._connect: Callable[[], Any] = lambda: kind(**rest, retry=Retry(NoBackoff(), 0))
-        self._idle: deque[Any] = deque()
+        self._idle: deque[tuple[Any, float]] = deque()  # each with the time when its role is to be asked
         self._pid = os.getpid()
 
     def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -45,26 +50,30 @@ class Connections:
         if self._pid != os.getpid():  # forked: the connections are another process's
             self._pid, self._idle = os.getpid(), deque()
         try:
-            connection = self._idle.pop()
+            connection, due_at = self._idle.pop()
         except IndexError:
-            connection = self._connect()
+            connection, due_at = self._connect(), 0.0
             connection.connect()
+        asks, due_at = _role_due(due_at)
+        sent = [ROLE, *commands] if asks else commands
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            answers = [_answer(connection) for _ in commands]
+            connection.send_packed_command(connection.pack_commands(sent), check_health=False)
+            answers = [_answer(connection) for _ in sent]
+            if asks:
+                _require_primary(answers.pop(0))
         except BaseException as error:
             connection.disconnect()
             if isinstance(error, BROKEN):
                 self.close()
             raise
-        self._idle.append(connection)
+        self._idle.append((connection, due_at))
         return answers
 
     def close(self) -> None:
         """End those that nobody uses now."""
         with suppress(IndexError):  # when there are no more, whoever has taken the last
             while True:
-                self._idle.pop().disconnect()
+                self._idle.pop()[0].disconnect()
 
 
 def _answer(connection: Any) -> Any:
@@ -72,6 +81,17 @@ def _answer(connection: Any) -> Any:
         return connection.read_response(disconnect_on_error=False)
     except ResponseError as error:
         return error
+
+
+def _role_due(due_at: float) -> tuple[bool, float]:
+    """Whether the role is to be asked now, and when the next time."""
+    now = time.monotonic()
+    return (True, now + ROLE_EVERY_S) if now >= due_at else (False, due_at)
+
+
+def _require_primary(role: Any) -> None:
+    if isinstance(role, list) and role[0] != b"master":  # else the user may not ask
+        raise ReadOnlyError("it is a replica now")
 
 
 class LoopConnections:
@@ -87,7 +107,7 @@ class LoopConnections:
         kind: Any = redis.asyncio.SSLConnection if options["ssl"] else redis.asyncio.Connection
         rest = {name: value for name, value in options.items() if name != "ssl"}
         self._connect: Callable[[], Any] = lambda: kind(**rest, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
-        self._idle: list[Any] = []
+        self._idle: list[tuple[Any, float]] = []  # as those of `Connections`
         self._wait = wait
         self.reads: GatheredCalls[Sequence[Command], list[Any]] = GatheredCalls(self._send_all, deadline_s)
         # Of their own, so that no read waits for a replica.
@@ -104,19 +124,23 @@ class LoopConnections:
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """As `Connections.send`, without blocking the event loop."""
         if self._idle:
-            connection = self._idle.pop()
+            connection, due_at = self._idle.pop()
         else:
-            connection = self._connect()
+            connection, due_at = self._connect(), 0.0
             await connection.connect()
+        asks, due_at = _role_due(due_at)
+        sent = [ROLE, *commands] if asks else commands
         try:
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            answers = [await _answer_async(connection) for _ in commands]
+            await connection.send_packed_command(connection.pack_commands(sent), check_health=False)
+            answers = [await _answer_async(connection) for _ in sent]
+            if asks:
+                _require_primary(answers.pop(0))
         except BaseException as error:
             idle, self._idle = (self._idle, []) if isinstance(error, BROKEN) else ([], self._idle)
-            for broken in (connection, *idle):
+            for broken in (connection, *(one for one, _ in idle)):
                 await broken.disconnect(nowait=True)
             raise
-        self._idle.append(connection)
+        self._idle.append((connection, due_at))
         return answers
 
 

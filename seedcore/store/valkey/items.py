@@ -30,6 +30,14 @@ MANY: Final = 1000  # items in one command of a get
 Packed = tuple[bytes, list[Arrays]]
 
 
+class GivenUp:
+    """The writes of this process that failed without an answer, and that the engine has yet to be told not to do."""
+
+    def __init__(self) -> None:
+        self.changing = threading.Lock()
+        self.requests: dict[RequestId, str] = {}  # and whose items they are about
+
+
 class ValkeyItems:
     """The items of organs, or those of everybody, which are bounded. Threads and event loops may share it.
 
@@ -38,6 +46,7 @@ class ValkeyItems:
         keys: what the items are called there.
         report: of what is read.
         bounds: bytes that a value may have, by the knobs that say so.
+        given_up: of all items of this process.
         most: of the shared items: how many there may be, and how many bytes.
         ahead: steps before a write that may evict, which must know what this process has read.
     """
@@ -49,14 +58,14 @@ class ValkeyItems:
         report: "ReadReport[str]",
         name: str,
         bounds: Mapping[str, int],
+        given_up: GivenUp,
         most: tuple[int, int] | None = None,
         ahead: Callable[[], Steps[None]] | None = None,
     ) -> None:
         self._client, self._keys, self._report, self._name = client, keys, report, name
         self._bounds, self._most, self._ahead = bounds, most, ahead
         self._requests = RequestIds()
-        self._given_up: dict[RequestId, str] = {}  # and whose items they are about
-        self._changing = threading.Lock()
+        self._given_up = given_up
 
     # Reads
 
@@ -242,27 +251,27 @@ class ValkeyItems:
             except BaseException as error:
                 is_unanswered = isinstance(error, UNANSWERED) or not isinstance(error, Exception)  # or cancelled
                 if is_unanswered and self._requests.has_numbered(request):
-                    with self._changing:
-                        self._given_up[request] = owner
+                    with self._given_up.changing:
+                        self._given_up.requests[request] = owner
                 raise
 
     def _fence(self, writing: str) -> Steps[None]:
         """Of what the server has that is written to; those of the same owner the next request's number fences off."""
         while True:
-            with self._changing:
-                done = [request for request, owner in self._given_up.items() if owner == writing]
+            with self._given_up.changing:
+                done = [request for request, owner in self._given_up.requests.items() if owner == writing]
                 for request in done:
-                    del self._given_up[request]
-                waiting = next(filter(self._is_beside(writing), self._given_up.values()), None)
-                given_up = [request for request, owner in self._given_up.items() if owner == waiting]
+                    del self._given_up.requests[request]
+                waiting = next(filter(self._is_beside(writing), self._given_up.requests.values()), None)
+                given_up = [request for request, owner in self._given_up.requests.items() if owner == waiting]
             if waiting is None:
                 return
             key = self._keys.requests(waiting, given_up[0].client_id)
             numbers = [request.number for request in given_up]
             yield Batch(key, [scripts.call(scripts.GIVE_UP, [key], NUMBERED_MS, *numbers)], is_write=True)
-            with self._changing:
+            with self._given_up.changing:
                 for request in given_up:
-                    self._given_up.pop(request, None)
+                    self._given_up.requests.pop(request, None)
 
     def _is_beside(self, writing: str) -> Callable[[str], bool]:
         """Whether the items of an owner are on the server that has another's."""

@@ -17,7 +17,7 @@ from seedcore.store.valkey import scripts
 from seedcore.store.valkey.client import Batch, Steps, ValkeyClient
 from seedcore.store.valkey.engine_state import state_of
 from seedcore.store.valkey.envelope import HEAD_WITH_PIECES, size_of_pieces
-from seedcore.store.valkey.items import ValkeyItems
+from seedcore.store.valkey.items import GivenUp, ValkeyItems
 from seedcore.store.valkey.keys import Keys
 from seedcore.store.valkey.misses import ValkeyMisses
 from seedcore.store.values.codec import Encoded
@@ -48,13 +48,14 @@ class ValkeyMemory:
         tell = {OWN: partial(self._tell, OWN), SHARED: partial(self._tell, SHARED)}
         self._report = self.misses.report = ReadReport(tell, SHARED, self.misses.record)
         bounds = {"VALUE_MAX_BYTES": settings.value_max_bytes}
-        self.own = ValkeyItems(self.client, self.keys, self._report, OWN, bounds)
+        given_up = GivenUp()
+        self.own = ValkeyItems(self.client, self.keys, self._report, OWN, bounds, given_up)
         self._items, self._count_at = 0, 0.0
         self._counting: Future[int] | None = None
         most = settings.shared_cache_max_items, settings.shared_cache_max_bytes
         bounds_of_shared = {**bounds, "SHARED_CACHE_MAX_BYTES": settings.shared_cache_max_bytes}
         self.shared = ValkeyItems(
-            self.client, self.keys, self._report, SHARED, bounds_of_shared, most, self._tell_of_shared
+            self.client, self.keys, self._report, SHARED, bounds_of_shared, given_up, most, self._tell_of_shared
         )
 
     def connect(self) -> None:
