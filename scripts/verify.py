@@ -305,11 +305,11 @@ def _new_item() -> tuple[str, dict[str, Any]]:
 def main() -> int:
     """Run all checks."""
     try:
-        settings = join_cluster()
+        verify = Verify(join_cluster())
     except (SeedCoreError, SettingsError) as error:
         print(f"❌ connect: {error}")
         return 1
-    return 0 if run_checks(Verify(settings).checks()) else 1
+    return 0 if run_checks(verify.checks()) else 1
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 DEFAULT_PORT: Final = 6379
 DEFAULT_SENTINEL_PORT: Final = 26379
 MAX_PORT: Final = 65535
 MAX_REPLICAS: Final = 16
-SCHEME: Final = re.compile(r"(valkey|redis|valkeys|rediss)(\+(sentinel|cluster))?")
+URL: Final = re.compile(
+    r"(?P<protocol>valkeys?|rediss?)(\+(?P<kind>sentinel|cluster))?://(?P<places>[^/?#]*)(?P<path>/[^?#]*)?(\?(?P<query>[^#]*))?"
+)
 FORM: Final = (
     "valkey://HOST:PORT/N, valkey+sentinel://HOST:PORT,HOST:PORT/NAME/N or valkey+cluster://HOST:PORT,HOST:PORT"
 )
@@ -60,7 +62,7 @@ class Address:
 
     def __str__(self) -> str:
         """For people."""
-        where = ", ".join(f"{host}:{port}" for host, port in self.hosts)
+        where = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         return where if self.kind is Kind.SERVER else f"the {self.kind} at {where}"
 
 
@@ -70,21 +72,17 @@ def parse_address(url: str) -> Address:
     Raises:
         ValueError: it names none; the message does not repeat the URL, since a password may be in it.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # whose message has a part of it
-        raise ValueError(f"must be {FORM}") from None
-    scheme = SCHEME.fullmatch(parts.scheme)
-    if scheme is None:
+    found = URL.fullmatch(url)  # urlsplit knows one host only
+    if found is None:
         raise ValueError(f"must be {FORM}")
-    login, _, places = parts.netloc.rpartition("@")
+    login, _, places = found["places"].rpartition("@")
     if ":" in login:
         raise ValueError("must have no password in it, since it is shown: MEMORY_PASSWORD in .env.local is for that")
-    kind = Kind(scheme[3] or Kind.SERVER)
+    kind = Kind(found["kind"] or Kind.SERVER)
     hosts = tuple(_host(place, kind) for place in places.split(","))
     if kind is Kind.SERVER and len(hosts) > 1:
         raise ValueError("must name one server; more than one are valkey+sentinel:// or valkey+cluster://")
-    path = [unquote(part) for part in parts.path.strip("/").split("/") if part]
+    path = [unquote(part) for part in (found["path"] or "").strip("/").split("/") if part]
     primary = ""
     if kind is Kind.SENTINEL:
         if not path:
@@ -95,8 +93,8 @@ def parse_address(url: str) -> Address:
     database = int(path[0]) if path else 0
     if kind is Kind.CLUSTER and database:
         raise ValueError("must name no database: a cluster has one only")
-    replicas = _replicas(parts.query, DEFAULT_REPLICAS[kind])
-    return Address(kind, hosts, scheme[1] in ("valkeys", "rediss"), unquote(login), database, primary, replicas)
+    replicas = _replicas(found["query"] or "", DEFAULT_REPLICAS[kind])
+    return Address(kind, hosts, found["protocol"] in ("valkeys", "rediss"), unquote(login), database, primary, replicas)
 
 
 def _host(place: str, kind: Kind) -> tuple[str, int]:

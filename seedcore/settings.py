@@ -172,6 +172,13 @@ class Settings(BaseSettings):
     memory_password_file: Annotated[str, SPECIALIST] = Field(
         "", description="file with that password, in its place; as the processes of the stack see it"
     )
+    memory_tls_ca_file: Annotated[str, SPECIALIST] = Field(
+        "", description="file with the certificate of the authority of the engine at MEMORY_URL; empty for the system's"
+    )
+    memory_tls_cert_file: Annotated[str, SPECIALIST] = Field(
+        "", description="file with the certificate that the engine at MEMORY_URL asks of its clients"
+    )
+    memory_tls_key_file: Annotated[str, SPECIALIST] = Field("", description="file with the key of that certificate")
     state_dir: Path = Field(
         Path(".local/state"), description="folder of the SQLite files, in it one for each stack; in containers /state"
     )
@@ -329,7 +336,8 @@ def _explain(kind: type[Settings], error: ValidationError) -> str:
         if problem["loc"]:
             field = str(problem["loc"][0])
             described = kind.model_fields[field].description
-            given = problem["input"] if "@" not in str(problem["input"]) else "***"  # there may be a password in it
+            # There may be a password in it, or behind the question mark of a URL.
+            given = "***" if re.search(r"@|://.*\?", str(problem["input"])) else problem["input"]
             lines.append(f"  {field.upper()}={given!r}: {_in_words(problem['msg'])} ({described})")
         else:
             lines.append(f"  {_in_words(problem['msg'])}")

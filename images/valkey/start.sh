@@ -33,6 +33,7 @@ else
     # Of its container, of which no port is published. A quarter is for buffers, and for the rewrite of its file.
     config+=$'\nbind * -::*\nprotected-mode no\nmaxmemory '$((limit * 3 / 4))
 fi
+[[ -z ${MEMORY_PASSWORD_FILE:-} ]] || MEMORY_PASSWORD=$(<"$MEMORY_PASSWORD_FILE")
 if [[ -n ${MEMORY_PASSWORD:-} ]]; then
     password=${MEMORY_PASSWORD//\\/\\\\}
     config+=$'\nrequirepass "'${password//\"/\\\"}'"'

@@ -116,7 +116,8 @@ def test_prometheus_has_no_secret(config: Any) -> None:
 
 def test_valkey_has_no_secret_but_its_own(config: Any) -> None:
     assert not config["services"][VALKEY].get("secrets")
-    assert set(config["services"][VALKEY]["environment"]) == {"MEMORY_PASSWORD", "SQLITE_SYNCHRONOUS", "VALKEY_MEMORY"}
+    of_valkey = {"MEMORY_PASSWORD", "MEMORY_PASSWORD_FILE", "SQLITE_SYNCHRONOUS", "VALKEY_MEMORY"}
+    assert set(config["services"][VALKEY]["environment"]) == of_valkey
 
 
 @pytest.mark.parametrize("service", [*LONG_RUNNING, PROMETHEUS, VALKEY])

@@ -1,10 +1,13 @@
 """Errors name the engine, what is wrong with it, and what to do."""
 
 import asyncio
+import re
 import subprocess
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scripts.host.ports import free_port
@@ -16,7 +19,9 @@ from seedcore.errors import (
     UnreadableItemsError,
 )
 from seedcore.memory.working_memory import MwManager
-from seedcore.settings import Settings, SettingsError, load_settings, read_settings
+from seedcore.memory_url import parse_address
+from seedcore.settings import PROJECT_ROOT, Settings, SettingsError, load_settings, read_settings
+from seedcore.store.valkey import engine_state
 from seedcore.store.valkey.keys import Keys
 from seedcore.store.valkey.memory import ValkeyMemory
 from tests.engines import Server, needs_engine, running_server
@@ -67,13 +72,17 @@ def test_tls(tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch) 
     )
     port = free_port()
     files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate))
+    url = f"valkeys://127.0.0.1:{port}"
     with running_server(tmp_path / "server", "--tls-port", str(port), *files, "--tls-auth-clients", "no"):
-        url = f"valkeys://127.0.0.1:{port}"
-        with pytest.raises(EngineUnavailableError, match="certificate verify failed"):
-            connect(url, CALL_DEADLINE_S="1").set_item("plan", 1)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        memory = connect(url, CALL_DEADLINE_S="60")
-        memory.set_item("plan", 1)
+        with pytest.raises(AuthenticationFailedError, match="MEMORY_TLS_CA_FILE names its authority"):
+            connect(url).set_item("plan", 1)
+        with monkeypatch.context() as trusting:
+            trusting.setenv("SSL_CERT_FILE", str(certificate))
+            connect(url).set_item("plan", 1)
+    with running_server(tmp_path / "server", "--tls-port", str(port), *files):  # which asks for one by default
+        with pytest.raises(AuthenticationFailedError, match="wants a certificate of its clients: MEMORY_TLS_CERT_FILE"):
+            connect(url, MEMORY_TLS_CA_FILE=str(certificate)).get_item("plan")
+        memory = connect(url, MEMORY_TLS_CERT_FILE=str(certificate), MEMORY_TLS_KEY_FILE=str(key))
         assert memory.get_item("plan") == 1
         assert asyncio.run(memory.get_item_async("plan")) == 1
 
@@ -86,11 +95,55 @@ def test_a_user_who_may_not(server: Server, connect: Connect) -> None:
         memory.set_item("plan", 1)
 
 
+def test_a_user_who_may_what_the_documents_say(server: Server, connect: Connect) -> None:
+    (rules,) = re.findall(r"ACL of a user: `([^`]+)`", (PROJECT_ROOT / "docs/valkey.md").read_text())
+    with server.client() as client:
+        client.execute_command("ACL SETUSER", "guest", "on", f">{PASSWORD}", *rules.split())
+    memory = connect(server.url.replace("//", "//guest@"), MEMORY_PASSWORD=PASSWORD)
+    memory.set_items({"plan": 1, "array": np.zeros(2**20)})
+    memory.set_global_item("shared", 1, ttl_s=60)
+    assert memory.get_items(["plan", "shared", "nowhere"]) == {"plan": 1, "shared": 1}
+    assert memory.get_hot_items(1)[0].item_id == "nowhere"
+    engine = ValkeyMemory(load_settings())
+    assert (engine.own_stats()["items"], engine.shared_stats()["items"]) == (2, 1)
+    assert len(list(engine.all_items())) == 3
+    assert memory.delete_items(["plan", "array"]) == ["plan", "array"]
+    engine.clear()
+
+
 def test_a_replica(tmp_path: Path, server: Server, connect: Connect) -> None:
     with running_server(tmp_path / "replica", "--replicaof", f"127.0.0.1 {server.port}") as replica:
         memory = connect(replica.url, CALL_DEADLINE_S=SHORT_DEADLINE_S)
-        with pytest.raises(EngineUnavailableError, match="is a replica, which takes no writes: name the primary"):
-            memory.set_item("plan", 1)
+        state = ValkeyMemory(load_settings()).state
+        for call in (partial(memory.set_item, "plan", 1), partial(memory.get_item, "plan"), state):
+            with pytest.raises(EngineUnavailableError, match="is a replica, which takes no writes: name the primary"):
+                call()
+
+
+def test_a_server_that_becomes_a_replica_is_not_read_any_more(tmp_path: Path, server: Server, connect: Connect) -> None:
+    memory = connect(server.url, CALL_DEADLINE_S="1")
+    memory.set_item("plan", 1)
+
+    def is_refused() -> bool:
+        try:
+            memory.get_item("plan")
+        except EngineUnavailableError as error:
+            return "is a replica" in str(error)
+        return False
+
+    with running_server(tmp_path / "other") as other, server.client() as client:
+        client.replicaof("127.0.0.1", other.port)
+        wait_until(is_refused)
+        client.replicaof("NO", "ONE")
+        memory.set_item("plan", 2)
+        assert memory.get_item("plan") == 2
+
+
+def test_an_old_version_is_told(server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(server.url)
+    monkeypatch.setattr(engine_state, "OLDEST", {"Valkey": (99, 0), "Redis": (99, 0)})
+    (problem,) = ValkeyMemory(load_settings()).state().problems
+    assert problem.endswith("and the memory needs Valkey 7.2 or Redis 7.0")
 
 
 def test_too_few_replicas(tmp_path: Path, server: Server, connect: Connect) -> None:
@@ -176,6 +229,8 @@ def test_sentinels_get_the_login_if_they_want_one(tmp_path: Path, connect: Conne
         ("valkey://x/zero", "must end with the number of a database"),
         ("valkey+sentinel://x", "must name the primary"),
         ("valkey+cluster://x/1", "a cluster has one only"),
+        ("rediss://x?password=secret", "has more behind the question mark than replicas=N"),
+        ("VALKEY://x", "must be valkey://HOST:PORT/N"),
         ("valkey://x?db=1", "has more behind the question mark than replicas=N"),
         ("valkey://x?replicas=many", "must wait for 0 to 16 replicas"),
     ],
@@ -185,3 +240,10 @@ def test_a_url_that_is_none(url: str, said: str) -> None:
         read_settings(Settings, {"MEMORY_URL": url})
     assert said in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_hosts_may_be_ipv6_addresses() -> None:
+    address = parse_address("valkeys+cluster://user@[::1],[2001:db8::2]:7000?replicas=2")
+    assert address.hosts == (("::1", 6379), ("2001:db8::2", 7000))
+    assert (address.user, address.replicas, address.is_tls) == ("user", 2, True)
+    assert str(address) == "the cluster at [::1]:6379, [2001:db8::2]:7000"

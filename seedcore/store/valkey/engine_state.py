@@ -7,12 +7,14 @@ from seedcore.store.valkey.client import ValkeyClient
 
 LOSES_ITEMS: Final = (
     "appendonly is off at {0}, so its death takes what was acknowledged: `CONFIG SET appendonly yes`, and in its "
-    "configuration file"
+    "configuration file; of a managed service in its parameters"
 )
 EVICTS: Final = (
     "maxmemory-policy is {1} at {0}, so it drops items that were acknowledged: `CONFIG SET maxmemory-policy "
-    "noeviction`, and in its configuration file"
+    "noeviction`, and in its configuration file; of a managed service in its parameters"
 )
+IS_OLD: Final = "{0} is {1}, and the memory needs Valkey 7.2 or Redis 7.0"
+OLDEST: Final = {"Valkey": (7, 2), "Redis": (7, 0)}
 TOO_FEW: Final = (
     "{0} has {1} replicas, and writes wait for {2}: start one, or ask for fewer with ?replicas=N in MEMORY_URL"
 )
@@ -30,17 +32,20 @@ def state_of(client: ValkeyClient) -> EngineState:
     servers = {node: _parsed(info) for node, info in client.ask_each(("INFO",)).items()}
     facts, problems = [], []
     for (host, port), server in servers.items():
-        name = f"{'Valkey' if 'valkey_version' in server else 'Redis'} {_version(server)}"
+        product = "Valkey" if "valkey_version" in server else "Redis"
+        name = f"{product} {_version(server)}"
         place = f"{host}:{port}" if len(servers) > 1 else str(address)
         memory, most = int(server["used_memory"]), int(server.get("maxmemory", 0))
         replicas = int(server["connected_slaves"])
-        role = "primary" if server["role"] == "master" else "replica"
         is_kept = server.get("aof_enabled") == "1"
         facts.append(
-            f"{name} at {place}, {role} with {replicas} replica(s), {memory / 1e6:.1f} MB, "
+            f"{name} at {place}, primary with {replicas} replica(s), {memory / 1e6:.1f} MB, "
             f"append-only file {'on' if is_kept else 'off'}"
         )
-        problems += [] if is_kept else [LOSES_ITEMS.format(place)]
+        is_old = tuple(map(int, _version(server).split(".")[:2])) < OLDEST[product]
+        problems += [IS_OLD.format(place, name)] if is_old else []
+        # With replicas that have each write it is they who keep it, as services without a file have it.
+        problems += [] if is_kept or address.replicas else [LOSES_ITEMS.format(place)]
         policy = server.get("maxmemory_policy", "noeviction")
         problems += [] if policy == "noeviction" or not most else [EVICTS.format(place, policy)]
         problems += [TOO_FEW.format(place, replicas, address.replicas)] if replicas < address.replicas else []

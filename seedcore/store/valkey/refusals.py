@@ -17,6 +17,10 @@ from seedcore.memory_url import Address
 
 GIVEN_UP: Final = "SEEDCOREGIVENUP"  # what our scripts refuse with
 NO_PIECES: Final = "SEEDCORENOPIECES"
+NOT_PERMITTED: Final = (
+    "the engine at {0} does not permit its user what the memory needs: its ACL must allow all keys that begin with "
+    "'seedcore:' and scripts, see docs/valkey.md"
+)
 
 
 class NotReplicatedError(exceptions.RedisError):
@@ -27,7 +31,7 @@ class Refusal(NamedTuple):
     """One row: what the engine, or the way to it, says.
 
     Args:
-        sign: the class of the client's exception, or how the engine's message begins.
+        sign: the class of the client's exception, or what the message has in it.
         is_passing: whether the same call may work a moment later.
         told: what is told if it does not; `{0}` is the address.
         error: raised then.
@@ -57,8 +61,14 @@ REFUSALS: Final = (
     Refusal(exceptions.AuthenticationError, False, "the engine at {0} does not take the user and password: MEMORY_URL "
             "names the user, MEMORY_PASSWORD in .env.local or MEMORY_PASSWORD_FILE the password",
             AuthenticationFailedError),
-    Refusal(exceptions.NoPermissionError, False, "the engine at {0} does not permit its user what the memory needs: "
-            "its ACL must allow all keys that begin with 'seedcore:' and scripts", AuthenticationFailedError),
+    Refusal(exceptions.NoPermissionError, False, NOT_PERMITTED, AuthenticationFailedError),
+    Refusal("can't run this command", False, NOT_PERMITTED, AuthenticationFailedError),
+    Refusal("ACL failure in script", False, NOT_PERMITTED, AuthenticationFailedError),
+    Refusal("certificate verify failed", False, "the certificate of the engine at {0} is not one that is trusted: "
+            "MEMORY_TLS_CA_FILE names its authority, and it must be for the host in MEMORY_URL",
+            AuthenticationFailedError),
+    Refusal("tlsv13 alert certificate required", False, "the engine at {0} wants a certificate of its clients: "
+            "MEMORY_TLS_CERT_FILE and MEMORY_TLS_KEY_FILE", AuthenticationFailedError),
     Refusal(exceptions.BusyLoadingError, True, "the engine at {0} still loads its items from its file; wait",
             EngineUnavailableError),
     Refusal(exceptions.ReadOnlyError, True, "{0} is a replica, which takes no writes: name the primary in MEMORY_URL, "
@@ -89,13 +99,19 @@ REFUSALS: Final = (
 OTHER: Final = Refusal("", False, "the engine at {0} refuses", StoreUnavailableError)
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: BaseException) -> Refusal:
     """The row that fits."""
+    if isinstance(error, exceptions.RedisClusterException) and error.__cause__ is not None:
+        error = _cause(error)  # which the client library hides when no node answers well
     message = str(error)
     for row in REFUSALS:
-        if message.startswith(row.sign) if isinstance(row.sign, str) else isinstance(error, row.sign):
+        if row.sign in message if isinstance(row.sign, str) else isinstance(error, row.sign):
             return row
     return OTHER
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _cause(error.__cause__)
 
 
 def explained(error: Exception, address: Address) -> SeedCoreError:
