@@ -316,6 +316,7 @@ FAULTS: Final[tuple[Fault[FaultStack], ...]] = (
         BOOTSTRAP_S,
         may_fail=True,
         knobs={"AUTO_CREATE": "1"},
+        only_on="sqlite",  # elsewhere nobody needs it to read or write
     ),
     Fault("SIGKILL of the worker container", kill_the_worker, WORKER_S),
     Fault("SIGKILL of the worker's raylet", kill_the_raylet, WORKER_S),

@@ -95,6 +95,9 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
         print(f"its image, if it has one, stays for the next start: `docker image rm {settings.image}` deletes it")
     for other in others_with_items(settings, runtime):
         print(f"those {PLACES[other]} are still there: `make clean RUNTIME={other}` deletes them")
+    if settings.memory_url and "valkey" not in settings.compose_profiles.split(","):
+        print(f"those at MEMORY_URL={settings.memory_url} are still there: whoever runs that server deletes them")
+        return next_step("`make up` finds them again")
     return next_step("`make up` starts with an empty memory")
 
 
