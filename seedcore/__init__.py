@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from seedcore.memory.working_memory import MwManager
     from seedcore.store.values.value_types import ValueType
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "ActorFailedError",
