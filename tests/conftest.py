@@ -33,6 +33,7 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no t
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runtime", choices=["docker", "local"], default=_default_runtime(), help="of the verbs' stack")
+    parser.addoption("--engine", choices=["sqlite", "valkey"], default="sqlite", help="that keeps the memory")
 
 
 def _default_runtime() -> str:

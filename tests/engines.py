@@ -18,10 +18,9 @@ from tests.waiting import wait_until
 PROGRAM: Final = shutil.which("valkey-server") or shutil.which("redis-server")
 DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "no", "--save", "")
 
-needs_engine = pytest.mark.skipif(
-    PROGRAM is None and os.environ.get("SEEDCORE_REQUIRE_ENGINE") != "1",
-    reason="neither valkey-server nor redis-server is installed",
-)
+MISSING: Final = "neither valkey-server nor redis-server is installed"
+
+needs_engine = pytest.mark.skipif(PROGRAM is None and os.environ.get("SEEDCORE_REQUIRE_ENGINE") != "1", reason=MISSING)
 
 
 class Server:
@@ -50,7 +49,7 @@ class Server:
 
     def start(self, *, is_loaded: bool = True) -> None:
         """Start it, and wait until it answers."""
-        assert PROGRAM is not None
+        assert PROGRAM is not None, MISSING
         command = [PROGRAM, "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self._folder), *DURABLE]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
@@ -63,7 +62,7 @@ class Server:
         Args:
             lines: of its configuration.
         """
-        assert PROGRAM is not None
+        assert PROGRAM is not None, MISSING
         config = self._folder / "sentinel.conf"
         config.write_text("\n".join((f"port {self.port}", f"bind {LOOPBACK}", f"dir {self._folder}", *lines)))
         with (self._folder / "log").open("ab") as log:

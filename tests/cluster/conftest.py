@@ -16,8 +16,9 @@ from seedcore.cluster.singletons import singletons
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import Settings, load_settings
 from tests.cluster.cluster import Cluster
-from tests.engines import Server, needs_engine, running_server
+from tests.engines import Server, running_server
 
+HERE = Path(__file__).parent
 SMALL_BOUNDS = {"SHARED_CACHE_MAX_ITEMS": "50", "SHARED_CACHE_MAX_BYTES": "400000000", "MISS_TRACKER_MAX_ITEMS": "40"}
 SHORT_WAITS = {"LOOKUP_RETRIES": "4", "LOOKUP_BACKOFF_S": "0.1", "LOOKUP_DEADLINE_S": "10"}
 
@@ -76,13 +77,22 @@ def on_valkey(server: Server) -> Iterator[dict[str, str]]:
     load_settings.cache_clear()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("valkey", marks=needs_engine)])
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--engine=valkey` only those that ask for the engine."""
+    if config.getoption("--engine") == "sqlite":
+        return
+    others = [item for item in items if HERE in item.path.parents and "engine" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
+@pytest.fixture
 def engine(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[str]:
-    """Has the memory of this process, and of what it starts, on one engine after the other.
+    """Has the memory of this process, and of what it starts, on the engine that `--engine` says.
 
     What is true of one only has the mark `only_sqlite`, with the reason.
     """
-    name: str = request.param
+    name: str = request.config.getoption("--engine")
     if name == "sqlite":
         yield name
         return

@@ -19,7 +19,6 @@ NEEDED = ("nsenter", "iptables", "strace", "mkfs.ext4", "losetup", "chattr")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--report", type=Path, default=Path(".local/faults"), help="folder for the table and the picture")
-    parser.addoption("--engine", choices=("sqlite", "valkey"), default="sqlite", help="that keeps the memory")
     parser.addoption("--minutes", type=float, default=0.0, help="how long to soak")
     parser.addoption("--seed", type=int, default=random.randrange(1_000_000), help="of the load, printed in the report")
 
