@@ -181,7 +181,7 @@ TARGETS: Final = (
         "HTTP get: requests per second over an empty route's",
         over_empty_route(HTTP_GET),
         0.85,
-        why_not="a get finds, decodes and encodes an item",
+        why_not="a get finds, decodes and encodes an item; what both have in common takes half of what it did",
     ),
     Target(
         "HTTP put: requests per second over an empty route's",
@@ -259,6 +259,7 @@ TARGETS: Final = (
         over_peer(from_machine.GET_ARRAY, BARE_ACTOR),
         1.3,
         at_least=False,
+        why_not="Ray copies it out of a file there, of a bare actor out of its memory",
     ),
     Target(
         "start of the stack: time over bare Ray's",
