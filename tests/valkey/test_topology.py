@@ -54,6 +54,13 @@ def test_a_cluster_whose_nodes_all_have_other_addresses_is_found_by_its_url(clus
     assert memory.get_item("plan") == 1
 
 
+def test_keys_that_nobody_has_are_not_together(cluster: Server, connect: Connect) -> None:
+    connect(url_of(cluster)).set_item("plan", 1)
+    assert topology().are_together(b"one", b"other")
+    topology()._cluster.nodes_manager.slots_cache = {}
+    assert not topology().are_together(b"one", b"other")
+
+
 def test_a_cluster_that_wants_a_password_says_so(cluster: Server, connect: Connect) -> None:
     with cluster.client() as client:
         client.config_set("requirepass", "right")

@@ -89,7 +89,10 @@ class Topology:
         """Whether two keys are on the same server, as was found last."""
         if self._address.kind is not Kind.CLUSTER:
             return True
-        return self._cluster is not None and self.node_of(one) == self.node_of(other)
+        try:
+            return self.node_of(one) == self.node_of(other)
+        except RedisClusterException:  # nobody has one of them just now
+            return False
 
     def nodes(self) -> list[Node]:
         """Every server that has keys of its own. Raises as `node_of`."""
