@@ -113,7 +113,9 @@ class JoinChecks:
             raise CheckError(f"{differ}. Write the head's into .env here; a host in it is one that all machines reach.")
         if not self._settings.memory_url:
             return "at the head"
-        return memory_of_process(self._settings).state().name  # whose settings are the head's `doctor`'s matter
+        memory = memory_of_process(self._settings)
+        memory.state()  # whose problems are a matter of the head's `doctor`
+        return memory.name
 
     def same_time(self) -> str:
         """The clocks agree."""

@@ -154,7 +154,7 @@ class Verify:
         state = memory_of_process(self._settings).state()
         if state.problems:
             raise CheckError("; ".join(state.problems) + ".")
-        return state.facts
+        return "; ".join(state.facts)
 
     def all_current(self) -> str:
         """No singleton runs older code than is on the disk."""

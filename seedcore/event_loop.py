@@ -2,14 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
 INLINE_BYTES: Final = 16 * 1024  # that are copied, encoded or parsed in some ten microseconds
 INLINE_ITEMS: Final = 32  # likewise, small ones
+
+_asking: dict[Hashable, Future[Any]] = {}
+_asking_lock = threading.Lock()
 
 
 def in_thread(function: Callable[[], T]) -> Future[T]:
@@ -25,6 +28,18 @@ def in_thread(function: Callable[[], T]) -> Future[T]:
 
     threading.Thread(target=run, daemon=True, name=getattr(function, "__name__", "call")).start()
     return answer
+
+
+def one_at_a_time(question: Hashable, ask: Callable[[], T]) -> Future[T]:
+    """The answer to a question that may never be answered; while it is not, nobody asks it again.
+
+    Else each poll during an absence would leave a thread behind.
+    """
+    with _asking_lock:
+        answer = _asking.get(question)
+        if answer is None or answer.done():
+            answer = _asking[question] = in_thread(ask)
+        return answer
 
 
 class OfEachLoop(Generic[T]):

@@ -214,6 +214,15 @@ class Work(_Strict):
     reason: str = Field(description="why it is not known, if it is not")
 
 
+class EngineOut(_Strict):
+    """What keeps the memory."""
+
+    name: str
+    facts: list[str] = Field(description="version, role, replicas, memory and the like of each server")
+    problems: list[str] = Field(description="what of its settings breaks a promise, each with its remedy")
+    reason: str = Field(description="why it is not known how it is, if it is not")
+
+
 class ActorLog(_Strict):
     """What an actor wrote last, in its present life."""
 
@@ -229,5 +238,6 @@ class Status(Actors):
     dashboard_port: int
     nodes: list[NodeOut]
     nodes_reason: str = Field(description="why the nodes are not known, if they are not")
-    hot_items: list[HotItemOut] | None = Field(description="null while their actor does not answer")
+    engine: EngineOut
+    hot_items: list[HotItemOut] | None = Field(description="null while they are not known")
     requests: int = Field(description="that this process has answered, health checks and this page's own aside")

@@ -13,13 +13,25 @@ from starlette.staticfiles import StaticFiles
 
 from seedcore.api.health import actors
 from seedcore.api.items import hot_items
-from seedcore.api.models import ActorLog, Actors, FailureOut, Failures, HotItemOut, NodeOut, NodeWorkOut, Status, Work
+from seedcore.api.models import (
+    ActorLog,
+    Actors,
+    EngineOut,
+    FailureOut,
+    Failures,
+    HotItemOut,
+    NodeOut,
+    NodeWorkOut,
+    Status,
+    Work,
+)
 from seedcore.api.raw_paths import RawPathRoute
 from seedcore.api.request_records import requests_so_far
 from seedcore.cluster.state_api import StateApi
 from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
-from seedcore.event_loop import in_thread
+from seedcore.event_loop import in_thread, one_at_a_time
+from seedcore.memory.engines import memory_of_process
 from seedcore.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -36,7 +48,7 @@ HEADERS: Final = {
 HOT_ITEMS: Final = 10
 FAILURES: Final = 20
 LOG_LINES: Final = 200  # of each stream
-TIMEOUT_S: Final = 2.0  # for the most missed items; the page is to show the rest
+TIMEOUT_S: Final = 2.0  # for the engine, and for the most missed items; the page is to show the rest
 
 parts: Final = StaticFiles(directory=FOLDER)  # the page's script and style
 
@@ -49,15 +61,16 @@ async def page() -> FileResponse:
 
 @router.get("/status")
 async def status() -> Status:
-    """All that the page shows: the actors, the Ray nodes, the most missed items, and the requests so far."""
+    """All that the page shows: the actors, the Ray nodes, the engine, the most missed items, the requests so far."""
     settings = load_settings()
-    found, (nodes, reason) = await asyncio.gather(actors(), _nodes(settings))
+    found, (nodes, reason), engine = await asyncio.gather(actors(), _nodes(settings), _engine(settings))
     return Status(
         **found.model_dump(),
         ray_address=settings.ray_address,
         dashboard_port=settings.dashboard_port,
         nodes=nodes,
         nodes_reason=reason,
+        engine=engine,
         hot_items=await _hot_items(settings, found),
         requests=requests_so_far(),
     )
@@ -90,6 +103,18 @@ async def _nodes(settings: Settings) -> tuple[list[NodeOut], str]:
     """The nodes, or why they are not known."""
     nodes, reason = await _asked(lambda: node_statuses(settings))
     return [NodeOut(**asdict(node)) for node in nodes or ()], reason
+
+
+async def _engine(settings: Settings) -> EngineOut:
+    """What keeps the memory, and how it is."""
+    memory = memory_of_process(settings)
+    asked = one_at_a_time(("engine", settings.ray_namespace), memory.state)
+    try:
+        state = await asyncio.wait_for(asyncio.wrap_future(asked), TIMEOUT_S)
+    except (SeedCoreError, TimeoutError) as error:
+        reason = str(error) or f"{memory.name} did not answer within {TIMEOUT_S:g} s"
+        return EngineOut(name=memory.name, facts=[], problems=[], reason=reason)
+    return EngineOut(name=memory.name, facts=list(state.facts), problems=list(state.problems), reason="")
 
 
 async def _asked(ask: Callable[[], T]) -> tuple[T | None, str]:

@@ -14,8 +14,9 @@ from ray.util.state.common import ActorState, TaskState
 from ray.util.state.exception import RayStateApiException
 
 from seedcore.cluster.busy import OURS, STATE_API_TIMEOUT_S
-from seedcore.cluster.status import one_at_a_time, why_not_connected
+from seedcore.cluster.status import why_not_connected
 from seedcore.errors import ClusterUnreachableError
+from seedcore.event_loop import one_at_a_time
 from seedcore.settings import Settings
 
 T = TypeVar("T")
@@ -153,7 +154,7 @@ class StateApi:
         if not ray.is_initialized():
             raise ClusterUnreachableError(why_not_connected(self._settings))
         try:
-            return one_at_a_time(question, self._settings, ask).result(timeout_s)
+            return one_at_a_time((self._settings.ray_namespace, question), ask).result(timeout_s)
         except (FutureTimeoutError, RayStateApiException, RayError) as error:
             raise ClusterUnreachableError(f"Ray's dashboard does not tell: {error or 'no answer'}") from error
 

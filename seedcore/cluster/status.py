@@ -1,14 +1,13 @@
 """The state of every singleton actor, for `/readyz`, `/actors`, monitor and verify."""
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
@@ -22,21 +21,16 @@ from seedcore.cluster.connection import probe_head
 from seedcore.cluster.explain import first_reason
 from seedcore.cluster.singletons import Singleton, singletons
 from seedcore.errors import ClusterUnreachableError, SeedCoreError
-from seedcore.event_loop import in_thread
+from seedcore.event_loop import one_at_a_time
 from seedcore.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 PING_TIMEOUT_S: Final = 2.0  # after which it is asked what keeps an actor from answering
 UNEXPECTED_TERMINATION: Final = 2  # of Ray's NodeDeathInfo, in gcs.proto
 MAX_NODES: Final = 10_000  # that Ray lists at most, those that ended included
 BUSY_TIMEOUT_S: Final = 1.5  # for that
 LATE_S: Final = 0.4  # by which the thread that asks may be late; images/healthcheck.sh waits for 4 s in all
-
-_asking: dict[tuple[str, str], Future[Any]] = {}
-_asking_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -94,9 +88,11 @@ def singleton_statuses(
         reason = why_not_connected(settings)
         return [ActorStatus(row.name, row.class_name, running=False, reason=reason) for row in rows]
     deadline = time.monotonic() + timeout_s
-    restarts = one_at_a_time("restarts", settings, lambda: _restarts(settings)) if detailed else None
+    restarts = one_at_a_time((settings.ray_namespace, "restarts"), lambda: _restarts(settings)) if detailed else None
     asked = [
-        one_at_a_time(f"{row.name} {detailed}", settings, partial(_ask, row, settings, deadline, detailed))
+        one_at_a_time(
+            (settings.ray_namespace, f"{row.name} {detailed}"), partial(_ask, row, settings, deadline, detailed)
+        )
         for row in rows
     ]
     statuses = _busy_or_dead(
@@ -137,7 +133,7 @@ def node_statuses(settings: Settings, *, timeout_s: float = PING_TIMEOUT_S) -> l
     """
     if not ray.is_initialized():
         raise ClusterUnreachableError(why_not_connected(settings))
-    listed: Future[list[dict[str, Any]]] = one_at_a_time("nodes", settings, ray.nodes)
+    listed: Future[list[dict[str, Any]]] = one_at_a_time((settings.ray_namespace, "nodes"), ray.nodes)
     try:
         nodes = listed.result(timeout_s)
     except (FutureTimeoutError, RayError) as error:
@@ -171,19 +167,6 @@ def why_not_connected(settings: Settings) -> str:
     return "this process is just connecting to Ray"
 
 
-def one_at_a_time(question: str, settings: Settings, ask: Callable[[], T]) -> Future[T]:
-    """The answer to a question that may never be answered; while it is not, nobody asks it again.
-
-    Else each poll during a head's absence would leave a thread behind.
-    """
-    key = (settings.ray_namespace, question)
-    with _asking_lock:
-        answer = _asking.get(key)
-        if answer is None or answer.done():
-            answer = _asking[key] = in_thread(ask)
-        return answer
-
-
 def _missed(nodes: list[dict[str, Any]], settings: Settings, timeout_s: float) -> dict[str, str]:
     """Why machines are missed, by the id of the node that each had last."""
     present = {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
@@ -196,7 +179,7 @@ def _missed(nodes: list[dict[str, Any]], settings: Settings, timeout_s: float) -
     }
     if not missed:
         return {}
-    last: Future[set[str]] = one_at_a_time("last nodes", settings, _last_of_each_machine)
+    last: Future[set[str]] = one_at_a_time((settings.ray_namespace, "last nodes"), _last_of_each_machine)
     try:  # a machine may have come back since, and left
         return {node_id: reason for node_id, reason in missed.items() if node_id in last.result(timeout_s)}
     except (FutureTimeoutError, RayStateApiException, RayError) as error:
@@ -220,13 +203,13 @@ def _busy_or_dead(answers: list[ActorStatus | _Silent], settings: Settings) -> l
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     silent = [answer for answer in answers if isinstance(answer, _Silent)]
     try:
-        running = one_at_a_time("running calls", settings, RunningCalls).result(BUSY_TIMEOUT_S)
+        running = one_at_a_time((settings.ray_namespace, "running calls"), RunningCalls).result(BUSY_TIMEOUT_S)
     except (FutureTimeoutError, RayStateApiException, RayError) as error:
         unknown = f"Ray's dashboard does not tell whether it is busy: {error or 'no answer'}"
         explained = {one.row.name: _explained(one, None, unknown) for one in silent}
     else:  # all at once, since one that is stopped is waited for
         asked = [
-            one_at_a_time(f"{one.row.name} busy", settings, partial(running.busy, one.row, one.handle))
+            one_at_a_time((settings.ray_namespace, f"{one.row.name} busy"), partial(running.busy, one.row, one.handle))
             for one in silent
         ]
         explained = {

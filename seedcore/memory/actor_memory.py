@@ -23,6 +23,8 @@ class ActorMemory:
         settings: where the actors are.
     """
 
+    name = "SQLite on the state volume"
+
     def __init__(self, settings: Settings) -> None:
         own, shared, misses = self._clients = tuple(
             actor_client(name, settings)
@@ -56,7 +58,7 @@ class ActorMemory:
 
     def state(self) -> EngineState:
         """The stores are looked at by who looks at the disk."""
-        return EngineState("SQLite, on the state volume")
+        return EngineState()
 
     def close(self) -> None:
         """Tell the actors what they do not know yet."""

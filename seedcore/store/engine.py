@@ -34,14 +34,12 @@ class EngineState(NamedTuple):
     """What an engine says of itself.
 
     Args:
-        name: what it is and where, for people.
-        facts: version, role and the like, for people.
+        facts: version, role and the like of each server, for people.
         numbers: for `/metrics`.
         problems: what of its settings breaks a promise, each with its remedy.
     """
 
-    name: str
-    facts: str = ""
+    facts: Sequence[str] = ()
     numbers: Mapping[str, float] = MappingProxyType({})
     problems: Sequence[str] = ()
 
@@ -109,6 +107,10 @@ class Misses(Protocol):
 
 class Memory(Protocol):
     """What all managers of a process share."""
+
+    @property
+    def name(self) -> str:
+        """Of the engine and where it is, for people."""
 
     @property
     def own(self) -> Items:

@@ -202,7 +202,7 @@ def test_the_memory_is_whole_on_a_cluster(cluster: ServerCluster, connect: Conne
         memory.set_global_item(memory.organ_id, memory.organ_id)
         assert memory.get_item(memory.organ_id) == memory.organ_id
         assert memory.get_hot_items(1)[0].item_id == "c"
-    told = ValkeyMemory(load_settings()).state().facts
+    told = "; ".join(ValkeyMemory(load_settings()).state().facts)
     assert all(f"at 127.0.0.1:{server.port}, primary with 1 replica(s)" in told for server in cluster.servers[:3])
 
 

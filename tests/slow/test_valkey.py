@@ -5,6 +5,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from playwright.sync_api import Browser, expect
 
 from scripts.host.ports import free_port
 from seedcore.settings import PROJECT_ROOT
@@ -12,6 +13,7 @@ from tests.engines import PROGRAM
 from tests.stack.containers import only
 from tests.stack.local_processes import session_of, supervisord
 from tests.stack.project import Project
+from tests.stack.status_page import opened
 from tests.waiting import wait_until
 
 COMMANDS = re.findall(
@@ -48,7 +50,9 @@ def kill_server(project: Project, engine: docker.DockerClient) -> None:
     server.kill()
 
 
-def test_there_and_back_with_all_items(there: Project, engine: docker.DockerClient) -> None:
+def test_there_and_back_with_all_items(
+    there: Project, engine: docker.DockerClient, browser: Browser, tmp_path: Path
+) -> None:
     for number in range(COUNT):
         there.put("valkey", f"item-{number}", number)
     middle = COMMANDS.index("make verify") + 1
@@ -62,6 +66,10 @@ def test_there_and_back_with_all_items(there: Project, engine: docker.DockerClie
         assert re.search(r"✅ the engine at MEMORY_URL keeps its promises: (Valkey|Redis) \S+ at", there.make("verify"))
         wait_until(lambda: "engine_memory_bytes" in there.make("monitor"))
         assert "seedcore_actor_engine_memory_bytes" in there.api.get("/metrics").text
+        with opened(browser, there, tmp_path) as page:
+            memory = page.get_by_role("region", name="Memory")
+            expect(memory).to_contain_text("Kept by the engine at ")
+            expect(memory).to_contain_text("append-only file on")
         kill_server(there, engine)
         assert there.get("valkey", "on valkey") == "kept"
         there.put("valkey", "on valkey", "kept again")

@@ -127,6 +127,7 @@ def test_says_all_that_the_api_knows(page: Page, docker_stack: Project) -> None:
             expect(cell(page, actor, column)).to_have_text(text)
     alive = [node for node in status["nodes"] if node["alive"]]  # it lists those as well that other tests have ended
     assert len(alive) == 3
+    expect(page.get_by_role("region", name="Memory")).to_contain_text("Kept by SQLite on the state volume")
     for node in alive:
         node_row = row(page, "Ray nodes", node["node_id"][:8])
         expect(node_row).to_contain_text(node["address"])
@@ -293,7 +294,7 @@ def test_says_that_actors_are_dead_until_they_are_back(
     kill_for_good(api, "miss_tracker")
     expect(state(page)).to_contain_text("2 things are wrong")
     hot = page.get_by_role("region", name="Most missed items")
-    expect(hot).to_contain_text("not known: their actor does not answer")
+    expect(hot).to_contain_text("not known: no answer")
     assert_readable(page)
     expect(look_up(page, "organ", "in vain")).to_contain_text("is neither an item of organ")  # the files are read
 

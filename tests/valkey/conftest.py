@@ -6,6 +6,7 @@ import pytest
 from seedcore.memory.working_memory import MwManager, end_memory
 from seedcore.settings import load_settings
 from tests.engines import Server, running_server
+from tests.unit.conftest import no_application  # noqa: F401 - a fixture
 
 SHORT_DEADLINE_S = "3"  # for what is refused, or does not answer at all
 

@@ -6,11 +6,14 @@ import subprocess
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from scripts.host.ports import free_port
+from seedcore.api.app import create_app
 from seedcore.errors import (
     AuthenticationFailedError,
     EngineUnavailableError,
@@ -201,6 +204,27 @@ def test_settings_that_break_a_promise_are_told_with_the_remedy(server: Server, 
     said = " ".join(ValkeyMemory(load_settings()).state().problems)
     assert "`CONFIG SET appendonly yes`" in said
     assert "`CONFIG SET maxmemory-policy noeviction`" in said
+
+
+@pytest.mark.usefixtures("no_application", "memory")
+def test_the_api_tells_what_keeps_the_memory_and_how_it_is(server: Server) -> None:
+    def engine() -> dict[str, Any]:
+        told: dict[str, Any] = client.get("/status").json()["engine"]
+        return told
+
+    with TestClient(create_app(), base_url="http://localhost") as client:
+        told = engine()
+        (fact,) = told.pop("facts")
+        assert re.fullmatch(
+            rf"(Valkey|Redis) \S+ at 127.0.0.1:{server.port}, primary with 0 replica\(s\), \S+ MB, append-only file on",
+            fact,
+        )
+        assert told == {"name": f"the engine at 127.0.0.1:{server.port}", "problems": [], "reason": ""}
+        with server.client() as direct:
+            direct.config_set("appendonly", "no")
+        assert "`CONFIG SET appendonly yes`" in " ".join(engine()["problems"])
+        server.kill()
+        assert f"127.0.0.1:{server.port}" in engine()["reason"]
 
 
 @pytest.mark.parametrize("lines", [(), (f"requirepass {PASSWORD}",)], ids=["open", "locked"])

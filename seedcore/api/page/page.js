@@ -119,6 +119,8 @@ function problemsOf(status) {
     problems.push(`${listed(names)} ${names.length > 1 ? "are" : "is"} not running: ${reason}`);
   }
   if (status.code.stale) problems.push("the API runs older code than is on the disk: `make restart` loads it, or names the line that is wrong");
+  if (status.engine.reason) problems.push(status.engine.reason);
+  problems.push(...status.engine.problems);
   const missed = new Map(status.nodes.filter((node) => node.reason).map((node) => [node.address, node]));
   for (const [address, node] of missed) problems.push(`the machine ${address} (${node.host_name}) is missed: ${node.reason}`);
   if (status.nodes_reason) problems.push(`the Ray nodes are not known: ${status.nodes_reason}`);
@@ -198,8 +200,14 @@ function showPlots() {
 function showHot(items) {
   byId("hot-table").hidden = !items?.length;
   byId("no-hot").hidden = Boolean(items?.length);
-  setText(byId("no-hot"), items ? "nothing was asked for in vain yet" : "not known: their actor does not answer");
+  setText(byId("no-hot"), items ? "nothing was asked for in vain yet" : "not known: no answer");
   fillTable(byId("hot"), (items ?? []).map((item) => [[item.item_id], [number(item.misses)]]));
+}
+
+function showEngine({ name, facts, problems, reason }) {
+  setText(byId("engine"), `Kept by ${name}`);
+  byId("engine").className = reason || problems.length ? "bad" : "good";
+  fillList(byId("engine-facts"), facts);
 }
 
 function show(status) {
@@ -211,6 +219,7 @@ function show(status) {
   byId("dashboard").href = `${location.protocol}//${location.hostname}:${status.dashboard_port}/`;
   fillTable(byId("actors"), status.actors.map(actorRow));
   fillTable(byId("nodes"), status.nodes.map(nodeRow));
+  showEngine(status.engine);
   offerLogs(status);
   showHot(status.hot_items);
   const problems = problemsOf(status), count = problems.length;

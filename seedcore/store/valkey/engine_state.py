@@ -51,8 +51,7 @@ def state_of(client: ValkeyClient) -> EngineState:
         problems += [TOO_FEW.format(place, replicas, address.replicas)] if replicas < address.replicas else []
         problems += [FULL.format(place, memory / most)] if most and memory > NEARLY_FULL * most else []
     return EngineState(
-        name=f"{facts[0].partition(' at ')[0]} at {address}",
-        facts="; ".join(facts),
+        facts=facts,
         numbers={
             "engine_memory_bytes": sum(float(server["used_memory"]) for server in servers.values()),
             "engine_max_memory_bytes": sum(float(server.get("maxmemory", 0)) for server in servers.values()),

@@ -43,6 +43,7 @@ class ValkeyMemory:
 
     def __init__(self, settings: Settings) -> None:
         self.client = ValkeyClient(settings)
+        self.name = f"the engine at {self.client.address}"
         self.keys = Keys(settings.ray_namespace)
         self.misses = ValkeyMisses(self.client, self.keys, settings.miss_tracker_max_items)
         tell = {OWN: partial(self._tell, OWN), SHARED: partial(self._tell, SHARED)}
