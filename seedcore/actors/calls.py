@@ -73,7 +73,7 @@ def _packed(request: RequestId) -> list[Any]:
 
 
 def pack_new(data: bytes, arrays: Sequence[Arrays]) -> Packed:
-    """A value to keep, as `codec.encode_aside` made it."""
+    """A value to keep, as `codec.aside_encoder` made it."""
     return [data, *arrays] if arrays else data
 
 

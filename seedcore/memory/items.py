@@ -19,7 +19,7 @@ from seedcore.store.engine import Many
 from seedcore.store.files import array_files
 from seedcore.store.read_report import ReadReport, Reads
 from seedcore.store.sqlite.store_reader import Unread
-from seedcore.store.values.codec import Arrays, Encoded, encode_aside, is_quickly_encoded
+from seedcore.store.values.codec import Arrays, Encoded, aside_encoder, is_quickly_encoded
 
 logger = logging.getLogger(__name__)
 
@@ -220,8 +220,9 @@ class Items:
             InvalidValueError, ValueTooLargeError: one of them cannot be kept.
         """
         packed = {}
+        encode_aside = aside_encoder(array_files.MIN_BYTES)
         for item_id, value in items.items():
-            packed[item_id] = calls.pack_new(*encode_aside(value, array_files.MIN_BYTES))
+            packed[item_id] = calls.pack_new(*encode_aside(value))
             for knob, max_bytes in self._bounds.items():
                 limits.validate_size(item_id, calls.packed_bytes(packed[item_id]), max_bytes, knob)
         if any(isinstance(one, list) for one in packed.values()):

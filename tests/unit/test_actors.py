@@ -25,7 +25,7 @@ from seedcore.store.engine import HotItem
 from seedcore.store.files import array_files
 from seedcore.store.limits import EVERYBODY
 from seedcore.store.requests import RequestId
-from seedcore.store.values.codec import encode_aside
+from seedcore.store.values.codec import aside_encoder
 from tests.unit.conftest import SetKnobs
 from tests.unit.performing import do, keeper_of
 from tests.waiting import wait_until
@@ -159,7 +159,7 @@ def test_a_repeated_write_is_done_once_also_by_the_successor() -> None:
 
 def test_calls_that_travel_together_have_an_answer_each(state_dir: Path) -> None:
     actor = MwStore("mw.sqlite3")
-    large = encode_aside(np.zeros(50_000), array_files.MIN_BYTES)
+    large = aside_encoder(array_files.MIN_BYTES)(np.zeros(50_000))
 
     def request(number: int) -> RequestId:
         return RequestId(b"client", number, 1)

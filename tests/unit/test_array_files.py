@@ -19,7 +19,7 @@ from seedcore.store.files import array_files, store_files
 from seedcore.store.recovery import backups
 from seedcore.store.sqlite.item_store import Bounds, ItemStore
 from seedcore.store.sqlite.store_reader import StoreReader
-from seedcore.store.values.codec import decode, encode_aside
+from seedcore.store.values.codec import aside_encoder, decode
 from tests.unit.conftest import SetKnobs
 from tests.unit.performing import do
 from tests.unit.test_crashes import files_at_most
@@ -50,7 +50,7 @@ def numbers(number: int, length: int = LARGE) -> Any:
 
 def reference(store: ItemStore, value: Any) -> bytes:
     """As a client makes it, which writes the file itself."""
-    data, arrays = encode_aside(value, array_files.MIN_BYTES)
+    data, arrays = aside_encoder(array_files.MIN_BYTES)(value)
     assert arrays, "a value without large arrays needs no file"
     return array_files.reference(array_files.write(store.database.path, arrays, Synchronous.NORMAL), data)
 
@@ -322,7 +322,7 @@ def test_arrays_outlive_a_salvage(path: Path) -> None:
 def test_an_actor_writes_the_file_for_who_cannot(knobs: SetKnobs, tmp_path: Path) -> None:
     knobs(STATE_DIR=str(tmp_path), LOG_LEVEL="ERROR")
     actor = MwStore("mw.sqlite3")
-    packed = pack_new(*encode_aside({"array": numbers(1)}, array_files.MIN_BYTES))
+    packed = pack_new(*aside_encoder(array_files.MIN_BYTES)({"array": numbers(1)}))
     do(actor, "set_many", ORGAN, {"item": packed})
     assert len(files(tmp_path / "mw.sqlite3")) == 1
     found = do(actor, "get_many", ORGAN, ["item"])
@@ -344,7 +344,7 @@ def test_an_actor_refuses_a_reference_to_a_file_that_is_not_there(knobs: SetKnob
 
 @pytest.mark.parametrize("synchronous", Synchronous)
 def test_a_file_that_cannot_be_written_leaves_nothing(store: ItemStore, synchronous: Synchronous) -> None:
-    _, arrays = encode_aside(numbers(1), array_files.MIN_BYTES)
+    _, arrays = aside_encoder(array_files.MIN_BYTES)(numbers(1))
     with files_at_most(500_000), pytest.raises(OSError, match="too large"):
         array_files.write(store.database.path, arrays, synchronous)
     assert files(store) == []
@@ -354,7 +354,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(store: ItemStore, synchron
 @pytest.mark.parametrize("lengths", [[0], [1], [0, 0], [1, 63, 64, 65, 0]])
 def test_a_value_to_keep_is_measured_as_the_store_counts_it(path: Path, lengths: list[int]) -> None:
     value = [np.zeros(array_files.MIN_BYTES + length, np.uint8) for length in lengths]
-    data, arrays = encode_aside(value, array_files.MIN_BYTES)
+    data, arrays = aside_encoder(array_files.MIN_BYTES)(value)
     assert len(arrays) == len(lengths)
     path.parent.mkdir(exist_ok=True)
     reference = array_files.reference(array_files.write(path, arrays, Synchronous.NORMAL), data)

@@ -30,7 +30,7 @@ from seedcore.store.engine import HotItem
 from seedcore.store.files import array_files
 from seedcore.store.limits import EVERYBODY
 from seedcore.store.requests import RequestId
-from seedcore.store.values.codec import encode_aside
+from seedcore.store.values.codec import aside_encoder
 from tests.unit.conftest import SetKnobs
 from tests.unit.performing import keeper_of
 from tests.waiting import wait_until
@@ -144,7 +144,7 @@ def test_misses_are_counted_and_listed(state_dir: Path) -> None:
 
 
 def test_what_is_large_goes_through_ray(store: MwStore, calls: LocalCalls) -> None:
-    array = pack_new(*encode_aside(np.arange(100_000), array_files.MIN_BYTES))
+    array = pack_new(*aside_encoder(array_files.MIN_BYTES)(np.arange(100_000)))
     assert isinstance(array, list)
     assert calls.perform([Call("set_many", ("agent", {"plan": array}, None))], DEADLINE_S) is None
     assert calls.perform([a_set(1, bytes(MAX_CALL_BYTES))], DEADLINE_S) is None

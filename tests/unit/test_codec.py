@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field, PrivateAttr, RootModel
 from seedcore.errors import InvalidValueError
 from seedcore.settings import PROJECT_ROOT
 from seedcore.store.values import classes
-from seedcore.store.values.codec import WithArrays, aligned, decode, encode, encode_aside
+from seedcore.store.values.codec import WithArrays, aligned, aside_encoder, decode, encode
 from tests.unit.deep_values import WRAPPERS, nested
 from tests.unit.values import Celsius, Color, FrozenPoint, Pair, Point, Reading, Square, same, values
 
@@ -314,9 +314,14 @@ def test_every_value_comes_back_the_same(value: object) -> None:
     assert same(decode(encode(value)), value)
 
 
-@given(values)
-def test_every_value_comes_back_the_same_with_its_arrays_beside_it(value: object) -> None:
-    data, arrays = encode_aside(value, 1)
+@given(values, values)
+def test_every_value_comes_back_the_same_with_its_arrays_beside_it(value: object, before: object) -> None:
+    encode_aside = aside_encoder(1)
+    of_before = encode_aside(before)
+    with pytest.raises(InvalidValueError):
+        encode_aside([np.arange(3), object()])
+    data, arrays = encode_aside(value)
+    assert encode_aside(before)[0] == of_before[0]
     beside = bytearray()
     for array in arrays:
         beside += bytes(aligned(len(beside)) - len(beside)) + array.tobytes()

@@ -30,7 +30,7 @@ from seedcore.api.json_values import to_json_value
 from seedcore.errors import InvalidAppError, InvalidValueError, ItemDamagedError
 from seedcore.settings import PROJECT_ROOT, load_settings
 from seedcore.store.values import value_types
-from seedcore.store.values.codec import decode, encode, encode_aside
+from seedcore.store.values.codec import aside_encoder, decode, encode
 from tests.unit.kept_values import OF_PACKAGES, is_same, kept_values
 from tests.unit.package_values import pa, pd, torch
 from tests.unit.values import Pair, Point, json_values, same
@@ -191,7 +191,7 @@ def test_a_value_of_a_package_that_would_be_another_one_is_refused(package: str,
 def test_a_frame_can_be_changed_and_an_array_of_it_is_a_file(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas", reason=f"pandas {NOT_HERE}")
     frame = pandas.DataFrame({"x": np.arange(100_000)})
-    data, arrays = encode_aside(frame, 1024)
+    data, arrays = aside_encoder(1024)(frame)
     assert len(data) < 1024 < arrays[0].nbytes
     back = decode(encode(frame))
     back.loc[0, "x"] = 5

@@ -60,7 +60,7 @@ def write(store: Path, arrays: Sequence[Arrays], synchronous: Synchronous) -> Ar
 
     Args:
         store: the SQLite file of the store.
-        arrays: as `codec.encode_aside` returns them.
+        arrays: as `codec.aside_encoder` returns them.
         synchronous: FULL waits for the disk.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 import numpy as np
-from xxhash import xxh3_64, xxh3_64_digest
+from xxhash import xxh3_64, xxh3_64_digest, xxh3_64_intdigest
 
 from seedcore.errors import ItemDamagedError
 from seedcore.store.values.codec import Arrays, aligned
@@ -92,7 +92,7 @@ def _digest(data: bytes, key: bytes) -> bytes:
 
 def hash_of_key(key: bytes) -> int:
     """32 bits of a key, the same in every process."""
-    return int.from_bytes(xxh3_64_digest(key)[:4])
+    return int(xxh3_64_intdigest(key) >> 32)
 
 
 def cut(arrays: Sequence[Arrays]) -> tuple[Pieces, Iterator[bytes]]:

@@ -17,7 +17,7 @@ from seedcore.store.valkey.client import Batch, Steps, ValkeyClient
 from seedcore.store.valkey.connections import Command
 from seedcore.store.valkey.envelope import Gathering, Pieces
 from seedcore.store.valkey.keys import Keys
-from seedcore.store.values.codec import Arrays, Encoded, WithArrays, encode_aside, is_quickly_encoded
+from seedcore.store.values.codec import Arrays, Encoded, WithArrays, aside_encoder, is_quickly_encoded
 
 UNREFERENCED_S: Final = 3600  # a piece that no item refers to is gone after that
 # How long the answer to a request is kept: of one with a key of its caller's, and of one that only we send again, which
@@ -64,6 +64,7 @@ class ValkeyItems:
     ) -> None:
         self._client, self._keys, self._report, self._name = client, keys, report, name
         self._bounds, self._most, self._ahead = bounds, most, ahead
+        self._least_bound = min(bounds.values())
         self._requests = RequestIds()
         self._given_up = given_up
 
@@ -107,7 +108,7 @@ class ValkeyItems:
     def _find_some(
         self, owner: str, item_ids: Sequence[str], found: dict[str, Encoded | ItemDamagedError]
     ) -> Steps[None]:
-        keys = [self._keys.item(owner, item_id) for item_id in item_ids]
+        keys = self._keys.items(owner, item_ids)
         command: Command = ("GET", keys[0]) if len(keys) == 1 else ("MGET", *keys)
         (answer,) = yield Batch(keys[0], [command])
         for key, item_id, value in zip(keys, item_ids, [answer] if len(keys) == 1 else answer, strict=True):
@@ -154,11 +155,13 @@ class ValkeyItems:
     def pack(self, items: Mapping[str, Any]) -> dict[str, Packed]:
         """As `engine.Items.pack`."""
         packed = {}
+        encode_aside = aside_encoder(envelope.MIN_BYTES)
         for item_id, value in items.items():
-            data, arrays = packed[item_id] = encode_aside(value, envelope.MIN_BYTES)
+            data, arrays = packed[item_id] = encode_aside(value)
             size = _bytes_of((data, arrays))
-            for knob, max_bytes in self._bounds.items():
-                limits.validate_size(item_id, size, max_bytes, knob)
+            if size > self._least_bound:
+                for knob, max_bytes in self._bounds.items():
+                    limits.validate_size(item_id, size, max_bytes, knob)
         return packed
 
     async def pack_async(self, items: Mapping[str, Any]) -> dict[str, Packed]:
@@ -197,7 +200,7 @@ class ValkeyItems:
             return
         if self._ahead is not None:
             yield from self._ahead()
-        keys = [self._keys.item(owner, item_id) for item_id in packed]
+        keys = self._keys.items(owner, packed)
         values: list[bytes] = []
         sizes: list[int] = []
         for key, (data, arrays) in zip(keys, packed.values(), strict=True):
@@ -226,7 +229,7 @@ class ValkeyItems:
     def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId) -> Steps[list[str]]:
         if not item_ids:
             return []
-        keys = [self._keys.item(owner, item_id) for item_id in item_ids]
+        keys = self._keys.items(owner, item_ids)
         requests = self._keys.requests(owner, request.client_id)
         arguments = [*self._once(request), self._keys.pieces(owner), len(keys)]
         if self._most is None:
@@ -286,7 +289,7 @@ def _after(first: Steps[None], then: Steps[Any]) -> Generator[Batch, list[Any], 
 
 def _bytes_of(packed: Packed) -> int:
     data, arrays = packed
-    return len(data) + sum(array.nbytes for array in arrays)
+    return len(data) + sum(array.nbytes for array in arrays) if arrays else len(data)
 
 
 def _repacked(value: Encoded) -> Packed:

@@ -1,5 +1,6 @@
 """What our keys in the engine are called. All of one owner's are in one slot of a cluster, by their hash tag."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from seedcore.store import limits
@@ -23,7 +24,12 @@ class Keys:
 
     def item(self, owner: str, item_id: str) -> bytes:
         """Of an item."""
-        return b"%si:%s" % (self.owner(owner), item_id.encode())
+        return self.items(owner, [item_id])[0]
+
+    def items(self, owner: str, item_ids: Iterable[str]) -> list[bytes]:
+        """Of items."""
+        before = self.owner(owner) + b"i:"
+        return [before + item_id.encode() for item_id in item_ids]
 
     def pieces(self, owner: str) -> bytes:
         """Before each piece of a large array."""

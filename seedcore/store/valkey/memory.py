@@ -133,14 +133,14 @@ class ValkeyMemory:
         yield from self.client.run(self._with_expiry(owner, portion, damaged))
 
     def _sizes(self, owner: str, item_ids: list[str]) -> Steps[list[int]]:
-        keys = [self.keys.item(owner, item_id) for item_id in item_ids]
+        keys = self.keys.items(owner, item_ids)
         lengths = yield Batch(keys[0], [("STRLEN", key) for key in keys])
         heads = yield Batch(keys[0], [("GETRANGE", key, 0, HEAD_WITH_PIECES - 1) for key in keys])
         return [length + size_of_pieces(head) for length, head in zip(lengths, heads, strict=True)]
 
     def _with_expiry(self, owner: str, item_ids: list[str], damaged: list[str] | None) -> Steps[list[Row]]:
         found = yield from self.own.look(owner, item_ids)
-        keys = [self.keys.item(owner, item_id) for item_id in item_ids]
+        keys = self.keys.items(owner, item_ids)
         left = yield Batch(keys[0], [("PTTL", key) for key in keys])
         now = time.time()
         rows = []

@@ -34,6 +34,7 @@ MAX_DEPTH: Final = (
     100  # of nesting; the C stack holds about twice as many nested extension types, and JSON as many lists
 )
 
+REFUSED: Final = (TypeError, ValueError, OverflowError, RecursionError)  # what msgpack and the types' own code raise
 TOO_DEEP: Final = f"cannot keep a value that is nested more than {MAX_DEPTH} levels deep"
 
 ALIGNMENT: Final = 64  # bytes; each array that stands beside its value starts at a multiple, as numpy's own do
@@ -117,25 +118,48 @@ def encode(value: Any) -> bytes:
     Raises:
         InvalidValueError: the value, or something in it, is of a type that is not data, or it is nested too deeply.
     """
-    return _encode(value, None)
+    try:
+        return _pack(value, None, _levels_left(value, MAX_DEPTH))
+    except InvalidValueError:
+        raise
+    except REFUSED as error:
+        raise _refusal(value, error) from error
 
 
-def encode_aside(value: Any, min_bytes: int) -> tuple[bytes, list[Arrays]]:
-    """`encode` without the large arrays in the value.
+def aside_encoder(min_bytes: int) -> Callable[[Any], tuple[bytes, list[Arrays]]]:
+    """`encode` without the large arrays in the values: a function for one value after the other, in one thread.
 
     Args:
-        value: what to encode.
         min_bytes: of an array that is left out.
 
     Returns:
-        the bytes, and the arrays, each of shape (N,) and without a copy where numpy allows that. To decode them, put
-        each at the first multiple of `ALIGNMENT` after the one before; see `WithArrays`.
-
-    Raises:
-        InvalidValueError: as `encode`.
+        what makes of a value its bytes and the arrays, each of shape (N,) and without a copy where numpy allows that.
+        To decode them, put each at the first multiple of `ALIGNMENT` after the one before; see `WithArrays`. It raises
+        InvalidValueError as `encode`.
     """
-    arrays: list[Arrays] = []
-    return _encode(value, _Aside(min_bytes, arrays)), arrays
+    aside = _Aside(min_bytes, [])
+    left = 0
+
+    def pack_other(value: Any) -> Any:
+        return _pack_other(aside, left, value)
+
+    # One for all: to make it takes longer than to pack a small value.
+    packer = msgpack.Packer(default=pack_other, strict_types=True, use_bin_type=True)
+
+    def encode_aside(value: Any) -> tuple[bytes, list[Arrays]]:
+        nonlocal aside, left
+        if aside.arrays:  # of the value before
+            aside = _Aside(min_bytes, [])
+        try:
+            left = _levels_left(value, MAX_DEPTH)
+            data = packer.pack(value)
+        except InvalidValueError:
+            raise
+        except REFUSED as error:
+            raise _refusal(value, error) from error
+        return data, aside.arrays or []
+
+    return encode_aside
 
 
 def is_small(value: Any) -> bool:
@@ -173,13 +197,8 @@ def aligned(place: int) -> int:
     return -(-place // ALIGNMENT) * ALIGNMENT
 
 
-def _encode(value: Any, aside: _Aside | None) -> bytes:
-    try:
-        return _pack(value, aside, _levels_left(value, MAX_DEPTH))
-    except InvalidValueError:
-        raise
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidValueError(f"cannot keep a value of type {type(value).__name__}: {error}") from error
+def _refusal(value: Any, error: Exception) -> InvalidValueError:
+    return InvalidValueError(f"cannot keep a value of type {type(value).__name__}: {error}")
 
 
 def decode(encoded: Encoded) -> Any:
