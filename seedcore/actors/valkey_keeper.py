@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from seedcore.actors.calls import Answer, pack_answers
 from seedcore.errors import ActorFailedError, SeedCoreError
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from seedcore.store.valkey.memory import ValkeyMemory
 
 logger = logging.getLogger(__name__)
+
+DEADLINE_S: Final = 1.0  # of an answer of the engine; whoever asks for statistics waits for PING_TIMEOUT_S
 
 
 class ValkeyKeeper:
@@ -28,7 +30,7 @@ class ValkeyKeeper:
         from seedcore.store.valkey.memory import ValkeyMemory  # late, since most have none of it
 
         self._name = name
-        self._memory = ValkeyMemory(settings)
+        self._memory = ValkeyMemory(settings.model_copy(update={"call_deadline_s": DEADLINE_S}))
         self._totals = totals
         self._started_at = time.time()
         logger.info("%s watches the items at %s", name, self._memory.client.address)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from scripts.host.ports import free_port
+from seedcore.actors.valkey_keeper import ValkeyKeeper
 from seedcore.api.app import create_app
+from seedcore.cluster.status import PING_TIMEOUT_S
 from seedcore.errors import (
     AuthenticationFailedError,
     EngineUnavailableError,
@@ -21,6 +24,7 @@ from seedcore.errors import (
     StoreFullError,
     UnreadableItemsError,
 )
+from seedcore.event_loop import in_thread
 from seedcore.memory.working_memory import MwManager
 from seedcore.memory_url import parse_address
 from seedcore.settings import PROJECT_ROOT, Settings, SettingsError, load_settings, read_settings
@@ -204,6 +208,17 @@ def test_settings_that_break_a_promise_are_told_with_the_remedy(server: Server, 
     said = " ".join(ValkeyMemory(load_settings()).state().problems)
     assert "`CONFIG SET appendonly yes`" in said
     assert "`CONFIG SET maxmemory-policy noeviction`" in said
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("totals", [ValkeyMemory.own_stats, ValkeyMemory.shared_stats])
+def test_an_actor_tells_of_an_engine_that_is_gone_while_it_is_asked(
+    totals: Callable[[ValkeyMemory], Mapping[str, float]], server: Server
+) -> None:
+    keeper = ValkeyKeeper("Keeper", load_settings(), totals)
+    assert keeper.stats()["engine_up"] == 1
+    server.kill()
+    assert in_thread(keeper.stats).result(PING_TIMEOUT_S)["engine_up"] == 0
 
 
 @pytest.mark.usefixtures("no_application", "memory")
