@@ -210,6 +210,36 @@ TARGETS: Final = (
         at_least=False,
     ),
     Target(
+        "on Redis, a miss: time over two gets of the bare client, of the organ's and of everybody's",
+        lambda results: on_valkey(MISS, REDIS)(results) / 2,
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, get in a coroutine: time over redis.asyncio's",
+        on_valkey(GET_IN_COROUTINE, REDIS),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, set in a coroutine: time over redis.asyncio's with the same script",
+        on_valkey(SET_IN_COROUTINE, SCRIPTED),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, 64 sets at once: time over redis.asyncio's with the same script",
+        on_valkey(SET_AT_ONCE, SCRIPTED),
+        1.2,
+        at_least=False,
+    ),
+    Target(
+        "on Redis, top 10 of a million misses: time over the bare client's sorted set",
+        on_valkey(MOST_MISSED, REDIS),
+        1.2,
+        at_least=False,
+    ),
+    Target(
         "on Redis, set: time over the bare client's with the same script",
         on_valkey(SET, SCRIPTED),
         1.2,

@@ -94,17 +94,26 @@ class Systems:
         self.redis_async, self.volatile_redis_async = (redis.asyncio.Redis(port=port) for port in redis_ports)
         self.data = encode(SMALL)
         self.scripted = self.redis.register_script(scripts.SET_ITEMS)
+        self.scripted_async = self.redis_async.register_script(scripts.SET_ITEMS)
         self._numbers = itertools.count(1)
 
     def set_scripted(self, items: Mapping[str, bytes]) -> None:
         """Set items as SeedCore does, by the client library alone."""
+        self.scripted(*self._scripted(items))
+
+    async def set_scripted_async(self, item_id: str) -> None:
+        """Likewise an item in a coroutine."""
+        await self.scripted_async(*self._scripted({item_id: self.data}))
+
+    def _scripted(self, items: Mapping[str, bytes]) -> tuple[list[str], list[Any]]:
         number = next(self._numbers)
         keys = ["{scripted}:requests", *(f"{{scripted}}:{item_id}" for item_id in items)]
-        self.scripted(keys, [number, number, NUMBERED_MS, 0, "{scripted}:pieces:", len(items), *items.values()])
+        return keys, [number, number, NUMBERED_MS, 0, "{scripted}:pieces:", len(items), *items.values()]
 
     def start(self) -> None:
         """Have the item that the clients and HTTP get."""
         self.memory.set_item("item", SMALL)
+        self.on_valkey.set_item("item", SMALL)
         self.redis.set("item", self.data)
 
     def load(self, number: int) -> list[str]:
@@ -214,6 +223,7 @@ def _set_at_once(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.gather(lambda number: systems.memory.set_item_async(f"item-{number}", SMALL)),
         ON_VALKEY: lambda: systems.gather(lambda number: systems.on_valkey.set_item_async(f"item-{number}", SMALL)),
+        SCRIPTED: lambda: systems.gather(lambda number: systems.set_scripted_async(f"item-{number}")),
         REDIS: lambda: systems.gather(lambda number: systems.redis_async.set(f"item-{number}", systems.data)),
         VOLATILE_REDIS: lambda: systems.gather(
             lambda number: systems.volatile_redis_async.set(f"item-{number}", systems.data)
@@ -228,6 +238,7 @@ def _get_in_a_coroutine(systems: Systems) -> dict[str, Operation]:
     systems.start()
     return {
         SEEDCORE: lambda: systems.one_by_one(lambda: systems.memory.get_item_async("item")),
+        ON_VALKEY: lambda: systems.one_by_one(lambda: systems.on_valkey.get_item_async("item")),
         REDIS: lambda: systems.one_by_one(lambda: systems.redis_async.get("item")),
     }
 
@@ -235,6 +246,8 @@ def _get_in_a_coroutine(systems: Systems) -> dict[str, Operation]:
 def _set_in_a_coroutine(systems: Systems) -> dict[str, Operation]:
     return {
         SEEDCORE: lambda: systems.one_by_one(lambda: systems.memory.set_item_async("item", SMALL)),
+        ON_VALKEY: lambda: systems.one_by_one(lambda: systems.on_valkey.set_item_async("item", SMALL)),
+        SCRIPTED: lambda: systems.one_by_one(lambda: systems.set_scripted_async("item")),
         REDIS: lambda: systems.one_by_one(lambda: systems.redis_async.set("item", systems.data)),
     }
 
@@ -301,12 +314,14 @@ def _hot_items(systems: Systems) -> dict[str, Operation]:
     for start in range(0, misses, LOADED):
         ids = [f"hot-{int(chance.paretovariate(1))}" for _ in range(start, start + LOADED)]
         systems.memory.get_global_items(ids)
+        systems.on_valkey.get_global_items(ids)
         pipeline = systems.redis.pipeline(transaction=False)
         for item_id in ids:
             pipeline.zincrby("misses", 1, item_id)
         pipeline.execute()
     return {
         SEEDCORE: lambda: systems.memory.get_hot_items(10),
+        ON_VALKEY: lambda: systems.on_valkey.get_hot_items(10),
         REDIS: lambda: systems.redis.zrange("misses", 0, 9, desc=True, withscores=True),
     }
 
