@@ -76,15 +76,7 @@ class GatheredCalls(Generic[Call, Answer]):
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._is_scheduled and len(self._under_way) < MAX_UNDER_WAY:
             self._is_scheduled = True
-            loop.call_soon(self._start, loop)
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._is_scheduled = False
-        # Whoever has given up meanwhile wants nothing sent.
-        waiting = [(call, answer) for call, answer in self._waiting if not answer.done()]
-        together, self._waiting = waiting[:MAX_CALLS], waiting[MAX_CALLS:]
-        if together:
-            task = loop.create_task(self._send_together(together))
+            task = loop.create_task(self._send_together())  # which begins at the end of the turn
             self._under_way.add(task)
             task.add_done_callback(lambda task: self._done(task, loop))
 
@@ -93,7 +85,13 @@ class GatheredCalls(Generic[Call, Answer]):
         if self._waiting:
             self._schedule(loop)
 
-    async def _send_together(self, together: list[tuple[Call, asyncio.Future[Answer]]]) -> None:
+    async def _send_together(self) -> None:
+        self._is_scheduled = False
+        # Whoever has given up meanwhile wants nothing sent.
+        wanted = [(call, answer) for call, answer in self._waiting if not answer.done()]
+        together, self._waiting = wanted[:MAX_CALLS], wanted[MAX_CALLS:]
+        if not together:
+            return
         try:
             answers = await self._send([call for call, _ in together])
         except asyncio.CancelledError:

@@ -5,6 +5,7 @@ the command; here whoever finds one broken tries again anyway. Now and then each
 still, since one that has become a replica goes on answering reads, with ever older items.
 """
 
+import asyncio
 import os
 import time
 from collections import deque
@@ -105,8 +106,10 @@ class LoopConnections:
 
     def __init__(self, options: Mapping[str, Any], deadline_s: float, wait: Sequence[Command]) -> None:
         kind: Any = redis.asyncio.SSLConnection if options["ssl"] else redis.asyncio.Connection
-        rest = {name: value for name, value in options.items() if name != "ssl"}
+        rest = {name: value for name, value in {**options, "socket_timeout": None}.items() if name != "ssl"}
         self._connect: Callable[[], Any] = lambda: kind(**rest, retry=redis.asyncio.retry.Retry(NoBackoff(), 0))
+        # One for all that `send` does: the client library's has a task for each write, which takes longer than that.
+        self._timeout_s: float = options["socket_timeout"]
         self._idle: list[tuple[Any, float]] = []  # as those of `Connections`
         self._wait = wait
         self.reads: GatheredCalls[Sequence[Command], list[Any]] = GatheredCalls(self._send_all, deadline_s)
@@ -127,12 +130,10 @@ class LoopConnections:
             connection, due_at = self._idle.pop()
         else:
             connection, due_at = self._connect(), 0.0
-            await connection.connect()
         asks, due_at = _role_due(due_at)
         sent = [ROLE, *commands] if asks else commands
         try:
-            await connection.send_packed_command(connection.pack_commands(sent), check_health=False)
-            answers = [await _answer_async(connection) for _ in sent]
+            answers = await self._exchange(connection, sent)
             if asks:
                 _require_primary(answers.pop(0))
         except BaseException as error:
@@ -141,6 +142,18 @@ class LoopConnections:
                 await broken.disconnect(nowait=True)
             raise
         self._idle.append((connection, due_at))
+        return answers
+
+    async def _exchange(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
+        answers: list[Any] = []
+        async with asyncio.timeout(self._timeout_s) as limit:
+            if not connection.is_connected:
+                await connection.connect()
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for _ in commands:
+                if answers:
+                    limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+                answers.append(await _answer_async(connection))
         return answers
 
 
