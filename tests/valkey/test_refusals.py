@@ -146,6 +146,23 @@ def test_a_server_that_becomes_a_replica_is_not_read_any_more(tmp_path: Path, se
         assert memory.get_item("plan") == 2
 
 
+def test_one_that_loads_its_file_is_named_and_waited_for(server: Server, connect: Connect, tmp_path: Path) -> None:
+    connect(server.url).set_items({f"item-{number}": number for number in range(200)})
+    with server.client() as client:
+        client.bgrewriteaof()
+        wait_until(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0)
+    server.kill()
+    slowly = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+    loading = Server(tmp_path / "server", *slowly, port=server.port)
+    loading.start(is_loaded=False)
+    try:
+        with pytest.raises(EngineUnavailableError, match="still loads its items from its file; wait"):
+            connect(server.url, CALL_DEADLINE_S="1.5").get_item("item-7")
+        assert connect(server.url, CALL_DEADLINE_S="60").get_item("item-7") == 7
+    finally:
+        loading.stop()
+
+
 def test_an_old_version_is_told(server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(server.url)
     monkeypatch.setattr(engine_state, "OLDEST", {"Valkey": (99, 0), "Redis": (99, 0)})
