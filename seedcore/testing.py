@@ -2,8 +2,8 @@
 
 `memory_without_ray` is for tests in milliseconds: each `MwManager` of the test works, without a cluster. `singletons`
 is for tests of the whole: a cluster on this machine that all tests of a session share, and in it the singletons of one
-test, in a namespace of its own. `api` is a client of the HTTP API that uses them. What a test remembers is gone after
-it, whether it passed or failed.
+test, in a namespace of its own. `api` is a client of the HTTP API that uses them. What a test remembers is in files,
+whatever `MEMORY_URL` says, and gone after it, whether it passed or failed.
 """
 
 import logging
@@ -61,6 +61,7 @@ def singletons(ray_cluster: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
         "RAY_ADDRESS": ray_cluster,
         "RAY_NAMESPACE": f"test-{secrets.token_hex(4)}",
         "STATE_DIR": str(tmp_path / "state"),
+        "MEMORY_URL": "",
         "RAY_AUTH_MODE": "disabled",
     }
     with _environment(**knobs):
@@ -102,7 +103,7 @@ def api(singletons: dict[str, Any]) -> "Iterator[httpx.Client]":
 @pytest.fixture
 def memory_without_ray(tmp_path: Path) -> Iterator[None]:
     """Every `MwManager` of the test works on stores of its own in this process. Nothing of Ray is started."""
-    with _environment(STATE_DIR=str(tmp_path / "state")), singletons_in_process(load_settings()):
+    with _environment(STATE_DIR=str(tmp_path / "state"), MEMORY_URL=""), singletons_in_process(load_settings()):
         yield
 
 

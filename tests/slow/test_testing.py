@@ -11,6 +11,7 @@ import psutil
 from seedcore.settings import PROJECT_ROOT
 
 DEADLINE_S = 200
+NOWHERE = {"MEMORY_URL": "valkey://127.0.0.1:1"}  # tests of an application leave the engine of its stack alone
 TESTS = """
 import os
 
@@ -73,7 +74,7 @@ def test_a_test_finds_nothing_of_the_one_before_and_nothing_is_left_behind(tmp_p
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "seedcore.testing", "--asyncio-mode=auto", "-q", str(tmp_path)],
         cwd=tmp_path,
-        env={**without_auth, "PYTHONPATH": str(PROJECT_ROOT), "MARK": mark, "RAY_NAMESPACE": "of-the-shell"},
+        env={**without_auth, "PYTHONPATH": str(PROJECT_ROOT), "MARK": mark, "RAY_NAMESPACE": "of-the-shell", **NOWHERE},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
