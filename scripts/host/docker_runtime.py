@@ -263,8 +263,16 @@ class DockerRuntime:
         """Open bash in the API's container."""
         return self._compose("exec", *_terminal(), API, "bash")
 
+    def _require_one_worker(self, workers: int) -> None:
+        if self._settings.cluster_address and workers > 1:
+            raise StackError(
+                "of several machines each has one ray-worker on Docker: set RAY_WORKER_REPLICAS=1 and raise "
+                "RAY_WORKER_CPUS."
+            )
+
     def scale(self, workers: int) -> None:
         """Add or remove worker containers, and touch nothing else."""
+        self._require_one_worker(workers)
         self._environment["RAY_WORKER_REPLICAS"] = str(workers)
         self._up("--no-recreate", "--no-deps", WORKER)
 
@@ -395,11 +403,7 @@ class DockerRuntime:
             interface_of(settings)
             if self.is_up():  # on the network of this machine, where nobody can tell whose a port is
                 return
-            if settings.ray_worker_replicas > 1:
-                raise StackError(
-                    "of several machines each has one ray-worker on Docker: set RAY_WORKER_REPLICAS=1 and raise "
-                    "RAY_WORKER_CPUS."
-                )
+            self._require_one_worker(settings.ray_worker_replicas)
             ports = (
                 {}
                 if settings.cluster_head

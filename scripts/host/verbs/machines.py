@@ -74,7 +74,9 @@ def join(settings: HostSettings, arguments: Namespace) -> int:
                 raise StackError("this machine was not joined, and nothing was started. Do what the ❌ lines say.")
     choice.runtime.up()
     remember_start(joined, choice.runtime)
-    print(f"\nThis machine works for {head} after {time.monotonic() - began:.1f} s")
+    cpus = joined.ray_worker_cpus * joined.ray_worker_replicas
+    took_s = time.monotonic() - began
+    print(f"\nThis machine works for {head} after {took_s:.1f} s, with {cpus} CPUs (RAY_WORKER_CPUS)")
     return next_step("`make monitor` at the head shows its nodes; `make leave` here ends it")
 
 
