@@ -45,7 +45,7 @@ class HostSettings(Settings):
         matching(r"[a-z0-9][a-z0-9_-]*", "must have small letters, digits, - and _, and begin with a letter or digit"),
     ] = Field("seedcore", description="name of the stack; two stacks on one machine need two names and other ports")
     runtime: Runtime = Field(
-        Runtime.AUTO, description="where to run: docker, local, or auto (docker if an engine answers)"
+        Runtime.AUTO, description="where to run: docker, local, or auto (docker if a Docker Engine answers)"
     )
     compose_profiles: Annotated[
         str, matching(r"[A-Za-z0-9_.,*-]*", "must be names with a comma between two, or empty")
