@@ -5,10 +5,13 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext, suppress
 from typing import cast
 
 import numpy as np
+import psutil
 import pytest
+import redis
 
 from seedcore.errors import EngineUnavailableError, SeedCoreError
 from seedcore.memory.working_memory import MwManager
@@ -17,8 +20,9 @@ from seedcore.store.requests import idempotency_key
 from seedcore.store.valkey.envelope import PIECE_BYTES
 from seedcore.store.valkey.items import ValkeyItems
 from seedcore.store.valkey.memory import ValkeyMemory
+from seedcore.store.valkey.refusals import GIVEN_UP
 from tests.engines import Server, needs_engine
-from tests.valkey.conftest import Connect
+from tests.valkey.conftest import SHORT_DEADLINE_S, Connect
 from tests.valkey.load import written_while
 from tests.waiting import wait_until
 
@@ -91,6 +95,35 @@ async def test_a_write_that_was_cancelled_is_not_done_after_a_later_one(server: 
         await memory.set_item_async("plan", number)
         for _ in range(5):
             assert await memory.get_item_async("plan") == number
+
+
+@pytest.mark.parametrize("key", [None, "of the later one"])
+def test_a_write_that_was_given_up_and_arrives_late_is_not_done(
+    key: str | None, server: Server, memory: MwManager
+) -> None:
+    items = cast(ValkeyItems, memory._own)
+    with ExitStack() as still_open, server.client() as client:
+        if key is None:
+            still_open.enter_context(items._requests.request())  # so that no number fences off those after it
+        with suppress(asyncio.CancelledError), items._request("organ") as (_, given_up):
+            (late,) = next(items._keep("organ", items.pack({"plan": "old"}), None, given_up)).commands
+            raise asyncio.CancelledError
+        with idempotency_key(key) if key else nullcontext():
+            memory.set_item("plan", "new")
+        with pytest.raises(redis.ResponseError, match=GIVEN_UP):
+            client.execute_command(*late)
+        assert memory.get_item("plan") == "new"
+
+
+async def test_a_write_that_failed_leaves_no_connection_behind(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, CALL_DEADLINE_S=SHORT_DEADLINE_S)
+    await memory.set_item_async("plan", 1)
+    with server.paused():
+        with pytest.raises(EngineUnavailableError, match="does not answer in time"):
+            await memory.set_item_async("plan", b"x" * 8_000_000)
+        await asyncio.sleep(0)  # in which the loop closes it
+        ports = [one.raddr.port for one in psutil.Process().net_connections("tcp") if one.raddr]
+        assert server.port not in ports
 
 
 def test_a_large_array_is_in_small_pieces_that_go_with_it(server: Server, memory: MwManager) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -34,8 +34,39 @@ class GivenUp:
     """The writes of this process that failed without an answer, and that the engine has yet to be told not to do."""
 
     def __init__(self) -> None:
-        self.changing = threading.Lock()
-        self.requests: dict[RequestId, str] = {}  # and whose items they are about
+        self._changing = threading.Lock()
+        self._requests: dict[RequestId, str] = {}  # and whose items they are about
+
+    def __bool__(self) -> bool:
+        """Whether there are some."""
+        return bool(self._requests)
+
+    def add(self, request: RequestId, owner: str) -> None:
+        """One more, about the items of an owner."""
+        with self._changing:
+            self._requests[request] = owner
+
+    def forget(self, requests: Iterable[RequestId]) -> None:
+        """The engine knows of them."""
+        with self._changing:
+            for request in requests:
+                self._requests.pop(request, None)
+
+    def fenced_off_by(self, request: RequestId, owner: str) -> set[RequestId]:
+        """Those that are not done any more once this request is answered, which tells the lowest number still waited
+        for. Another one of its client may still be open, and a request with a key is another client's.
+        """
+        with self._changing:
+            return {
+                one
+                for one, whose in self._requests.items()
+                if whose == owner and one.client_id == request.client_id and one.number < request.first_incomplete
+            }
+
+    def others_than(self, requests: Set[RequestId]) -> list[tuple[RequestId, str]]:
+        """All but those, each with whose items it is about."""
+        with self._changing:
+            return [(one, owner) for one, owner in self._requests.items() if one not in requests]
 
 
 class ValkeyItems:
@@ -250,36 +281,30 @@ class ValkeyItems:
         """The id of a write, and the steps that keep earlier ones, which failed without an answer, from being done."""
         with self._requests.request() as request:
             try:
-                yield self._fence(owner), request
+                yield self._fence(owner, request), request
             except BaseException as error:
                 is_unanswered = isinstance(error, UNANSWERED) or not isinstance(error, Exception)  # or cancelled
                 if is_unanswered and self._requests.has_numbered(request):
-                    with self._given_up.changing:
-                        self._given_up.requests[request] = owner
+                    self._given_up.add(request, owner)
                 raise
+            self._given_up.forget(self._given_up.fenced_off_by(request, owner))
 
-    def _fence(self, writing: str) -> Steps[None]:
-        """Of what the server has that is written to; those of the same owner the next request's number fences off."""
-        while True:
-            with self._given_up.changing:
-                done = [request for request, owner in self._given_up.requests.items() if owner == writing]
-                for request in done:
-                    del self._given_up.requests[request]
-                waiting = next(filter(self._is_beside(writing), self._given_up.requests.values()), None)
-                given_up = [request for request, owner in self._given_up.requests.items() if owner == waiting]
-            if waiting is None:
+    def _fence(self, writing: str, request: RequestId) -> Steps[None]:
+        """Of what the server has that is written to, those that this request does not fence off itself."""
+        written = self._keys.owner(writing)
+        while self._given_up:
+            done = self._given_up.fenced_off_by(request, writing)
+            waiting: dict[tuple[str, bytes], list[RequestId]] = {}
+            for one, owner in self._given_up.others_than(done):
+                if self._client.are_together(written, self._keys.owner(owner)):
+                    waiting.setdefault((owner, one.client_id), []).append(one)
+            if not waiting:
                 return
-            key = self._keys.requests(waiting, given_up[0].client_id)
-            numbers = [request.number for request in given_up]
+            (owner, client_id), given_up = next(iter(waiting.items()))
+            key = self._keys.requests(owner, client_id)
+            numbers = [one.number for one in given_up]
             yield Batch(key, [scripts.call(scripts.GIVE_UP, [key], NUMBERED_MS, *numbers)], is_write=True)
-            with self._given_up.changing:
-                for request in given_up:
-                    self._given_up.requests.pop(request, None)
-
-    def _is_beside(self, writing: str) -> Callable[[str], bool]:
-        """Whether the items of an owner are on the server that has another's."""
-        key = self._keys.owner(writing)
-        return lambda owner: self._client.are_together(key, self._keys.owner(owner))
+            self._given_up.forget(given_up)
 
 
 def _after(first: Steps[None], then: Steps[Any]) -> Generator[Batch, list[Any], Any]:
