@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
+from seedcore.event_loop import INLINE_BYTES
 from seedcore.gathered_calls import GatheredCalls
 
 Command = tuple[Any, ...]
@@ -146,14 +147,24 @@ class LoopConnections:
 
     async def _exchange(self, connection: Any, commands: Sequence[Command]) -> list[Any]:
         answers: list[Any] = []
+        loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout_s) as limit:
             if not connection.is_connected:
                 await connection.connect()
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            for _ in commands:
-                if answers:
-                    limit.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
-                answers.append(await _answer_async(connection))
+                limit.reschedule(loop.time() + self._timeout_s)
+            transport = connection._writer.transport
+            packed = connection.pack_commands(commands)
+            try:
+                await connection.send_packed_command(packed, check_health=False)
+                if sum(map(len, packed)) > INLINE_BYTES:  # others are sent in no time
+                    limit.reschedule(loop.time() + self._timeout_s)
+                for _ in commands:
+                    if answers:
+                        limit.reschedule(loop.time() + self._timeout_s)
+                    answers.append(await _answer_async(connection))
+            except BaseException:
+                transport.abort()  # one that is closed still sends what it has, however late
+                raise
         return answers
 
 

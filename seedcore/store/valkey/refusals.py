@@ -93,6 +93,8 @@ REFUSALS: Final = (
             EngineUnavailableError),
     Refusal(exceptions.TimeoutError, True, "the engine at {0} does not answer in time: is it paused, or too busy?",
             EngineUnavailableError),
+    Refusal(TimeoutError, True, "the engine at {0} does not answer in time: is it paused, or too busy?",
+            EngineUnavailableError),
     Refusal(OSError, True, "the engine at {0} does not answer: is it started, and MEMORY_URL right?",
             EngineUnavailableError),
 )  # fmt: skip
