@@ -51,7 +51,7 @@ class GatheredCalls(Generic[Call, Answer]):
         self._deadline_s = deadline_s
         self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
-        self._is_scheduled = False
+        self._scheduled: asyncio.Task[None] | None = None  # that has not begun yet
         self._turn: _Turn[Answer] | None = None  # that the loop is in
 
     async def call(self, call: Call) -> Answer:
@@ -74,19 +74,20 @@ class GatheredCalls(Generic[Call, Answer]):
         self._turn = None
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._is_scheduled and len(self._under_way) < MAX_UNDER_WAY:
-            self._is_scheduled = True
-            task = loop.create_task(self._send_together())  # which begins at the end of the turn
+        if self._scheduled is None and len(self._under_way) < MAX_UNDER_WAY:
+            task = self._scheduled = loop.create_task(self._send_together())  # which begins at the end of the turn
             self._under_way.add(task)
             task.add_done_callback(lambda task: self._done(task, loop))
 
     def _done(self, task: asyncio.Task[None], loop: asyncio.AbstractEventLoop) -> None:
         self._under_way.discard(task)
+        if task is self._scheduled:  # cancelled before it began
+            self._scheduled = None
         if self._waiting:
             self._schedule(loop)
 
     async def _send_together(self) -> None:
-        self._is_scheduled = False
+        self._scheduled = None
         # Whoever has given up meanwhile wants nothing sent.
         wanted = [(call, answer) for call, answer in self._waiting if not answer.done()]
         together, self._waiting = wanted[:MAX_CALLS], wanted[MAX_CALLS:]

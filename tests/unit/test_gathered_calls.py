@@ -60,6 +60,20 @@ async def test_calls_wait_for_those_under_way_and_then_travel_together() -> None
     assert names(recorder) == [*waited_alone, [f"{MAX_UNDER_WAY + number}" for number in range(3)]]
 
 
+async def test_calls_go_on_after_all_tasks_of_the_loop_were_cancelled() -> None:
+    recorder = Recorder()
+    recorder.may_answer.set()
+    gathered = GatheredCalls(recorder, DEADLINE_S)
+    waiting = asyncio.create_task(gathered.call(Call("a", ())))
+    await asyncio.sleep(0)  # it waits, and what sends it has not begun
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.wait(others)
+    assert waiting.cancelled()
+    assert await gathered.call(Call("b", (1,))) == Answer((1,))
+
+
 async def test_each_call_has_its_own_answer_and_its_own_error() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
