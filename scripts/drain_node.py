@@ -37,8 +37,8 @@ def main() -> int:
         print(f"❌ the head does not let node {node_id[:8]} go: {why}")
         return 1
     print(
-        f"node {node_id[:8]} takes nothing new, and leaves when what runs there is done, after {DEADLINE_S // 60} minutes "
-        "at the latest; Ctrl-C does not wait",
+        f"node {node_id[:8]} takes nothing new, and leaves when what runs there is done, after "
+        f"{DEADLINE_S // 60} minutes at the latest; Ctrl-C does not wait",
         flush=True,
     )
     while time.time() < until and all(gcs.check_alive([ray.NodeID.from_hex(node_id)])):

@@ -37,9 +37,17 @@ def one_at_a_time(question: Hashable, ask: Callable[[], T]) -> Future[T]:
     """
     with _asking_lock:
         answer = _asking.get(question)
-        if answer is None or answer.done():
-            answer = _asking[question] = in_thread(ask)
-        return answer
+        if answer is not None and not answer.done():
+            return answer
+        answer = _asking[question] = in_thread(ask)
+    answer.add_done_callback(lambda done: _forget(question, done))
+    return answer
+
+
+def _forget(question: Hashable, answer: Future[Any]) -> None:
+    with _asking_lock:
+        if _asking.get(question) is answer:
+            del _asking[question]
 
 
 class OfEachLoop(Generic[T]):

@@ -1,7 +1,7 @@
 """Organ items, shared items and hot items over HTTP. Values come as JSON and nothing is ever unpickled."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -27,6 +27,7 @@ from seedcore.errors import InvalidValueError, SeedCoreError, UnreadableItemsErr
 from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory.found_items import FoundItem, Source
 from seedcore.memory.working_memory import MwManager
+from seedcore.store.engine import HotItem
 from seedcore.store.values.codec import is_small
 
 MAX_MANAGERS: Final = 1024  # organs whose manager is kept at hand
@@ -123,10 +124,16 @@ async def query_shared_items(query: ItemIds) -> ItemsOut:
 @hot.get("/hot-items")
 async def hot_items(n: Annotated[int, Query(ge=0, le=MAX_HOT_ITEMS)] = 10) -> list[HotItemOut]:
     """The items that were most often asked for and not found, most missed first."""
-    return [
-        HotItemOut(item_id=item.item_id, misses=item.misses, overcount=item.overcount)
-        for item in await _manager(API_ORGAN).get_hot_items_async(n)
-    ]
+    return _hot_items_out(await _manager(API_ORGAN).get_hot_items_async(n))
+
+
+def most_missed(number: int) -> list[HotItemOut]:
+    """`hot_items` for a thread."""
+    return _hot_items_out(_manager(API_ORGAN).get_hot_items(number))
+
+
+def _hot_items_out(items: Iterable[HotItem]) -> list[HotItemOut]:
+    return [HotItemOut(item_id=item.item_id, misses=item.misses, overcount=item.overcount) for item in items]
 
 
 async def _readable(found: Awaitable[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, SeedCoreError]]:

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from seedcore.api.health import actors
-from seedcore.api.items import hot_items
+from seedcore.api.items import most_missed
 from seedcore.api.models import (
     ActorLog,
     Actors,
@@ -129,7 +129,8 @@ async def _hot_items(settings: Settings, found: Actors) -> list[HotItemOut] | No
     """The most missed items; None while their actor does not answer."""
     if not any(actor.running for actor in found.actors if actor.name == settings.miss_tracker_actor_name):
         return None  # to look for it may take long
+    asked = one_at_a_time(("hot items", settings.ray_namespace), lambda: most_missed(HOT_ITEMS))
     try:
-        return await asyncio.wait_for(hot_items(HOT_ITEMS), TIMEOUT_S)
+        return await asyncio.wait_for(asyncio.wrap_future(asked), TIMEOUT_S)
     except (SeedCoreError, RayError, TimeoutError):
         return None

@@ -228,6 +228,16 @@ def test_settings_that_break_a_promise_are_told_with_the_remedy(server: Server, 
 
 
 @pytest.mark.usefixtures("memory")
+def test_the_state_and_a_scan_outlive_a_restart_of_the_server(server: Server) -> None:
+    memory = ValkeyMemory(load_settings())
+    for _ in range(2):  # the second time, what is idle leads to the server that was killed
+        assert memory.state().facts
+        assert list(memory.all_items()) == []
+        server.kill()
+        server.start()
+
+
+@pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize("totals", [ValkeyMemory.own_stats, ValkeyMemory.shared_stats])
 def test_an_actor_tells_of_an_engine_that_is_gone_while_it_is_asked(
     totals: Callable[[ValkeyMemory], Mapping[str, float]], server: Server

@@ -9,6 +9,7 @@ const LOOK_UP_TIMEOUT_MS = 70000; // above CALL_DEADLINE_S, so that the API's ow
 const SPAN_S = 300; // of the plots
 const RATIO_SPAN_S = 10; // of one hit ratio: actors hear of hits a little later than of misses
 const UNKNOWN = { ratio: null, rate: null, items: null, bytes: null };
+const STORES = ["MwStore", "SharedCache"]; // whose items and bytes are summed up
 const WIDTH = 300, HEIGHT = 80, MARGIN = 4;
 const MAX_CHARACTERS = 100000; // of a value; a browser shows more only slowly
 
@@ -141,11 +142,11 @@ function sum(actors, name) {
 }
 
 function counters(status) {
-  const stores = status.actors.filter((actor) => typeof actor.stats?.bytes === "number");
+  const stores = status.actors.filter((actor) => STORES.includes(actor.class_name));
   return {
     at: performance.now() / 1000,
     // Without one of them the sums would jump, and so would all that is made of them.
-    areKnown: status.actors.every((actor) => actor.running && !actor.reason),
+    areKnown: status.actors.every((actor) => actor.running && !actor.reason && actor.stats?.engine_up !== 0),
     hits: sum(status.actors, "hits"),
     misses: status.actors.find((actor) => actor.class_name === "MissTracker")?.stats?.misses ?? 0,
     requests: status.requests,

@@ -6,9 +6,11 @@ in a thread or in a coroutine.
 
 import asyncio
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+import redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, RedisError
 
 from seedcore.event_loop import INLINE_BYTES, OfEachLoop
@@ -108,7 +110,7 @@ class ValkeyClient:
 
     def ask_each(self, command: Command) -> dict[Node, Any]:
         """The answer of every server that has keys of its own, for a command that is about no key. Raises as `run`."""
-        return {node: self._answer_of(node, command) for node in self._nodes_now()}
+        return self._try_twice(lambda: {node: self._answer_of(node, command) for node in self._nodes_now()})
 
     def scan(self, pattern: bytes, number: int, *options: str) -> Iterator[bytes]:
         """All keys that match a pattern, some of them perhaps more than once. Raises as `run`.
@@ -118,30 +120,40 @@ class ValkeyClient:
             number: of keys that a server looks at before it serves others.
             options: further ones of `SCAN`.
         """
-        for node in self._nodes_now():
+        for node in self._try_twice(self._nodes_now):
             cursor = b"0"
             while True:
-                cursor, keys = self._answer_of(node, ("SCAN", cursor, "MATCH", pattern, "COUNT", number, *options))
+                command = ("SCAN", cursor, "MATCH", pattern, "COUNT", number, *options)
+                cursor, keys = self._try_twice(partial(self._answer_of, node, command))
                 yield from keys
                 if cursor == b"0":
                     break
 
-    def _nodes_now(self) -> list[Node]:
+    def _try_twice(self, ask: Callable[[], T]) -> T:
+        """A second time if it failed at once: a connection may have ended while nobody used it, or its server have
+        become a replica.
+        """
         try:
-            if not self._topology.is_known:
-                self._topology.search().result(self._deadline_s)
-            return self._topology.nodes()
+            return ask()
         except FAILURES as error:
-            raise explained(error, self.address) from error
-
-    def _answer_of(self, node: Node, command: Command) -> Any:
+            self._topology.forget()
+            if isinstance(error, redis.TimeoutError | TimeoutError):
+                raise explained(error, self.address) from error
         try:
-            (answer,) = self._connections(node).send([command])
-            if isinstance(answer, Exception):
-                raise answer
+            return ask()
         except FAILURES as error:
             self._topology.forget()
             raise explained(error, self.address) from error
+
+    def _nodes_now(self) -> list[Node]:
+        if not self._topology.is_known:
+            self._topology.search().result(self._deadline_s)
+        return self._topology.nodes()
+
+    def _answer_of(self, node: Node, command: Command) -> Any:
+        (answer,) = self._connections(node).send([command])
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
     def close(self) -> None:

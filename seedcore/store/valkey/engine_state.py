@@ -35,8 +35,8 @@ def state_of(client: ValkeyClient) -> EngineState:
         product = "Valkey" if "valkey_version" in server else "Redis"
         name = f"{product} {_version(server)}"
         place = f"{host}:{port}" if len(servers) > 1 else str(address)
-        memory, most = int(server["used_memory"]), int(server.get("maxmemory", 0))
-        replicas = int(server["connected_slaves"])
+        memory, most = int(server.get("used_memory", 0)), int(server.get("maxmemory", 0))
+        replicas = int(server.get("connected_slaves", 0))
         is_kept = server.get("aof_enabled") == "1"
         facts.append(
             f"{name} at {place}, primary with {replicas} replica(s), {memory / 1e6:.1f} MB, "
@@ -53,13 +53,15 @@ def state_of(client: ValkeyClient) -> EngineState:
     return EngineState(
         facts=facts,
         numbers={
-            "engine_memory_bytes": sum(float(server["used_memory"]) for server in servers.values()),
+            "engine_memory_bytes": sum(float(server.get("used_memory", 0)) for server in servers.values()),
             "engine_max_memory_bytes": sum(float(server.get("maxmemory", 0)) for server in servers.values()),
-            "engine_clients": sum(float(server["connected_clients"]) for server in servers.values()),
-            "engine_replicas": min(float(server["connected_slaves"]) for server in servers.values()),
+            "engine_clients": sum(float(server.get("connected_clients", 0)) for server in servers.values()),
+            "engine_replicas": min(float(server.get("connected_slaves", 0)) for server in servers.values()),
             "engine_servers": float(len(servers)),
             "engine_problems": float(len(problems)),
-            "engine_commands_total": sum(float(server["total_commands_processed"]) for server in servers.values()),
+            "engine_commands_total": sum(
+                float(server.get("total_commands_processed", 0)) for server in servers.values()
+            ),
         },
         problems=problems,
     )

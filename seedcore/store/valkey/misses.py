@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from seedcore.event_loop import in_thread
 from seedcore.store.engine import HotItem
 from seedcore.store.read_report import ReadReport
 from seedcore.store.requests import RequestId
@@ -48,7 +49,7 @@ class ValkeyMisses:
     async def top_async(self, number: int) -> list[HotItem]:
         """`top` without blocking the event loop."""
         if self.report.has_missed:
-            await asyncio.to_thread(self.report.send_missed)
+            await asyncio.wrap_future(in_thread(self.report.send_missed))  # which may take long
         return await self._client.run_async(self._top(number))
 
     def _top(self, number: int) -> Steps[list[HotItem]]:
