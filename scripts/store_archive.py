@@ -100,8 +100,8 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
         names = _extract(archive, copies)
         for name in names:
             recovery.inspect_backup(copies / name)
+        _require_own(settings, names)
         if settings.memory_url:
-            _require_own(settings, names)
             _import_into_engine(settings, copies)
             return names
         for position, name in enumerate(names):
@@ -119,7 +119,7 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
 
 
 def _require_own(settings: Settings, names: list[str]) -> None:
-    """An engine holds one stack's items here, and they are all replaced."""
+    """Those of another stack would lie where this one never looks, or in an engine in the place of its own."""
     from seedcore.memory.transfer import store_names
 
     missing = sorted({*store_names(settings).values()} - {*names})
@@ -158,7 +158,7 @@ def _extract(archive: BinaryIO, folder: Path) -> list[str]:
                 "version that made it, by `git pull` or `copier update`"
             )
         names = [str(name) for name in manifest["stores"]]
-    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
+    except (tarfile.TarError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise ArchiveError(f"this is no backup of `make backup`, or a part of one only: {error}") from error
     for name in names:
         if not STORE_NAME.fullmatch(name) or not (folder / name).is_file():

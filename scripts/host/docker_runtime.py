@@ -143,10 +143,7 @@ class DockerRuntime:
             StackError: there is one. A folder that is gone was moved to here, as far as can be told.
         """
         folders = {Path(container.labels.get(FOLDER_LABEL, PROJECT_ROOT)) for container in self._containers()}
-        others = [
-            folder for folder in folders if (folder / COMPOSE_FILES[0]).exists() and not folder.samefile(PROJECT_ROOT)
-        ]
-        if others:
+        if others := [folder for folder in folders if _is_another_checkout(folder)]:
             raise StackError(
                 f"the stack '{self._settings.compose_project_name}' belongs to {others[0]}, where `make down` ends it. "
                 "For another one beside it set COMPOSE_PROJECT_NAME, API_PORT and DASHBOARD_PORT in this folder's .env."
@@ -154,12 +151,17 @@ class DockerRuntime:
 
     def services(self) -> tuple[str, ...]:
         """What compose.yaml and compose.override.yaml have, and what still runs of an earlier one."""
+        return tuple(sorted(sorted(self._declared_services() | self._present_services()), key=self._position))
+
+    def _declared_services(self) -> set[str]:
         command = ["docker", "compose", "--profile=*", "config", "--services"]
         done = subprocess.run(command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True)
         if done.returncode:
             raise StackError(f"`{' '.join(command)}` failed: {done.stderr.decode().strip()}")
-        found = {*done.stdout.decode().split(), *(container.labels[SERVICE_LABEL] for container in self._containers())}
-        return tuple(sorted(sorted(found), key=self._position))
+        return {*done.stdout.decode().split()}
+
+    def _present_services(self) -> set[str]:
+        return {container.labels[SERVICE_LABEL] for container in self._containers()}
 
     def restart_api(self) -> None:
         """Restart the container; it reads the code on disk."""
@@ -176,6 +178,9 @@ class DockerRuntime:
             self._debug_mark.parent.mkdir(parents=True, exist_ok=True)
             self._debug_mark.touch()
         self._environment = self._make_environment()
+        # As many as `make scale` made of those that it depends on.
+        workers = [one for one in self._containers() if one.labels[SERVICE_LABEL] == WORKER]
+        self._environment["RAY_WORKER_REPLICAS"] = str(max(1, len(workers)))
         # With the services that it depends on, as `make up` makes it; else Compose would take it for another later.
         self._compose_or_fail("rm", "--stop", "--force", API)
         self._up("--no-recreate", API)
@@ -241,8 +246,8 @@ class DockerRuntime:
     def outdated_services(self) -> list[str]:
         """Compose knows which containers it would make anew, but of the token only where its file is."""
         # Those that are there, whatever profile they are of; one that is not would have what depends on it made anew.
-        there = sorted({container.labels[SERVICE_LABEL] for container in self._containers()})
-        command = ["docker", "compose", "--dry-run", "create", "--no-build", *there]
+        present, declared = self._present_services(), self._declared_services()
+        command = ["docker", "compose", "--dry-run", "create", "--no-build", *sorted(present & declared)]
         done = subprocess.run(
             command, cwd=PROJECT_ROOT, env=self._environment, check=False, capture_output=True, text=True
         )
@@ -257,7 +262,7 @@ class DockerRuntime:
             if container.name in anew or self._has_other_token(container)
         }
         # Bootstrap's has the id of the head's container in it, and it has ended anyway.
-        return sorted(changed - {BOOTSTRAP}, key=self._position)
+        return sorted((changed | (present - declared)) - {BOOTSTRAP}, key=self._position)
 
     def shell(self) -> int:
         """Open bash in the API's container."""
@@ -459,6 +464,17 @@ class DockerRuntime:
     def _compose_or_fail(self, *arguments: str) -> None:
         if self._compose(*arguments):
             raise StackError(f"`docker compose {' '.join(arguments)}` failed as it says above. See `make ps`.")
+
+
+def _is_another_checkout(folder: Path) -> bool:
+    """Whether a stack that runs from there is not this folder's. One that nobody may look into is another user's."""
+    try:
+        (folder / COMPOSE_FILES[0]).stat()
+        return not folder.samefile(PROJECT_ROOT)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def _failure(container: Container) -> ServiceFailure | None:

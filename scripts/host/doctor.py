@@ -113,7 +113,10 @@ def _drift(settings: HostSettings, runtime: StackRuntime) -> str:
         for name in sorted((was | is_now).keys() - {"RUNTIME"})  # `make up` leaves a stack where it is
         if was.get(name) != is_now.get(name)
     ]
-    changed = make_runtime(runtime.name, now).outdated_services()
+    try:
+        changed = make_runtime(runtime.name, now).outdated_services()
+    except StackError as error:
+        raise CheckError(str(error)) from error
     if different or changed:
         what = (
             "; ".join(different) or "the token, the image, a variable of your own or a file of Compose is another now"

@@ -499,7 +499,7 @@ class LocalRuntime:
 
     def _wait_until_gone(self, pid: int) -> None:
         deadline = time.monotonic() + STOP_DEADLINE_S
-        while Path(f"/proc/{pid}").exists():
+        while _lives(pid):
             if time.monotonic() > deadline:
                 raise StackError(
                     f"supervisord (process {pid}) did not stop in {STOP_DEADLINE_S} s. `kill {pid}`, then `make down`."
@@ -520,8 +520,17 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE  # which its parent may leave there for ever
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _stores(state_dir: Path) -> Iterator[Path]:
-    return state_dir.glob("*/*.sqlite3*")
+    # Those as well that `scripts.store_archive` has set aside, or left when it was killed.
+    for folder in ("*", "*.before-restore-*/*", ".backup-*/*", ".restore-*/*"):
+        yield from state_dir.glob(f"{folder}/*.sqlite3*")
 
 
 def _remove_stores(state_dir: Path) -> None:

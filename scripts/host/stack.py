@@ -78,7 +78,7 @@ VERBS: Final = {
     "ps": Verb(inspection.ps, when_joined=True),
     "run": Verb(programs.run, options=_MODULE),
     "shell": Verb(programs.shell),
-    "backup": Verb(backups.backup, options=_FILE),
+    "backup": Verb(backups.backup, alone=True, options=_FILE),
     "restore": Verb(backups.restore, alone=True, options=_FILE | _YES),
     "cluster-ports": Verb(machines.cluster_ports, when_joined=True),
     "invite": Verb(machines.invite),
@@ -121,11 +121,12 @@ def main(argv: list[str]) -> int:
     try:
         require_env_file()
         require_no_misspelt_knob()
-        settings = load_host_settings() if arguments.verb == "up" else settings_in_use()
+        load = load_host_settings if arguments.verb == "up" else settings_in_use
+        settings = load()
         if settings.cluster_head and not verb.when_joined:
             raise works_for_another(settings.cluster_head)
-        with alone(settings.compose_project_name) if verb.alone else nullcontext():
-            return verb.run(settings, arguments)
+        with alone(settings.compose_project_name) if verb.alone else nullcontext() as has_waited:
+            return verb.run(load() if has_waited else settings, arguments)  # another verb may have changed them
     except SettingsError as error:
         print(f"\n{arguments.verb}: {error}", file=sys.stderr)
         return EXIT_BAD_SETTINGS
@@ -137,6 +138,9 @@ def main(argv: list[str]) -> int:
         return 0
     except BrokenPipeError:  # of `make ps | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+        return EXIT_FAILED
+    except OSError as error:  # a full disk, or an engine that went away meanwhile
+        print(f"\n{arguments.verb} failed: {error}. `make doctor` looks for the cause.", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         if verb.alone:  # of the others it is the way out

@@ -33,7 +33,9 @@ class Started:
             stack: its name.
         """
         LOCAL_DIR.mkdir(exist_ok=True)
-        _file(stack).write_text(json.dumps(asdict(self)))
+        unfinished = _file(stack).with_suffix(".unfinished")  # a full disk leaves what was remembered before
+        unfinished.write_text(json.dumps(asdict(self)))
+        unfinished.replace(_file(stack))
 
     def settings(self, given: Mapping[str, str]) -> HostSettings:
         """Every knob as it was then.

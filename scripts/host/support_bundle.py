@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.doctor import diagnose
-from scripts.host.runtime import API, HEAD, LOCAL_DIR, WORKER, StackError, StackRuntime, captured
+from scripts.host.runtime import API, BOOTSTRAP, HEAD, LOCAL_DIR, WORKER, StackError, StackRuntime, captured
 from scripts.host.settings import HostSettings, env_files, knobs, own_variables
 
 REMOVED: Final = b"[removed]"
@@ -79,7 +79,12 @@ def _parts(settings: HostSettings) -> Iterator[tuple[str, bytes]]:
         yield "stack.txt", str(error).encode()
         return
     yield "ps.txt", _written(lambda output: runtime.ps(stdout=output))
-    for service in runtime.services():
+    try:
+        services = runtime.services()
+    except StackError as error:
+        yield "services.txt", str(error).encode()
+        services = (HEAD, WORKER, BOOTSTRAP, API)
+    for service in services:
         yield f"logs/{service}.log", _written(partial(runtime.save_logs, service))
     if runtime.is_up():
         yield from _ray_logs(settings, runtime)

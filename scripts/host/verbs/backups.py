@@ -15,6 +15,7 @@ from scripts.host.settings import HostSettings
 from seedcore.settings import PROJECT_ROOT
 
 BACKUPS: Final = PROJECT_ROOT / "backups"
+DATES: Final = "????????T??????Z"  # in the names of backups
 
 
 def backup(settings: HostSettings, arguments: Namespace) -> int:
@@ -49,10 +50,14 @@ def restore(settings: HostSettings, arguments: Namespace) -> int:
         arguments,
     )
     is_up = runtime.is_up()
-    # What actors of the application remember of the items of now, they must not write over those of the backup.
-    if is_up and runtime.run_module(HEAD, "scripts.reload_actors", ["--end-own"]):
-        raise StackError("nothing was restored. `make down`, then `make restore` again, then `make up`.")
-    with file.open("rb") as archive:
+    try:
+        archive = file.open("rb")
+    except OSError as error:
+        raise StackError(f"cannot read {file}: {error.strerror}. Nothing was changed.") from error
+    with archive:
+        # What actors of the application remember of the items of now, they must not write over those of the backup.
+        if is_up and runtime.run_module(HEAD, "scripts.reload_actors", ["--end-own"]):
+            raise StackError("nothing was restored. `make down`, then `make restore` again, then `make up`.")
         code = runtime.run_with_state("scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
     # An actor reads its store's file until it is told to open it anew.
     is_alive = not is_up or not runtime.run_module(HEAD, "scripts.reload_actors", ["--all"] if not code else [])
@@ -67,7 +72,7 @@ def restore(settings: HostSettings, arguments: Namespace) -> int:
 
 
 def _newest_backup(settings: HostSettings) -> Path:
-    backups = sorted(BACKUPS.glob(f"{settings.compose_project_name}-*.tar"))
+    backups = sorted(BACKUPS.glob(f"{settings.compose_project_name}-{DATES}.tar"))  # another stack's name may go on
     if not backups:
         raise StackError(f"there is no backup in {relative(BACKUPS)}. `make restore FILE=PATH` takes any.")
     return backups[-1]

@@ -89,6 +89,11 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
         arguments,
     )
     runtime.down(remove_state=True)
+    if runtime.has_items():
+        raise StackError(
+            "not all items are deleted: another container still uses their volume (`docker ps --all` shows it). Remove "
+            "it, then `make clean` again."
+        )
     forget(settings.compose_project_name)
     print(f"all items of this stack {PLACES[runtime.name]} are deleted")
     if runtime.name == Runtime.DOCKER.value:

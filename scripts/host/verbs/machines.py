@@ -88,7 +88,8 @@ def leave(settings: HostSettings, arguments: Namespace) -> int:
     if runtime.run_module(WORKER, "scripts.drain_node", []):
         print("it leaves without: what runs here ends now, and Ray runs it again elsewhere", file=sys.stderr)
     runtime.down(remove_state=False)
-    forget(settings.compose_project_name)
+    if not runtime.has_items():  # of the stack that ran here before
+        forget(settings.compose_project_name)
     return next_step(f"`make join HEAD={settings.cluster_head}` joins it again")
 
 
