@@ -55,7 +55,7 @@ def singletons(ray_cluster: str, tmp_path: Path) -> Iterator[dict[str, Any]]:
 
     from seedcore.cluster.bootstrap import bootstrap_actors
     from seedcore.cluster.connection import reload_ray_configuration
-    from seedcore.memory.working_memory import end_memory
+    from seedcore.memory.engines import end_memory
 
     knobs = {
         "RAY_ADDRESS": ray_cluster,
@@ -116,7 +116,7 @@ def singletons_in_process(settings: Settings) -> Iterator[None]:
     """
     from seedcore.cluster import actor_client
     from seedcore.cluster.singletons import singletons as rows
-    from seedcore.memory.working_memory import end_memory
+    from seedcore.memory.engines import end_memory
 
     root = logging.getLogger()  # which an actor sets up for its process
     handlers, level = list(root.handlers), root.level

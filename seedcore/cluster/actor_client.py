@@ -1,6 +1,7 @@
 """Calls one singleton actor: finds it, waits for it while it restarts, and finds it again after it was killed."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
@@ -19,7 +20,7 @@ from seedcore.errors import ActorUnavailableError, SeedCoreError
 from seedcore.event_loop import INLINE_BYTES, OfEachLoop, in_thread
 from seedcore.gathered_calls import GatheredCalls
 from seedcore.settings import Settings
-from seedcore.store.requests import RequestIds
+from seedcore.store.requests import RequestId, RequestIds
 
 ELEMENT_BYTES: Final = 50  # what a key or an id costs beside a value
 
@@ -82,20 +83,20 @@ class ActorClient:
     def write(self, method: str, *arguments: object, ahead: Sequence[Call] = ()) -> Any:
         """`call` of a method that changes something: done once, however often it is sent.
 
-        When it fails without the actor's answer, it is not done any more after a later write of this process.
+        When it fails without the actor's answer, it is not done any more after a write that this process began later.
 
         Args:
             method: of the actor.
             arguments: by position.
             ahead: calls that the actor does before it.
         """
-        with self._requests.request() as request:
-            return self.perform([*ahead, Call(method, arguments, request)])
+        with self._requests.request() as request, self._requests.fence(request) as fence:
+            return self.perform([*ahead, *_nothing(fence), Call(method, arguments, request)])
 
     async def write_async(self, method: str, *arguments: object, ahead: Sequence[Call] = ()) -> Any:
         """`write` without blocking the event loop; cancelled, it counts as failed."""
-        with self._requests.request() as request:
-            return await self._perform_async([*ahead, Call(method, arguments, request)])
+        with self._requests.request() as request, self._requests.fence(request) as fence:
+            return await self._perform_async([*ahead, *_nothing(fence), Call(method, arguments, request)])
 
     def perform(self, calls: list[Call]) -> Any:
         """Have the actor do these calls, in their order; the result of the last. Raises as `call`."""
@@ -162,6 +163,10 @@ class ActorClient:
     def _wait(self, reference: Any, deadline: float) -> Any:
         return ray.get(reference, timeout=_left(deadline))
 
+    def close(self) -> None:
+        """End the connections that nobody uses now."""
+        self._local.close()
+
     def forget(self, handle: ActorHandle[Any]) -> None:
         """Look the actor up again next time, since this handle's actor was killed for good."""
         if self._handle is handle:
@@ -178,10 +183,23 @@ class ActorClient:
         )
 
 
-@cache
+_making: Final = threading.Lock()
+
+
 def actor_client(name: str, settings: Settings) -> ActorClient:
     """This process's one client of the actor, so that it is looked up once."""
+    with _making:
+        return _actor_client(name, settings)
+
+
+@cache
+def _actor_client(name: str, settings: Settings) -> ActorClient:
     return ActorClient(name, settings)
+
+
+def _nothing(request: RequestId | None) -> list[Call]:
+    """A write of nothing, by which the actor learns what the request tells."""
+    return [Call("delete_many", ("", []), request)] if request is not None else []
 
 
 def _result(answer: Answer) -> Any:

@@ -1,5 +1,6 @@
 """Which engine keeps the memory: the table of engines, by the scheme of `MEMORY_URL`, each imported when it is used."""
 
+import threading
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -29,8 +30,22 @@ ENGINES: Final[dict[str, Callable[[Settings], Memory]]] = {
 }
 
 
-@cache
+_making: Final = threading.Lock()
+
+
 def memory_of_process(settings: Settings) -> Memory:
     """What all managers of this process share."""
+    with _making:
+        return _memory(settings)
+
+
+def end_memory(settings: Settings) -> None:
+    """End what the managers of this process have begun, before the actors go; for tests."""
+    memory_of_process(settings).close()
+    _memory.cache_clear()
+
+
+@cache
+def _memory(settings: Settings) -> Memory:
     scheme = settings.memory_url.partition("://")[0].partition("+")[0]
     return ENGINES[scheme](settings)

@@ -13,19 +13,13 @@ from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory import found_items
 from seedcore.memory.engines import memory_of_process
 from seedcore.memory.found_items import FoundItem, Source
-from seedcore.settings import Settings, load_settings
+from seedcore.settings import load_settings
 from seedcore.store import limits
 from seedcore.store.engine import HotItem, Many
 from seedcore.store.values.codec import decode
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-def end_memory(settings: Settings) -> None:
-    """End what the managers of this process have begun, before the actors go; for tests."""
-    memory_of_process(settings).close()
-    memory_of_process.cache_clear()
 
 
 _Found = tuple[list[str], Many, Many]

@@ -32,7 +32,19 @@ class RequestId(NamedTuple):
     abandoned: Sequence[int] = ()
 
 
-_keyed_requests: ContextVar[Iterator[RequestId] | None] = ContextVar("keyed_requests", default=None)
+class _Keyed:
+    """The requests of a block with a key.
+
+    Args:
+        client_id: that the key makes.
+    """
+
+    def __init__(self, client_id: bytes) -> None:
+        self.numbers = (RequestId(client_id, number, FIRST_NUMBER) for number in count(FIRST_NUMBER))
+        self.is_open = True  # a task that was begun in the block may outlive it
+
+
+_keyed_requests: ContextVar[_Keyed | None] = ContextVar("keyed_requests", default=None)
 
 
 @contextmanager
@@ -43,11 +55,12 @@ def idempotency_key(key: str) -> Iterator[None]:
     Args:
         key: unique to this one block, such as the HTTP header Idempotency-Key together with method and path.
     """
-    client_id = hashlib.sha256(key.encode()).digest()
-    token = _keyed_requests.set(RequestId(client_id, number, FIRST_NUMBER) for number in count(FIRST_NUMBER))
+    keyed = _Keyed(hashlib.sha256(key.encode()).digest())
+    token = _keyed_requests.set(keyed)
     try:
         yield
     finally:
+        keyed.is_open = False
         _keyed_requests.reset(token)
 
 
@@ -61,9 +74,9 @@ class RequestIds:
     def __init__(self, answers: tuple[type[Exception], ...] = (SeedCoreError,)) -> None:
         self._answers = answers
         self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)  # where the numbers are another client's
 
     def _begin_anew(self) -> None:
-        self._pid = os.getpid()
         self._client_id = uuid4().bytes
         self._lock = threading.Lock()
         self._next_number = FIRST_NUMBER
@@ -78,9 +91,25 @@ class RequestIds:
     def request(self) -> Iterator[RequestId]:
         """The id of one request. When the block ends without an answer, the request counts as given up."""
         keyed = _keyed_requests.get()
-        if keyed is not None:
-            yield next(keyed)
+        if keyed is not None and keyed.is_open:
+            yield next(keyed.numbers)
             return
+        with self._numbered() as request:
+            yield request
+
+    @contextmanager
+    def fence(self, request: RequestId) -> Iterator[RequestId | None]:
+        """The id of a request to be done ahead of one that has a key, if there are some that were given up: that one
+        is another client's, and keeps none of them from being applied.
+        """
+        if self.has_numbered(request) or not self._abandoned:
+            yield None
+            return
+        with self._numbered() as fence:
+            yield fence
+
+    @contextmanager
+    def _numbered(self) -> Iterator[RequestId]:
         request = self._begin()
         try:
             yield request
@@ -91,8 +120,6 @@ class RequestIds:
         self._told(request)
 
     def _begin(self) -> RequestId:
-        if self._pid != os.getpid():  # forked: the numbers are another client's
-            self._begin_anew()
         with self._lock:
             number = self._next_number
             self._next_number += 1
@@ -112,7 +139,7 @@ class RequestIds:
             self._abandoned = {
                 given_up
                 for given_up in self._abandoned
-                if given_up > request.first_incomplete and given_up not in request.abandoned
+                if given_up >= request.first_incomplete and given_up not in request.abandoned
             }
 
     def _is_answer(self, error: BaseException) -> bool:

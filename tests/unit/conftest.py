@@ -50,9 +50,9 @@ def forget_settings() -> None:
     """And what was made with them. Above all the thread that looks for the actors: gRPC reads the environment in the
     middle of a connect, and crashes the process if a test changes it meanwhile.
     """
-    memory = sys.modules.get("seedcore.memory.working_memory")
-    if memory is not None and load_settings.cache_info().currsize:
-        memory.end_memory(load_settings())
+    engines = sys.modules.get("seedcore.memory.engines")
+    if engines is not None and load_settings.cache_info().currsize:
+        engines.end_memory(load_settings())
     load_settings.cache_clear()
     items._manager.cache_clear()
 

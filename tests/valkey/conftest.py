@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from seedcore.memory.working_memory import MwManager, end_memory
+from seedcore.memory.engines import end_memory
+from seedcore.memory.working_memory import MwManager
 from seedcore.settings import load_settings
 from tests.engines import Server, running_server
 from tests.unit.conftest import no_application  # noqa: F401 - a fixture

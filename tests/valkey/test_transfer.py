@@ -10,8 +10,9 @@ import pytest
 
 from scripts.store_archive import ArchiveError, PartlyRestoredError, export_stores, import_stores
 from seedcore.errors import ItemDamagedError
+from seedcore.memory.engines import end_memory
 from seedcore.memory.transfer import export_items
-from seedcore.memory.working_memory import MwManager, end_memory
+from seedcore.memory.working_memory import MwManager
 from seedcore.settings import load_settings
 from seedcore.store.engine import HotItem
 from seedcore.store.valkey.keys import Keys
