@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
@@ -151,13 +152,16 @@ class ReadReport(Generic[Store]):
             is_last = self._is_stopping.wait(REPORT_EVERY_S)
             self._is_due.clear()
             self._is_woken = False
-            try:
-                for store, tell in self._tell.items():
-                    if reads := self.take(store):
-                        tell(reads)
-                self.send_missed()
-            except (SeedCoreError, OSError) as error:  # of an actor that is gone, or a connection that ended
-                logger.debug("it was not told what was read: %s", error)
-                self._is_due.set()
+            tells: list[Callable[[], None]] = [partial(self._tell_of, store) for store in self._tell]
+            for tell in (self.send_missed, *tells):
+                try:
+                    tell()
+                except (SeedCoreError, OSError) as error:  # of an actor that is gone, or a connection that ended
+                    logger.debug("it was not told what was read: %s", error)
+                    self._is_due.set()
             if is_last:
                 return
+
+    def _tell_of(self, store: Store) -> None:
+        if reads := self.take(store):
+            self._tell[store](reads)
