@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -83,6 +84,10 @@ class LocalCalls:
                 continue
             return answers_in(answer) if len(answer) <= INLINE_BYTES else await asyncio.to_thread(answers_in, answer)
         return None
+
+    def close(self) -> None:
+        """End the connections that nobody uses now; those of event loops end with their loops."""
+        self._idle.clear()
 
     def _is_lost(self) -> bool:
         return time.monotonic() < self._look_at
@@ -188,7 +193,11 @@ class _LoopConnection:
         connection, self._socket = self._socket, None
         if connection is not None:
             asyncio.get_running_loop().remove_reader(connection)
-            connection.close()
+            if self._sending.locked():  # whoever sends on it would wait for one that is closed for ever
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            else:
+                connection.close()
         waiting, self._waiting = self._waiting, deque()
         for answer in waiting:
             if not answer.done():

@@ -1,5 +1,6 @@
 """The numbers that an actor tells of itself, as metrics."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -27,4 +28,11 @@ def grows(number: str) -> bool:
 
 def numbers_in(stats: Mapping[str, Any]) -> dict[str, float]:
     """What of an actor's `stats()` can be a metric."""
-    return {name: float(value) for name, value in stats.items() if isinstance(value, int | float)}
+    return {name: _as_float(value) for name, value in stats.items() if isinstance(value, int | float)}
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an int may be larger than any float
+        return math.inf if number > 0 else -math.inf

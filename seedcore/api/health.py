@@ -10,6 +10,7 @@ from seedcore.api.json_values import to_json_value
 from seedcore.api.models import ActorOut, ActorReadiness, Actors, Alive, BusyOut, Code, Readiness
 from seedcore.cluster.status import ActorStatus, singleton_statuses
 from seedcore.code_version import CodeVersion, process_code
+from seedcore.errors import InvalidValueError
 from seedcore.event_loop import in_thread
 from seedcore.settings import load_settings
 
@@ -52,18 +53,23 @@ async def statuses_now(*, detailed: bool) -> list[ActorStatus]:
 
 def _actor_out(status: ActorStatus) -> ActorOut:
     process = status.process
+    reason = status.reason
+    try:
+        stats = to_json_value(status.stats)
+    except InvalidValueError as error:  # a user's own method
+        stats, reason = None, f"stats() cannot be shown: {error}"
     return ActorOut(
         name=status.name,
         class_name=status.class_name,
         running=status.running,
-        reason=status.reason,
+        reason=reason,
         node_id=process.node_id if process else None,
         node_ip=process.node_ip if process else None,
         pid=process.pid if process else None,
         uptime_s=process.uptime_s if process else None,
         restarts=status.restarts,
         code=_code_out(process.code) if process and process.code else None,
-        stats=to_json_value(status.stats),
+        stats=stats,
         busy=BusyOut(**asdict(status.busy)) if status.busy else None,
     )
 

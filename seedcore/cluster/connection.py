@@ -121,6 +121,8 @@ def _read_token(settings: Settings) -> str:
         token = path.read_text().strip()
     except OSError as error:
         raise _token_error(settings, f"the file cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _token_error(settings, "the file holds something else than one line of text") from error
     if not token:
         raise _token_error(settings, "the file is empty")
     if not token.isascii() or not token.isprintable():

@@ -98,9 +98,7 @@ def singleton_statuses(
     statuses = _busy_or_dead(
         [_answer(row, answer, deadline) for row, answer in zip(rows, asked, strict=True)], settings
     )
-    if restarts is None:
-        return statuses
-    return [_with_restarts(status, restarts) for status in statuses]
+    return statuses if restarts is None else _with_restarts(statuses, restarts)
 
 
 @dataclass(frozen=True)
@@ -304,12 +302,13 @@ def _restarts(settings: Settings) -> dict[str, int]:
     return {actor.actor_id: actor.num_restarts for actor in actors}
 
 
-def _with_restarts(status: ActorStatus, restarts: Future[dict[str, int]]) -> ActorStatus:
-    if status.process is None:
-        return status
+def _with_restarts(statuses: list[ActorStatus], restarts: Future[dict[str, int]]) -> list[ActorStatus]:
     try:
         known = restarts.result(timeout=STATE_API_TIMEOUT_S)
     except (FutureTimeoutError, RayStateApiException, RayError) as error:
         logger.warning("the dashboard does not tell how often actors were restarted: %s", error)
-        return status
-    return replace(status, restarts=known.get(status.process.actor_id))
+        return statuses
+    return [
+        replace(status, restarts=known.get(status.process.actor_id)) if status.process else status
+        for status in statuses
+    ]

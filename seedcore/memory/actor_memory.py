@@ -61,8 +61,10 @@ class ActorMemory:
         return EngineState()
 
     def close(self) -> None:
-        """Tell the actors what they do not know yet."""
+        """Tell the actors what they do not know yet, and end the connections to them."""
         self._report.close()
+        for client in self._clients:
+            client.close()
 
 
 def _tell(client: ActorClient, reads: Reads) -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
@@ -20,6 +22,10 @@ def test_only_numbers_are_metrics() -> None:
         "share": 0.5,
         "open": 1.0,
     }
+
+
+def test_a_number_that_no_float_holds_is_one_all_the_same() -> None:
+    assert numbers_in({"least": -(10**400), "most": 10**400}) == {"least": -math.inf, "most": math.inf}
 
 
 def test_what_only_grows_is_a_counter() -> None:

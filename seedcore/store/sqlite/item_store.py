@@ -14,7 +14,7 @@ from typing import Final
 
 import xxhash
 
-from seedcore.errors import ItemDamagedError
+from seedcore.errors import ItemDamagedError, StoreUnavailableError
 from seedcore.settings import Synchronous
 from seedcore.store.files import array_files, store_files, tables
 from seedcore.store.files.checksums import checksum
@@ -318,7 +318,8 @@ class ItemStore:
         path = self.database.path
         try:
             # After a restore they may be those of the store that has taken this one's place.
-            if store_files.identity(path) == self.database.identity:
-                array_files.remove(path, names)
-        except OSError as error:
+            with store_files.locked(path):
+                if store_files.identity(path) == self.database.identity:
+                    array_files.remove(path, names)
+        except (OSError, StoreUnavailableError) as error:
             logger.warning("cannot remove arrays that no item of %s refers to: %s", path, error)
