@@ -228,6 +228,17 @@ def test_clients_that_were_not_seen_for_a_week_are_forgotten_when_the_store_open
         assert connection.execute("SELECT client_id FROM requests").fetchall() == [(b"alive",)]
 
 
+def test_and_while_it_stays_open(database: Database) -> None:
+    now = time.time()
+    log = RequestLog(clock=lambda: now)
+    ask(database, log, RequestId(b"of a key", 1, 1))
+    now += CLIENT_LIFETIME_S / 2
+    ask(database, log, RequestId(b"another", 1, 1))
+    now += CLIENT_LIFETIME_S / 2 + 1
+    ask(database, log, RequestId(b"another", 2, 2))
+    assert (count(database, "requests"), count(database, "clients")) == (1, 1)
+
+
 def test_what_another_writer_has_done_meanwhile_is_not_done_again(tmp_path: Path) -> None:
     path, request = tmp_path / "effects.sqlite3", RequestId(b"client", 2, 1)
     with closing(Database(path, SCHEMA, Synchronous.NORMAL)) as first:

@@ -49,6 +49,7 @@ class RequestLog:
         self._epoch = epoch
         self._epoch_of_clients = epoch()
         self._clients: dict[bytes, _Client] = {}
+        self._forgot_at = clock()
 
     def once(
         self,
@@ -126,17 +127,24 @@ class RequestLog:
             connection.execute(
                 "DELETE FROM requests WHERE client_id = ? AND number < ?", (client_id, client.first_incomplete)
             )
+        if now - self._forgot_at >= SEEN_EVERY_S:  # a writer may live for months
+            self._forgot_at = now
+            _forget(connection, now)
         return client
 
 
 def forget_dead_clients(connection: sqlite3.Connection, now: float) -> None:
     """Delete what is kept for clients that were not seen for `CLIENT_LIFETIME_S`, inside an open transaction."""
-    last_seen = now - CLIENT_LIFETIME_S
     connection.execute(
         "INSERT INTO clients SELECT client_id, max(first_incomplete), ? FROM requests GROUP BY client_id "
         "ON CONFLICT DO NOTHING",
         (now,),
     )
+    _forget(connection, now)
+
+
+def _forget(connection: sqlite3.Connection, now: float) -> None:
+    last_seen = now - CLIENT_LIFETIME_S
     connection.execute(
         "DELETE FROM requests WHERE client_id IN (SELECT client_id FROM clients WHERE last_seen < ?)", (last_seen,)
     )
