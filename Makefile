@@ -54,7 +54,7 @@ bootstrap: .venv/installed ## create the singleton actors that are missing
 	$(STACK) bootstrap
 
 verify: .venv/installed ## prove that everything works, one line for each check
-	$(STACK) verify
+	$(STACK) verify $(ARGS)
 
 monitor: .venv/installed ## show the singleton actors; ARGS=--json or ARGS=--watch
 	$(STACK) monitor $(ARGS)
