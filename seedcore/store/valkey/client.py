@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
-import redis
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, RedisError
 
 from seedcore.event_loop import INLINE_BYTES, OfEachLoop
@@ -18,7 +17,7 @@ from seedcore.memory_url import Address, parse_address
 from seedcore.settings import Settings
 from seedcore.store.valkey import scripts
 from seedcore.store.valkey.connections import Command, Connections, LoopConnections
-from seedcore.store.valkey.refusals import NotReplicatedError, explained, refusal_of
+from seedcore.store.valkey.refusals import TIMEOUTS, NotReplicatedError, explained, refusal_of
 from seedcore.store.valkey.topology import Node, Topology
 
 T = TypeVar("T")
@@ -137,7 +136,7 @@ class ValkeyClient:
             return ask()
         except FAILURES as error:
             self._topology.forget()
-            if isinstance(error, redis.TimeoutError | TimeoutError):
+            if isinstance(error, TIMEOUTS):
                 raise explained(error, self.address) from error
         try:
             return ask()

@@ -35,8 +35,8 @@ def state_of(client: ValkeyClient) -> EngineState:
         product = "Valkey" if "valkey_version" in server else "Redis"
         name = f"{product} {_version(server)}"
         place = f"{host}:{port}" if len(servers) > 1 else str(address)
-        memory, most = int(server.get("used_memory", 0)), int(server.get("maxmemory", 0))
-        replicas = int(server.get("connected_slaves", 0))
+        memory, most = _number(server, "used_memory"), _number(server, "maxmemory")
+        replicas = int(_number(server, "connected_slaves"))
         is_kept = server.get("aof_enabled") == "1"
         facts.append(
             f"{name} at {place}, primary with {replicas} replica(s), {memory / 1e6:.1f} MB, "
@@ -53,15 +53,13 @@ def state_of(client: ValkeyClient) -> EngineState:
     return EngineState(
         facts=facts,
         numbers={
-            "engine_memory_bytes": sum(float(server.get("used_memory", 0)) for server in servers.values()),
-            "engine_max_memory_bytes": sum(float(server.get("maxmemory", 0)) for server in servers.values()),
-            "engine_clients": sum(float(server.get("connected_clients", 0)) for server in servers.values()),
-            "engine_replicas": min(float(server.get("connected_slaves", 0)) for server in servers.values()),
+            "engine_memory_bytes": sum(_number(server, "used_memory") for server in servers.values()),
+            "engine_max_memory_bytes": sum(_number(server, "maxmemory") for server in servers.values()),
+            "engine_clients": sum(_number(server, "connected_clients") for server in servers.values()),
+            "engine_replicas": min(_number(server, "connected_slaves") for server in servers.values()),
             "engine_servers": float(len(servers)),
             "engine_problems": float(len(problems)),
-            "engine_commands_total": sum(
-                float(server.get("total_commands_processed", 0)) for server in servers.values()
-            ),
+            "engine_commands_total": sum(_number(server, "total_commands_processed") for server in servers.values()),
         },
         problems=problems,
     )
@@ -70,6 +68,11 @@ def state_of(client: ValkeyClient) -> EngineState:
 def _parsed(info: Any) -> dict[str, str]:
     lines = (line.partition(":") for line in info.decode().splitlines() if ":" in line)
     return {name: value for name, _, value in lines}
+
+
+def _number(server: dict[str, str], name: str) -> float:
+    """0 of what a service does not tell."""
+    return float(server.get(name, 0))
 
 
 def _version(server: dict[str, str]) -> str:

@@ -23,6 +23,9 @@ NOT_PERMITTED: Final = (
 )
 
 
+TIMEOUTS: Final = (exceptions.TimeoutError, TimeoutError)  # of the client library, and of a coroutine of ours
+
+
 class NotReplicatedError(exceptions.RedisError):
     """Raised when a write did not reach as many replicas as it must."""
 
@@ -31,13 +34,13 @@ class Refusal(NamedTuple):
     """One row: what the engine, or the way to it, says.
 
     Args:
-        sign: the class of the client's exception, or what the message has in it.
+        sign: the class of the client's exception, or some, or what the message has in it.
         is_passing: whether the same call may work a moment later.
         told: what is told if it does not; `{0}` is the address.
         error: raised then.
     """
 
-    sign: type[Exception] | str
+    sign: type[Exception] | tuple[type[Exception], ...] | str
     is_passing: bool
     told: str
     error: type[SeedCoreError]
@@ -91,9 +94,7 @@ REFUSALS: Final = (
     Refusal("Script attempted to access", True, "{0} moves its slots; wait", EngineUnavailableError),
     Refusal(exceptions.ConnectionError, True, "the engine at {0} does not answer: is it started, and MEMORY_URL right?",
             EngineUnavailableError),
-    Refusal(exceptions.TimeoutError, True, "the engine at {0} does not answer in time: is it paused, or too busy?",
-            EngineUnavailableError),
-    Refusal(TimeoutError, True, "the engine at {0} does not answer in time: is it paused, or too busy?",
+    Refusal(TIMEOUTS, True, "the engine at {0} does not answer in time: is it paused, or too busy?",
             EngineUnavailableError),
     Refusal(OSError, True, "the engine at {0} does not answer: is it started, and MEMORY_URL right?",
             EngineUnavailableError),
