@@ -15,9 +15,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from seedcore import __version__
 from seedcore.api import health, items, metrics, problems, status_page
-from seedcore.api.methods import HeadAsGet
 from seedcore.api.middleware import BodyLimit, HostGuard, Idempotency
 from seedcore.api.request_records import RequestRecords
+from seedcore.api.routing import HeadAsGet
 from seedcore.application import declared
 from seedcore.cluster.actor_client import actor_client
 from seedcore.cluster.bootstrap import bootstrap_actors

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastapi import HTTPException, Request, Response
 from pydantic_core import from_json
 
-from seedcore.api.raw_paths import RawPathRoute
+from seedcore.api.routing import RawPathRoute
 from seedcore.event_loop import INLINE_BYTES
 
 # What may stand for a number that no float can hold. The parser makes infinity of it, which JSON does not have.

@@ -8,9 +8,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from seedcore.api.methods import allowed_methods
 from seedcore.api.models import Problem
 from seedcore.api.request_records import note_problem
+from seedcore.api.routing import allowed_methods
 from seedcore.errors import (
     ActorNotFoundError,
     ActorUnavailableError,

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seedcore.api.methods import METHODS
+from seedcore.api.routing import METHODS
 from seedcore.settings import load_settings
 
 logger = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from seedcore.api.models import (
     Status,
     Work,
 )
-from seedcore.api.raw_paths import RawPathRoute
 from seedcore.api.request_records import requests_so_far
+from seedcore.api.routing import RawPathRoute
 from seedcore.cluster.state_api import StateApi
 from seedcore.cluster.status import node_statuses
 from seedcore.errors import ClusterUnreachableError, SeedCoreError

@@ -1,7 +1,9 @@
-"""Which methods a path has; HEAD wherever there is GET."""
+"""Which route answers a request: found by the path as it was sent, and one for GET answers HEAD as well."""
 
 from typing import Final
+from urllib.parse import unquote
 
+from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,3 +41,22 @@ class HeadAsGet:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
         await self._app({**scope, "method": "GET"}, receive, send_head)
+
+
+class RawPathRoute(APIRoute):
+    """A route that is found by the path as it was sent, and whose parameters are decoded one by one (RFC 3986, 2.4), so
+    that a slash may be part of an id.
+
+    What is not UTF-8 becomes lone surrogates, which no parameter of type str takes.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether it is the route of a request, and with which parameters."""
+        raw_path: bytes = scope.get("raw_path") or b""
+        if b"%" not in raw_path:
+            return super().matches(scope)
+        match, found = super().matches({**scope, "path": raw_path.decode("latin-1")})
+        if match != Match.NONE:
+            parameters = found["path_params"]
+            parameters |= {name: unquote(parameters[name], errors="surrogateescape") for name in self.param_convertors}
+        return match, found
