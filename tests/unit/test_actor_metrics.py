@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 from seedcore.api.actor_metrics import metric_name, numbers_in
@@ -50,6 +51,18 @@ def test_what_only_grows_is_a_counter() -> None:
         "seedcore_actor_answers_total": 3,
         "seedcore_actor_restarts_total": 4,
     }
+
+
+def test_numbers_of_one_actor_that_make_one_metric_are_told_once() -> None:
+    status = ActorStatus("own", "Own", running=True, restarts=4, stats={"a-b": 1, "a_b": 2, "restarts_total": 7})
+    registry = CollectorRegistry()
+    registry.register(ActorMetrics([status]))
+    told = [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
+    assert told == [
+        'seedcore_actor_a_b{actor="own"} 2.0',
+        'seedcore_actor_restarts_total{actor="own"} 4.0',
+        'seedcore_actor_up{actor="own"} 1.0',
+    ]
 
 
 def test_an_actor_cannot_claim_what_is_known_of_it() -> None:

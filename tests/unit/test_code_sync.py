@@ -37,6 +37,20 @@ def test_it_becomes_as_the_heads_is(project: Path, tmp_path: Path) -> None:
     assert content(copy) == {"app/actors.py": "two", "images/ray.env": "A=1"}
 
 
+def test_a_file_may_become_a_folder_and_a_folder_a_file(project: Path, tmp_path: Path) -> None:
+    copy, words = tmp_path / "copy", project / "app/data/words.txt"
+    unpack(archive_of(project)[0], copy)
+    words.unlink()
+    words.parent.rmdir()
+    words.parent.write_text("a b")
+    (project / "app/actors.py").unlink()
+    (project / "app/actors.py").mkdir()
+    (project / "app/actors.py/one.py").write_text("one")
+    (copy / "app/data/__pycache__").mkdir()
+    unpack(archive_of(project)[0], copy)
+    assert content(copy) == {"app/actors.py/one.py": "one", "app/data": "a b", "images/ray.env": "A=1"}
+
+
 def test_what_is_as_it_was_is_not_written(project: Path, tmp_path: Path) -> None:
     archive, _ = archive_of(project)
     unpack(archive, tmp_path / "copy")

@@ -110,6 +110,7 @@ def _take_token(path: Path, head: str) -> None:
     if sys.stdin.isatty():
         token = getpass(f"Token of {head} (`make token` shows it there; empty: the one that is here): ")
     else:
+        print(f"Token of {head}: a line from standard input, or its end for the one that is here", flush=True)
         token = sys.stdin.readline()
     if token.strip():
         write_token(path, token.strip())
