@@ -34,17 +34,17 @@ class Trial:
     methods: tuple[str, ...] = ()
 
 
-def try_actor(name: str, folder: Path) -> Trial:
+def try_actor(name: str, state_dir: Path) -> Trial:
     """Try whether the singleton can be born from the code on this node's disk.
 
     Args:
         name: of the singleton.
-        folder: where the copies of its stores are made.
+        state_dir: where its store is; the copy is made there as well.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".trial-", dir=folder) as copies:
+        with tempfile.TemporaryDirectory(prefix=".trial-", dir=state_dir) as folder:
             done = subprocess.run(
-                [sys.executable, "-m", "scripts.actor_trial", name, copies],
+                [sys.executable, "-m", "scripts.actor_trial", name, folder],
                 cwd=PROJECT_ROOT,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -53,7 +53,7 @@ def try_actor(name: str, folder: Path) -> Trial:
                 check=False,
             )
             if done.returncode == 0:
-                return Trial(methods=tuple(json.loads(Path(copies, METHODS).read_text())))
+                return Trial(methods=tuple(json.loads(Path(folder, METHODS).read_text())))
     except subprocess.TimeoutExpired:
         return Trial(f"its constructor does not return within {DEADLINE_S:g} s")
     return Trial(done.stdout.strip() or f"its process ended with exit code {done.returncode}")

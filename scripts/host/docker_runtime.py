@@ -99,7 +99,7 @@ class DockerRuntime:
             return
         if self.is_up():
             try:
-                require_good_code(self, with_singletons=WORKER in self.outdated_services())
+                require_good_code(self)
             except StackError:
                 self._name_image_that_runs()
                 raise
@@ -223,11 +223,9 @@ class DockerRuntime:
             self._compose("exec", "-T", service, "bash", "-c", END_MARKED, mark)
             raise
 
-    def run_aside(
-        self, service: str, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None
-    ) -> int:
-        """Run it in a container of its own."""
-        command = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", service, "-m", module, *arguments]
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None) -> int:
+        """Run it in a worker container of its own, which has the volume."""
+        command = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint=python3", WORKER, "-m", module, *arguments]
         return self._compose(*command, stdin=stdin, stdout=stdout)
 
     def logs(self, service: str | None, *, follow: bool, actor: str | None) -> int:

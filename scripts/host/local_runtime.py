@@ -101,7 +101,7 @@ class LocalRuntime:
                 "Move the checkout, or `make up RUNTIME=docker`."
             )
         if self.is_up() and self._running_environment() != self._fingerprint():
-            require_good_code(self, with_singletons=True)
+            require_good_code(self)
             print("the settings or the token have changed: starting afresh")
             self.down(remove_state=False)
         for folder in (self._log_dir, self._state_dir):
@@ -199,9 +199,7 @@ class LocalRuntime:
         """Run it on this machine, with the stack's settings; all services have the same here."""
         return self._run_python("scripts.run_module", [module, *arguments], stdout=stdout)
 
-    def run_aside(
-        self, service: str, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None
-    ) -> int:
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None) -> int:
         """Run it on this machine."""
         return self._run_python(module, arguments, stdin=stdin, stdout=stdout)
 

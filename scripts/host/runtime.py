@@ -110,12 +110,8 @@ class StackRuntime(Protocol):
     def outdated_services(self) -> list[str]:
         """Services that were started with other settings than those of now."""
 
-    def run_aside(
-        self, service: str, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None
-    ) -> int:
-        """Run `python -m module` as a service would be started now, beside what runs; return its exit code. WORKER has
-        the state folder, BOOTSTRAP the head's Ray node.
-        """
+    def run_with_state(self, module: str, arguments: list[str], *, stdin: IO[bytes], stdout: IO[bytes] | None) -> int:
+        """Run `python -m module` where the state folder is, whether the stack is up or not; return its exit code."""
 
     def logs(self, service: str | None, *, follow: bool, actor: str | None) -> int:
         """Show the logs of one service or all; of an actor, all that it said on them, in earlier lives too."""
@@ -136,26 +132,20 @@ class StackRuntime(Protocol):
         """Run this many ray-worker nodes, return when they are healthy."""
 
 
-def require_good_code(runtime: StackRuntime, *, with_singletons: bool) -> None:
-    """Refuse to touch what runs unless the code on the disk works, with the settings and packages of now.
-
-    Args:
-        runtime: what runs.
-        with_singletons: whether those of the application will be born anew, and so are tried.
+def require_good_code(runtime: StackRuntime) -> None:
+    """Refuse to touch what runs unless the code on the disk can be imported, with the settings and packages of now.
 
     Raises:
-        StackError: it does not.
+        StackError: it cannot.
     """
-    tried = ["scripts.try_code", *(["--singletons"] if with_singletons else [])]
     with Path(os.devnull).open("rb") as nothing:
         code, _ = captured(
-            lambda output: runtime.run_aside(BOOTSTRAP, "scripts.run_module", tried, stdin=nothing, stdout=output)
+            lambda output: runtime.run_with_state(
+                "scripts.run_module", ["scripts.try_api"], stdin=nothing, stdout=output
+            )
         )
     if code == EXIT_BROKEN:
-        raise StackError(
-            "what runs was left as it is. Correct what it says above, then do this again. Nothing is tried after "
-            "`make down`."
-        )
+        raise StackError("what runs was left as it is. Correct what it says above, then do this again.")
 
 
 def show_log(command: list[str], actor: str | None, environment: Mapping[str, str] | None = None) -> int:

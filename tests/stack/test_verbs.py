@@ -184,20 +184,6 @@ def count() -> int:
 '''
 
 
-UNBORN = """import os
-
-from seedcore import Singleton
-
-
-class Unborn:
-    def __init__(self) -> None:
-        raise ValueError(os.environ["GREETING"] + ", not today")
-
-
-SINGLETONS = [Singleton("unborn", Unborn)]
-"""
-
-
 def test_a_broken_application_takes_nothing_down(stack: Project) -> None:
     stack.put("broken", "item", "kept")
     routes = stack.folder / "app/routes.py"
@@ -214,18 +200,6 @@ def test_a_broken_application_takes_nothing_down(stack: Project) -> None:
     failures = stack.doctor()
     assert list(failures) == ["the code on the disk"], failures
     assert stack.get("broken", "item") == "kept"
-
-
-def test_a_constructor_that_raises_takes_nothing_down(stack: Project) -> None:
-    before = stack.actors()
-    (stack.folder / "app/actors.py").write_text(UNBORN)
-    (stack.folder / ".env.local").write_text("GREETING=hello\n")  # which has all services made anew
-    refused = stack.run("make", "up")
-    assert refused.returncode != 0
-    assert re.search(r"unborn: ValueError: hello, not today \(app/actors.py, line \d+\)", refused.stdout)
-    assert "what runs was left as it is" in refused.stdout
-    assert "Traceback" not in refused.stdout
-    assert before.items() <= stack.actors().items()
 
 
 def test_clean_asks_first(stack: Project) -> None:

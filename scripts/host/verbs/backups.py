@@ -10,7 +10,7 @@ from typing import Final
 
 from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.dialogue import confirm, next_step
-from scripts.host.runtime import HEAD, WORKER, StackError, relative
+from scripts.host.runtime import HEAD, StackError, relative
 from scripts.host.settings import HostSettings
 from seedcore.settings import PROJECT_ROOT
 
@@ -27,7 +27,7 @@ def backup(settings: HostSettings, arguments: Namespace) -> int:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = file.with_name(f"{file.name}.unfinished")
         with unfinished.open("wb") as output, Path(os.devnull).open("rb") as nothing:
-            code = runtime.run_aside(WORKER, "scripts.store_archive", ["export"], stdin=nothing, stdout=output)
+            code = runtime.run_with_state("scripts.store_archive", ["export"], stdin=nothing, stdout=output)
         if code:
             unfinished.unlink()
             raise StackError("no backup was made, as it says above. `make doctor` looks for the cause.")
@@ -58,7 +58,7 @@ def restore(settings: HostSettings, arguments: Namespace) -> int:
         # What actors of the application remember of the items of now, they must not write over those of the backup.
         if is_up and runtime.run_module(HEAD, "scripts.reload_actors", ["--end-own"]):
             raise StackError("nothing was restored. `make down`, then `make restore` again, then `make up`.")
-        code = runtime.run_aside(WORKER, "scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
+        code = runtime.run_with_state("scripts.store_archive", ["import"], stdin=archive, stdout=sys.stdout.buffer)
     # An actor reads its store's file until it is told to open it anew.
     is_alive = not is_up or not runtime.run_module(HEAD, "scripts.reload_actors", ["--all"] if not code else [])
     if code:

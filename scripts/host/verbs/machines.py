@@ -70,7 +70,7 @@ def join(settings: HostSettings, arguments: Namespace) -> int:
         with Path(os.devnull).open("rb") as nothing:
             ports = [str(port) for port in (joined.ray_client_port, first, last)]
             sys.stdout.flush()
-            if choice.runtime.run_aside(WORKER, "scripts.join_checks", ports, stdin=nothing, stdout=None):
+            if choice.runtime.run_with_state("scripts.join_checks", ports, stdin=nothing, stdout=None):
                 raise StackError("this machine was not joined, and nothing was started. Do what the ❌ lines say.")
     choice.runtime.up()
     remember_start(joined, choice.runtime)

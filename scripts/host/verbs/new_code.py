@@ -14,7 +14,7 @@ def restart(settings: HostSettings, arguments: Namespace) -> int:
     """Restart seedcore-api with the code on disk, wait until it is ready."""
     runtime = running(settings)
     # On the head, since the API may be what does not run.
-    code = runtime.run_module(HEAD, "scripts.try_code", [])
+    code = runtime.run_module(HEAD, "scripts.try_api", [])
     if code == EXIT_BROKEN:
         raise StackError("nothing was restarted, the old code goes on serving. Correct what it says above.")
     if code:
