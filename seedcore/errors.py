@@ -32,8 +32,20 @@ class ActorFailedError(SeedCoreError):
     """Raised when a method of an actor raised what it should not; the actor's log has the traceback."""
 
 
+EXIT_ONLY_YOURS: Final = 70  # of bootstrap, for the error below; sysexits.h: an error in the software
+
+
 class BootstrapError(SeedCoreError):
-    """Raised when a singleton could not be created or did not answer."""
+    """Raised when a singleton could not be created or did not answer.
+
+    Args:
+        message: which, and why.
+        only_yours: whether all of those are the application's, so that the memory works.
+    """
+
+    def __init__(self, message: str, *, only_yours: bool = False) -> None:
+        super().__init__(message)
+        self.only_yours = only_yours
 
 
 class InvalidAppError(SeedCoreError):

@@ -37,6 +37,7 @@ from scripts.host.runtime import (
     PROMETHEUS,
     SERVICES,
     VALKEY,
+    WITHOUT_YOURS,
     WORKER,
     ServiceFailure,
     StackError,
@@ -46,6 +47,7 @@ from scripts.host.runtime import (
     show_log,
 )
 from scripts.host.settings import HostSettings, env_files, set_knobs
+from seedcore.errors import EXIT_ONLY_YOURS
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
 LOOK_AGAIN_S: Final = 45.0  # above interval and timeout of the health checks in compose.yaml
@@ -319,6 +321,9 @@ class DockerRuntime:
             code = self._compose_up(deadline, arguments)
         if code:
             failures = self._failures(lambda container, failure: True)
+            if self._has_ended_with(BOOTSTRAP, EXIT_ONLY_YOURS):
+                self._compose("up", "--detach", "--no-build", "--no-deps", API)
+                raise StackError(f"{explain_failures(failures)}\n{WITHOUT_YOURS}")
             if failures:
                 raise StackError(explain_failures(failures))
             raise StackError(
@@ -343,6 +348,10 @@ class DockerRuntime:
                 compose.send_signal(signal.SIGINT)
                 raise
         return compose.returncode
+
+    def _has_ended_with(self, service: str, code: int) -> bool:
+        found = [one for one in self._containers() if one.labels[SERVICE_LABEL] == service]
+        return any(one.status == "exited" and one.attrs["State"]["ExitCode"] == code for one in found)
 
     def _why_not_created(self) -> str:
         """What Compose says when it makes the containers, which nobody could read on its way to the terminal."""

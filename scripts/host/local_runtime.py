@@ -32,6 +32,7 @@ from scripts.host.runtime import (
     POLL_S,
     SERVICES,
     VALKEY,
+    WITHOUT_YOURS,
     WORKER,
     ServiceFailure,
     StackError,
@@ -41,6 +42,7 @@ from scripts.host.runtime import (
     show_log,
 )
 from scripts.host.settings import MAX_WORKERS, HostSettings, own_variables, process_environment
+from seedcore.errors import EXIT_ONLY_YOURS
 from seedcore.memory_url import DEFAULT_PORT, parse_address
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, AuthMode
@@ -121,7 +123,15 @@ class LocalRuntime:
             self._start(VALKEY, deadline)
         self._start(HEAD, deadline)
         self._start_workers(self._settings.ray_worker_replicas, deadline)
-        self._start(BOOTSTRAP, deadline)
+        try:
+            self._start(BOOTSTRAP, deadline)
+        except StackError as error:
+            if self._state(BOOTSTRAP)["exitstatus"] != EXIT_ONLY_YOURS:
+                raise
+            with self._supervisor() as supervisor:
+                if self._state(API)["statename"] not in RUNNING_STATES:
+                    supervisor.startProcess(API, False)
+            raise StackError(f"{error}\n{WITHOUT_YOURS}") from error
         self._start(API, deadline)
 
     def down(self, *, remove_state: bool) -> None:

@@ -19,6 +19,9 @@ T = TypeVar("T")
 HEAD: Final = "ray-head"
 WORKER: Final = "ray-worker"
 BOOTSTRAP: Final = "bootstrap"
+WITHOUT_YOURS: Final = (
+    "All else runs, the API as well. Correct what it says of your singletons, then `make bootstrap` creates them."
+)
 API: Final = "seedcore-api"
 SERVICES: Final = (HEAD, WORKER, BOOTSTRAP, API)  # in the order of their start
 VALKEY: Final = "valkey"  # beside them, with the profile of that name

@@ -19,7 +19,7 @@ from seedcore.cluster.connection import connect
 from seedcore.cluster.explain import explain_silence, first_reason, what_nobody_offers
 from seedcore.cluster.lookup import find_actor, ping
 from seedcore.cluster.singletons import Singleton, actor_options, require_different_names, singletons
-from seedcore.errors import BootstrapError, SeedCoreError
+from seedcore.errors import EXIT_ONLY_YOURS, BootstrapError, SeedCoreError
 from seedcore.event_loop import in_thread
 from seedcore.logs import configure_logging
 from seedcore.settings import Settings, SettingsError, load_settings
@@ -69,7 +69,10 @@ def bootstrap_actors(
     failed = [outcome for outcome in outcomes if outcome.handle is None]
     if failed:
         reasons = "\n".join(f"  {outcome.row.name}: {outcome.reason}" for outcome in failed)
-        raise BootstrapError(f"{len(failed)} of {len(rows)} singletons are not alive:\n{reasons}")
+        raise BootstrapError(
+            f"{len(failed)} of {len(rows)} singletons are not alive:\n{reasons}",
+            only_yours=not any(outcome.row.is_ours for outcome in failed),
+        )
     logger.info(
         "Bootstrapped actors in namespace=%s: %s",
         settings.ray_namespace,
@@ -207,7 +210,7 @@ def get_shared_cache() -> Any:
 
 
 def main() -> int:
-    """Bootstrap, and say on standard error why if it fails."""
+    """Bootstrap, and say on standard error why if it fails. The exit code is `EXIT_ONLY_YOURS` if all of ours live."""
     try:
         settings = load_settings()
         configure_logging(settings)
@@ -215,5 +218,5 @@ def main() -> int:
         bootstrap_actors(settings)
     except (SeedCoreError, SettingsError) as error:
         print(f"bootstrap failed: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return EXIT_ONLY_YOURS if isinstance(error, BootstrapError) and error.only_yours else 1
     return 0

@@ -255,6 +255,48 @@ def test_a_start_that_fails_shows_what_that_start_said(stack: Project) -> None:
     assert stack.doctor() == {}
 
 
+UNBORN = """
+from seedcore import Singleton
+
+
+class Unborn:
+    def __init__(self) -> None:
+        raise ValueError("not today")
+
+
+SINGLETONS = [Singleton("unborn", Unborn)]
+"""
+
+
+def test_all_else_runs_without_an_actor_that_cannot_be_born(stack: Project) -> None:
+    actors = stack.folder / "app/actors.py"
+    stack.put("unborn", "item", "kept")
+    stack.make("down")
+    actors.write_text(UNBORN)
+    refused = stack.run("make", "up")
+    assert refused.returncode != 0
+    assert re.search(r"unborn: ValueError: not today \(app/actors.py, line \d+\)", refused.stdout), refused.stdout
+    assert "All else runs, the API as well" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    wait_until(lambda: is_answered(stack))
+    assert stack.get("unborn", "item") == "kept"
+    stack.put("unborn", "item", "changed")
+    assert "run `make bootstrap`" in stack.api.get("/readyz").json()["actors"]["unborn"]["reason"]
+
+    actors.write_text(UNBORN.replace('raise ValueError("not today")', "pass"))
+    stack.make("bootstrap")
+    stack.wait_until_ready()
+    assert stack.get("unborn", "item") == "changed"
+    assert "❌" not in stack.make("verify")
+
+
+def is_answered(stack: Project) -> bool:
+    try:
+        return stack.api.get("/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE
+    except httpx.TransportError:
+        return False
+
+
 OLDER = '''
 import ray
 from fastapi import APIRouter
