@@ -71,22 +71,25 @@ def unpack(archive: bytes, root: Path) -> list[str]:
     changed = []
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         names = set(files.getnames())
-        for name, path in files_of(root).items():
-            if name not in names:
-                path.unlink()
-                changed.append(name)
         for entry in files:
             path, content = root / entry.name, files.extractfile(entry).read()  # type: ignore[union-attr]
             if path.is_file() and path.read_bytes() == content:
                 continue
-            if path.is_dir():  # it was a folder, in which a cache may be left
+            if path.is_dir():  # a folder that became a file
                 shutil.rmtree(path)
+            for folder in path.parents:
+                if folder.is_file():  # the other way round
+                    folder.unlink()
             path.parent.mkdir(parents=True, exist_ok=True)
             new = path.with_name(f".{path.name}.{os.getpid()}")
             new.write_bytes(content)
             new.chmod(entry.mode)
             new.replace(path)  # nobody reads half of it
             changed.append(entry.name)
+    for name, path in files_of(root).items():
+        if name not in names:
+            path.unlink()
+            changed.append(name)
     return changed
 
 
@@ -129,17 +132,17 @@ class Copy:
 def publish(copy: Copy, root: Path) -> None:
     """Keep the copy as the files are."""
     seen: object = None
-    too_large: object = None
+    is_there = False
     while True:
         try:
             now = [(name, path.stat().st_mtime_ns, path.stat().st_size) for name, path in files_of(root).items()]
-            if now != too_large and (now != seen or copy.digest() is None):
+            if now != seen or (is_there and copy.digest() is None):
                 archive, digest = archive_of(root)
                 if copy.digest() != digest:
                     copy.put(archive, digest)
-                seen = now
+                seen, is_there = now, True
         except ValueError as error:
-            too_large = now
+            seen, is_there = now, False  # told once
             print(f"code_sync: {error}, so the machines that have joined keep what they have", file=sys.stderr)
         except (RayError, OSError):  # no head now, or a file that goes while it is looked at
             copy.forget_head()
