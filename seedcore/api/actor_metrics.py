@@ -17,8 +17,9 @@ GROWING_SUFFIX: Final = "_total"
 
 
 def metric_name(number: str) -> str:
-    """The metric of a number of an actor's `stats()`."""
-    return PREFIX + re.sub(r"[^a-zA-Z0-9_]", "_", number)
+    """The metric of a number of an actor's `stats()`, with the suffix of a counter if it is one."""
+    name = PREFIX + re.sub(r"[^a-zA-Z0-9_]", "_", number)
+    return f"{name.removesuffix(GROWING_SUFFIX)}{GROWING_SUFFIX}" if grows(number) else name
 
 
 def grows(number: str) -> bool:

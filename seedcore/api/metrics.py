@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from seedcore.api.actor_metrics import GROWING_SUFFIX, grows, metric_name, numbers_in
+from seedcore.api.actor_metrics import grows, metric_name, numbers_in
 from seedcore.api.health import statuses_now
 from seedcore.api.request_records import PROCESS
 from seedcore.cluster.retries import lookup_retries
@@ -45,10 +45,7 @@ class ActorMetrics(Collector):
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for status in self._statuses:
             # Of two numbers that make one metric the last one counts, since Prometheus would refuse all for the other.
-            told = {
-                metric_name(number).removesuffix(GROWING_SUFFIX): (number, value)
-                for number, value in _numbers(status).items()
-            }
+            told = {metric_name(number): (number, value) for number, value in _numbers(status).items()}
             for name, (number, value) in told.items():
                 if name not in families:
                     family = CounterMetricFamily if grows(number) else GaugeMetricFamily

@@ -54,12 +54,15 @@ def test_what_only_grows_is_a_counter() -> None:
 
 
 def test_numbers_of_one_actor_that_make_one_metric_are_told_once() -> None:
-    status = ActorStatus("own", "Own", running=True, restarts=4, stats={"a-b": 1, "a_b": 2, "restarts_total": 7})
+    stats = {"a-b": 1, "a_b": 2, "restarts_total": 7, "jobs": 3, "jobs_total": 100}
+    status = ActorStatus("own", "Own", running=True, restarts=4, stats=stats)
     registry = CollectorRegistry()
     registry.register(ActorMetrics([status]))
     told = [line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")]
-    assert told == [
+    assert sorted(told) == [
         'seedcore_actor_a_b{actor="own"} 2.0',
+        'seedcore_actor_jobs_total{actor="own"} 100.0',
+        'seedcore_actor_jobs{actor="own"} 3.0',
         'seedcore_actor_restarts_total{actor="own"} 4.0',
         'seedcore_actor_up{actor="own"} 1.0',
     ]
