@@ -56,14 +56,10 @@ class ValkeyMisses:
         if not number:
             return []
         counts, overcounts, _ = self._keys.misses()
-        (found,) = yield Batch(counts, [("ZRANGE", counts, 0, number - 1, "WITHSCORES")])
-        if not found:
-            return []
-        ids, scores = found[::2], found[1::2]
-        (over,) = yield Batch(overcounts, [("HMGET", overcounts, *ids)])
+        (found,) = yield Batch(counts, [scripts.call(scripts.TOP, [counts, overcounts], number - 1)])
         return [
-            HotItem(item_id.decode(), -int(float(score)), int(overcount or 0))
-            for item_id, score, overcount in zip(ids, scores, over, strict=True)
+            HotItem(item_id.decode(), -int(float(score)), int(overcount))
+            for item_id, score, overcount in zip(found[::3], found[1::3], found[2::3], strict=True)
         ]
 
     def put(self, counters: Sequence[HotItem]) -> None:

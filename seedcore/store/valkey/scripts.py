@@ -226,7 +226,19 @@ end
 return done('')
 """
 
-ALL: Final = (SET_ITEMS, SET_BOUNDED, DELETE_ITEMS, DELETE_BOUNDED, GIVE_UP, TOUCH, SWEEP, RECORD)
+# KEYS are counts and overcounts, ARGV[1] is the last place. Answers an item's id, its negative number, its overcount,
+# then those of the next one.
+TOP: Final = """
+local found, answer = redis.call('ZRANGE', KEYS[1], 0, ARGV[1], 'WITHSCORES'), {}
+for place = 1, #found, 2 do
+  answer[#answer + 1] = found[place]
+  answer[#answer + 1] = found[place + 1]
+  answer[#answer + 1] = redis.call('HGET', KEYS[2], found[place]) or '0'
+end
+return answer
+"""
+
+ALL: Final = (SET_ITEMS, SET_BOUNDED, DELETE_ITEMS, DELETE_BOUNDED, GIVE_UP, TOUCH, SWEEP, RECORD, TOP)
 _DIGESTS: Final = {script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in ALL}
 
 
