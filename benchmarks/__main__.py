@@ -6,12 +6,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import growth_report, machines, report, stack_times
+from benchmarks import growth_report, machines, profile_report, report, stack_times
 from benchmarks.growth import Growth
 from benchmarks.measure import Timing
 from benchmarks.peers import DURABLE, redis_server
@@ -42,6 +42,12 @@ def own_ports() -> dict[str, str]:
 
 def in_process_works(is_quick: bool, only: str) -> dict[str, dict[str, Timing]]:
     """The works of one client process, on the embedded stack of this checkout."""
+    found = _in_process(f"--only={only}", *(["--quick"] if is_quick else []))
+    return {work: {system: Timing(**timing) for system, timing in timings.items()} for work, timings in found.items()}
+
+
+def _in_process(*options: str) -> Any:
+    """What `benchmarks.in_process` wrote."""
     with (
         tempfile.TemporaryDirectory() as name,
         redis_server(*DURABLE) as redis_port,
@@ -49,12 +55,8 @@ def in_process_works(is_quick: bool, only: str) -> dict[str, dict[str, Timing]]:
     ):
         output = Path(name) / "timings.json"
         ports = [f"--redis-port={redis_port}", f"--volatile-redis-port={volatile_port}"]
-        arguments = [*ports, f"--output={output}", f"--only={only}"]
-        _on_own_stack("benchmarks.in_process", [*arguments, *(["--quick"] if is_quick else [])])
-        return {
-            work: {system: Timing(**timing) for system, timing in timings.items()}
-            for work, timings in json.loads(output.read_text()).items()
-        }
+        _on_own_stack("benchmarks.in_process", [*ports, f"--output={output}", *options])
+        return json.loads(output.read_text())
 
 
 def growth(is_quick: bool) -> Growth:
@@ -83,6 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute's run, without the stack on Docker")
     parser.add_argument("--growth", action="store_true", help="how costs grow with items, bytes and clients, instead")
+    parser.add_argument("--profile", action="store_true", help="where the time and the memory go, instead")
     parser.add_argument("--only", default="", help="works whose names contain this; machines: those of several")
     parser.add_argument("--against", type=Path, help="bench.json of an earlier run, which this one is compared with")
     parser.add_argument("--report", type=Path, default=LOCAL_DIR / "bench", help="folder of the report")
@@ -97,6 +100,10 @@ def main() -> int:
         if arguments.growth:
             growth_report.write(arguments.report, growth(arguments.quick))
             print(f"\nThe tables and the picture are in {arguments.report}.")
+            return 0
+        if arguments.profile:
+            profile_report.write(arguments.report, _in_process("--profile"), *stack_times.profile())
+            print(f"\nThe tables are in {arguments.report}.")
             return 0
         results = in_process_works(arguments.quick, arguments.only) if arguments.only != MACHINES else {}
         if not (arguments.quick or arguments.only):

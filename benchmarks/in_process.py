@@ -3,19 +3,23 @@
 import argparse
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import ray
 from rich.progress import Progress
 
 from benchmarks.bootstraps import FEW, MANY, bootstraps, living_work, new_work
-from benchmarks.many_clients import CLIENTS, HTTP_GET, HTTP_PUT, clients_at_once, http
+from benchmarks.many_clients import CLIENTS, HTTP_GET, HTTP_PUT, clients_at_once, http, requests
 from benchmarks.measure import Timing, in_turns
 from benchmarks.peers import SerialDictActor, start_dict_actors
-from benchmarks.works import WORKS, RedisPorts, Systems
+from benchmarks.profiles import listening_at, looked_at
+from benchmarks.works import GET, GET_AT_ONCE, SEEDCORE, SET, SET_MANY, WORKS, RedisPorts, Systems
+from seedcore.cluster.bootstrap import get_mw_store
 from seedcore.cluster.connection import connect
 from seedcore.cluster.singletons import STATE_SHARE
 from seedcore.settings import load_settings
@@ -25,10 +29,13 @@ QUICK_SECONDS: Final = 0.6
 ROUNDS: Final = 5
 BOOTSTRAPS: Final = ((FEW, 3), (MANY, 1))  # singletons and rounds
 HTTP_SECONDS: Final = 5.0  # wrk measures whole seconds
+LOOK_S: Final = 1.0
+WRITES: Final = (SET, SET_MANY)
+PROFILED: Final = (GET, GET_AT_ONCE, *WRITES)
 
 
-def run(redis_ports: RedisPorts, folder: Path, is_quick: bool, only: str) -> Iterator[tuple[str, Mapping[str, Timing]]]:
-    """Each work's name and its timing on each system."""
+def start(redis_ports: RedisPorts, folder: Path, is_quick: bool) -> Systems:
+    """All that is measured, as this driver sees it."""
     settings = load_settings()
     connect(settings, quiet=True)
     resources = {settings.state_resource: STATE_SHARE}
@@ -36,6 +43,12 @@ def run(redis_ports: RedisPorts, folder: Path, is_quick: bool, only: str) -> Ite
     (serial_actor,) = start_dict_actors(1, resources, SerialDictActor)
     systems = Systems(settings, redis_ports, actor, serial_actor, folder, is_quick)
     systems.start()
+    return systems
+
+
+def run(systems: Systems, is_quick: bool, only: str) -> Iterator[tuple[str, Mapping[str, Timing]]]:
+    """Each work's name and its timing on each system."""
+    settings = systems.settings
     seconds = QUICK_SECONDS if is_quick else SECONDS
     with Progress() as progress:
         for work in WORKS:
@@ -69,6 +82,23 @@ def _of_many_processes(systems: Systems, url: str, seconds: float) -> dict[str, 
     return works
 
 
+def profiles(systems: Systems) -> Iterator[tuple[str, str, str, float]]:
+    """Of each work that is to be quicker: the process, the part of the code, its share of the time."""
+    mw = get_mw_store()
+    actor = {"mw": ray.get(mw.__ray_call__.remote(lambda _: os.getpid()))}
+    for work in WORKS:
+        if work.name in PROFILED:
+            operation = work.prepare(systems)[SEEDCORE]
+            writes = actor if work.name in WRITES else {}
+            for found in looked_at({"client": os.getpid(), **writes}, operation):
+                yield work.name, *found
+    url = f"http://127.0.0.1:{systems.settings.api_port}"
+    api = {"seedcore-api": listening_at(systems.settings.api_port)}
+    for name, writes in ((HTTP_GET, {}), (HTTP_PUT, actor)):
+        for found in looked_at({**api, **writes}, partial(requests, name, url, LOOK_S)):
+            yield name, *found
+
+
 def main() -> None:
     """Write the timings as JSON."""
     parser = argparse.ArgumentParser()
@@ -77,15 +107,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         ports = RedisPorts(arguments.redis_port, arguments.volatile_redis_port)
-        works = run(ports, Path(folder), arguments.quick, arguments.only)
-        results = {
-            name: {system: {"units": one.units, "seconds": one.seconds} for system, one in timings.items()}
-            for name, timings in works
-        }
+        systems = start(ports, Path(folder), arguments.quick)
+        results: object
+        if arguments.profile:
+            results = list(profiles(systems))
+        else:
+            results = {
+                name: {system: {"units": one.units, "seconds": one.seconds} for system, one in timings.items()}
+                for name, timings in run(systems, arguments.quick, arguments.only)
+            }
     arguments.output.write_text(json.dumps(results))
 
 

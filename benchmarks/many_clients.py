@@ -20,6 +20,7 @@ EMPTY_ROUTE: Final = "empty route"
 HTTP_GET: Final = "HTTP get of a small item"
 HTTP_PUT: Final = "HTTP put of a small item"
 CONNECTIONS: Final = 16
+ITEM: Final = f"/organs/{ORGAN}/items/item"
 PUT: Final = f"""
 wrk.method = "PUT"
 wrk.body = [[{json.dumps({"value": SMALL})}]]
@@ -67,23 +68,30 @@ def http(work: str, url: str, seconds: float, rounds: int) -> dict[str, Timing]:
     Raises:
         StackError: wrk is not installed.
     """
-    if shutil.which("wrk") is None:
-        raise StackError("wrk is not installed: `apt-get install wrk`")
-    path = f"/organs/{ORGAN}/items/item"
-    httpx.put(url + path, json={"value": SMALL}).raise_for_status()
+    httpx.put(url + ITEM, json={"value": SMALL}).raise_for_status()
     timings = {SEEDCORE: Timing(1), EMPTY_ROUTE: Timing(1)}  # of one request, the mean of a round
+    for _ in range(rounds):
+        timings[SEEDCORE].seconds.append(1 / requests(work, url, seconds / rounds))
+        timings[EMPTY_ROUTE].seconds.append(1 / _wrk(f"{url}/healthz", seconds / rounds, []))
+    return timings
+
+
+def requests(work: str, url: str, seconds: float) -> float:
+    """How many a second the API answers that get or put an item.
+
+    Raises:
+        StackError: as `http`.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as put:
         put.write(PUT)
         put.flush()
-        script = [f"--script={put.name}"] if work == HTTP_PUT else []
-        for _ in range(rounds):
-            for system, route, options in ((SEEDCORE, path, script), (EMPTY_ROUTE, "/healthz", [])):
-                timings[system].seconds.append(1 / _wrk(url + route, seconds / rounds, options))
-    return timings
+        return _wrk(url + ITEM, seconds, [f"--script={put.name}"] if work == HTTP_PUT else [])
 
 
 def _wrk(url: str, seconds: float, options: list[str]) -> float:
     """Requests per second that were answered well."""
+    if shutil.which("wrk") is None:
+        raise StackError("wrk is not installed: `apt-get install wrk`")
     duration = f"--duration={max(1, round(seconds))}s"
     command = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", duration, *options, url]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout

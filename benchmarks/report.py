@@ -4,7 +4,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -220,6 +220,7 @@ TARGETS: Final = (
         on_valkey(GET_IN_COROUTINE, REDIS),
         1.2,
         at_least=False,
+        why_not="a lone one waits as well for those of its turn of the loop, with which it travels: see 64 at once",
     ),
     Target(
         "on Redis, set in a coroutine: time over redis.asyncio's with the same script",
@@ -315,12 +316,13 @@ TARGETS: Final = (
         over_peer(bootstraps.new_work(bootstraps.MANY), BARE_RAY),
         1.05,
         at_least=False,
+        why_not="each is done once, and two such runs differ by as much",
     ),
 )
 # How many times the other figure one may be, and why it is more.
 MOST: Final = {
     CPU: (1.5, BARE_CPU, ""),
-    MEMORY: (1.3, BARE_MEMORY, "beside Ray's own processes there are the API, three singletons and yours"),
+    MEMORY: (1.3, BARE_MEMORY, "beside Ray's own processes there are the API and three singletons, see profile.md"),
 }
 
 
@@ -422,7 +424,7 @@ def write(folder: Path, results: Results, figures: Figures) -> None:
         markdown(HEADINGS, rows(results)),
         "## Targets",
         markdown(TARGET_HEADINGS, target_rows(results, figures)),
-        "[The medians as a picture](bench.png).",
+        "[The medians as a picture](bench.png). [Where time and memory go](profile.md).",
     ]
     (folder / "bench.md").write_text("\n\n".join(parts) + "\n")
     (folder / "bench.json").write_text(json.dumps(medians(results), indent=1) + "\n")
@@ -463,7 +465,7 @@ def machine() -> str:
     )
 
 
-def markdown(headings: tuple[str, ...], cells: list[tuple[str, ...]]) -> str:
+def markdown(headings: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
     """A table."""
     lines = [headings, tuple("---" for _ in headings), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

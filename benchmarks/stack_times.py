@@ -7,11 +7,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from benchmarks.measure import Timing
 from benchmarks.peers import BARE_RAY
 from benchmarks.works import SEEDCORE
+from scripts.host.docker_runtime import PROJECT_LABEL, SERVICE_LABEL
 from scripts.host.ports import LOOPBACK, free_port
 from scripts.host.runtime import API, StackError
 from seedcore import __version__
@@ -49,6 +51,7 @@ CPU: Final = "idle CPU of the stack, % of a core"
 BARE_CPU: Final = "idle CPU of bare Ray on as many nodes, % of a core"
 NODES: Final = 3  # of the stack
 IMAGE: Final = "image over its base, MB"
+MAX_SHOWN: Final = 40  # characters of a program that stands on a command line
 
 
 class Checkout:
@@ -115,29 +118,108 @@ def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str,
     Raises:
         StackError: there is no engine, or the stack does not come up.
     """
+    with _running() as (checkout, folder):
+        task = progress.add_task("the stack on Docker", total=6)
+        figures = {IMAGE: _image_mb(checkout), **_idle(checkout.run("docker", "compose", "ps", "-q").split())}
+        progress.advance(task)
+        works = {SAVE: {SEEDCORE: _timing(lambda: _save(checkout))}}
+        works |= _reloads(checkout)
+        progress.advance(task)
+        works[RESTART] = _restarts(checkout, folder)
+        progress.advance(task)
+        works[START] = _starts(checkout, folder)
+        progress.advance(task)
+        works[REBUILD_CODE] = {SEEDCORE: _timing(lambda: _rebuild(checkout, "seedcore/errors.py"))}
+        works[REBUILD_LOCK] = {SEEDCORE: Timing(1, [_rebuild(checkout, "requirements.lock")])}
+        progress.advance(task)
+        figures |= _idle_bare_ray(folder)
+        progress.advance(task)
+    return works, figures
+
+
+@contextmanager
+def _running() -> Iterator[tuple[Checkout, Path]]:
+    """A stack that is up, and a folder for other things; nothing of them is left."""
     with tempfile.TemporaryDirectory() as name:
         checkout = Checkout(Path(name) / "checkout")
         try:
             checkout.run("make", "up")
-            task = progress.add_task("the stack on Docker", total=6)
-            figures = {IMAGE: _image_mb(checkout), **_idle(checkout.run("docker", "compose", "ps", "-q").split())}
-            progress.advance(task)
-            works = {SAVE: {SEEDCORE: _timing(lambda: _save(checkout))}}
-            works |= _reloads(checkout)
-            progress.advance(task)
-            works[RESTART] = _restarts(checkout, Path(name))
-            progress.advance(task)
-            works[START] = _starts(checkout, Path(name))
-            progress.advance(task)
-            works[REBUILD_CODE] = {SEEDCORE: _timing(lambda: _rebuild(checkout, "seedcore/errors.py"))}
-            works[REBUILD_LOCK] = {SEEDCORE: Timing(1, [_rebuild(checkout, "requirements.lock")])}
-            progress.advance(task)
-            figures |= _idle_bare_ray(Path(name))
-            progress.advance(task)
+            yield checkout, Path(name)
         finally:
             checkout.run("make", "clean", "YES=1")
             checkout.run("docker", "image", "rm", "--force", checkout.environment["SEEDCORE_IMAGE"])
-    return works, figures
+
+
+def profile() -> tuple[list[tuple[str, str, float]], list[tuple[str, str, float]]]:
+    """When each part of a start has come, in seconds after it began, and the MiB of each program of the idle stack;
+    both of the stack and of bare Ray.
+
+    Raises:
+        StackError: as `measure`.
+    """
+    with _running() as (checkout, folder):
+        checkout.run("make", "down")
+        began = datetime.now(UTC)
+        checkout.run("docker", "compose", "up", "--detach", "--no-build")
+        checkout.wait_until_ready()
+        time.sleep(SETTLE_S)
+        moments: list[tuple[str, str, float]] = []
+        memory: list[tuple[str, str, float]] = []
+        for container in _containers():
+            service = container.labels[SERVICE_LABEL]
+            moments += [(SEEDCORE, f"{service} {what}", (at - began).total_seconds()) for what, at in _came(container)]
+            pids = [int(line[1]) for line in container.top()["Processes"]] if container.status == "running" else []
+            memory += [(service, *row) for row in _programs(pids)]
+        checkout.run("make", "down")
+        with _bare_ray(folder, NODES) as bare:
+            moments += [(BARE_RAY, "head", bare.head_s), (BARE_RAY, "head and a node", bare.head_s + bare.node_s)]
+            time.sleep(SETTLE_S)
+            memory += [(BARE_RAY, *row) for row in _programs(process.pid for process in _processes_of(bare.sessions))]
+    return sorted(moments, key=lambda moment: (moment[0] == BARE_RAY, moment[2])), memory
+
+
+def _containers() -> list[Any]:
+    label = f"{PROJECT_LABEL}={PROJECT}"
+    return list(docker.from_env().containers.list(all=True, filters={"label": label}))
+
+
+def _came(container: Any) -> Iterator[tuple[str, datetime]]:
+    """When it started, and when it had done its part."""
+    state = container.attrs["State"]
+    yield "started", datetime.fromisoformat(state["StartedAt"])
+    if not state["Running"]:
+        yield "has ended well", datetime.fromisoformat(state["FinishedAt"])
+    for look in state.get("Health", {}).get("Log", []):
+        if look["ExitCode"] == 0:
+            yield "is healthy", datetime.fromisoformat(look["End"])
+            return
+
+
+def _programs(pids: Iterable[int]) -> list[tuple[str, float]]:
+    """The MiB of all processes of a program, the largest first; what several share is shared among them.
+
+    Raises:
+        StackError: only root may know.
+    """
+    found: Counter[str] = Counter()
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            try:
+                found[_program(process.cmdline())] += process.memory_full_info().pss
+            except psutil.AccessDenied as error:
+                raise StackError("only root may know what memory the processes of containers have") from error
+    return [(program, size / 2**20) for program, size in found.most_common()]
+
+
+def _program(command: list[str]) -> str:
+    """What a process runs: the script or module, where it is one of Python."""
+    words = [Path(word).name for word in command if not word.startswith("-")]
+    if not words or not words[0].startswith("python"):
+        return next(iter(words), "")
+    if "-c" in command:
+        return f"-c {command[command.index('-c') + 1][:MAX_SHOWN]}"
+    return next(iter(words[1:]), words[0])
 
 
 def _timing(measure_once: Callable[[], float]) -> Timing:
