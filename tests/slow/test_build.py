@@ -18,6 +18,7 @@ import pytest
 
 from scripts.host.docker_engine import LOCAL_BASE_IMAGES, has_image
 from seedcore.settings import PROJECT_ROOT
+from tests.stack.hostile import NOWHERE
 from tests.stack.project import Project
 
 LOG: Final = ".local/log/build.log"
@@ -134,6 +135,14 @@ def test_a_step_that_fails_shows_its_reason(docker_project: Project, make_base: 
     assert "E: Unable to locate package no-such-package" in output
     assert "EXTRA_CA_CERTS" not in output
     assert "BASE_IMAGE" not in output
+
+
+@pytest.mark.timeout(TIMEOUT_S)
+def test_no_image_is_made_without_the_engine(docker_project: Project, make_base: MakeBase) -> None:
+    knobs = {"COMPOSE_PROFILES": "valkey", "MEMORY_URL": "valkey://valkey", "http_proxy": NOWHERE}
+    output = refused(docker_project, make_base(f"FROM ${{DEBIAN}}\n{new_layer()}"), **knobs)
+    assert "the base image finds neither valkey-server nor redis-server" in output
+    assert f"Unable to connect to {NOWHERE.removeprefix('http://')}" in output
 
 
 @contextmanager
