@@ -62,6 +62,10 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--seed"))
 
 
+# The image of the engine is built through the proxy that the shell names.
+Project.shell = {name: value for name, value in Project.shell.items() if not name.lower().endswith("_proxy")}
+
+
 @pytest.fixture(scope="session")
 def stack(
     request: pytest.FixtureRequest,
