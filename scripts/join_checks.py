@@ -130,7 +130,7 @@ class JoinChecks:
 
     def reaches_them(self) -> str:
         """Each port of each node can be reached from here."""
-        machines = living_nodes()
+        machines = self._others()
         closed = closed_ports_of({address: ports_of(nodes) for address, nodes in machines.items()})
         if closed:
             them = "; ".join(f"{address} at {in_words(ports)}" for address, ports in closed.items())
@@ -140,7 +140,7 @@ class JoinChecks:
     def they_reach_us(self) -> str:
         """Each machine reaches each port of this one."""
         address = self._settings.cluster_address
-        machines = living_nodes()
+        machines = self._others()
         look = partial(closed_ports, address, self._ports, must_listen=True)
         with ExitStack() as listening:
             for port in self._ports:
@@ -162,6 +162,11 @@ class JoinChecks:
         if silent:
             raise CheckError(f"{', '.join(silent)} did not answer in {TASK_TIMEOUT_S:g} s. `make doctor` at the head.")
         return f"at {address}, {in_words(self._ports)}"
+
+    def _others(self) -> dict[str, list[dict[str, Any]]]:
+        """The living nodes of each other machine. One of this machine has lost its power, and Ray will notice."""
+        own = self._settings.cluster_address
+        return {address: nodes for address, nodes in living_nodes().items() if address != own}
 
     def _different(self, what: str, names: Iterable[str]) -> str:
         return different(self._ours[what], self._theirs[what], names)

@@ -6,10 +6,12 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import distributions
 from typing import Any, Final, TypeVar
 
 import ray
+from ray.exceptions import NodeDiedError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from seedcore.code_version import CODE, PROJECT_ROOT, Sources
@@ -58,7 +60,7 @@ def living_nodes() -> dict[str, list[dict[str, Any]]]:
 
 
 def on_nodes(functions: Mapping[str, Callable[[], T]], timeout_s: float) -> dict[str, T]:
-    """What comes of a function on each node, by the node's id; without those that do not answer in time.
+    """What comes of a function on each node, by the node's id; without those that die or do not answer in time.
 
     Args:
         functions: by the id of the node that runs it.
@@ -76,7 +78,11 @@ def on_nodes(functions: Mapping[str, Callable[[], T]], timeout_s: float) -> dict
     answered, silent = ray.wait([*asked], num_returns=len(asked), timeout=timeout_s) if asked else ([], [])
     for reference in silent:
         ray.cancel(reference)
-    return {asked[reference]: ray.get(reference) for reference in answered}
+    found = {}
+    for reference in answered:
+        with suppress(TaskUnschedulableError, NodeDiedError):
+            found[asked[reference]] = ray.get(reference)
+    return found
 
 
 def ports_of(nodes: Iterable[Mapping[str, Any]]) -> list[int]:
