@@ -220,14 +220,14 @@ TARGETS: Final = (
         on_valkey(GET_IN_COROUTINE, REDIS),
         1.2,
         at_least=False,
-        why_not="a lone one waits as well for those of its turn of the loop, with which it travels: see 64 at once",
+        why_not="of the way there and back two thirds are the server and the client library",
     ),
     Target(
         "on Redis, set in a coroutine: time over redis.asyncio's with the same script",
         on_valkey(SET_IN_COROUTINE, SCRIPTED),
         1.2,
         at_least=False,
-        why_not="a lone one waits as well for those of its turn of the loop, with which it travels: see 64 at once",
+        why_not="of the way there and back two thirds are the server and the client library",
     ),
     Target(
         "on Redis, 64 sets at once: time over redis.asyncio's with the same script",

@@ -39,11 +39,12 @@ class GatheredCalls(Generic[Call, Answer]):
     """The calls of one event loop to one callee, such as an actor.
 
     A call goes out at the end of the loop's present turn, together with those that were made in that turn. While
-    `MAX_UNDER_WAY` are under way, new ones wait and then travel together, as in a group commit.
+    `MAX_UNDER_WAY` are under way, new ones wait and then travel together, as in a group commit. Where the one before
+    travelled alone and none is under way, a call goes out at once, as there is most likely nobody to wait for.
 
     Args:
-        send: sends the calls and returns their answers, in the same order.
-        deadline_s: for the answer to each call.
+        send: sends the calls and returns their answers, in the same order; it gives up by itself, and may be cancelled.
+        deadline_s: for the answer to each call that waits for others.
     """
 
     def __init__(self, send: Callable[[list[Call]], Awaitable[list[Answer]]], deadline_s: float) -> None:
@@ -53,6 +54,8 @@ class GatheredCalls(Generic[Call, Answer]):
         self._under_way: set[asyncio.Task[None]] = set()
         self._scheduled: asyncio.Task[None] | None = None  # that has not begun yet
         self._turn: _Turn[Answer] | None = None  # that the loop is in
+        self._went_alone = True  # the one before
+        self._is_one_ahead = False  # that went out at once
 
     async def call(self, call: Call) -> Answer:
         """The answer to the call.
@@ -62,6 +65,8 @@ class GatheredCalls(Generic[Call, Answer]):
             Exception: what `send` raised for all calls that travelled with it.
         """
         loop = asyncio.get_running_loop()
+        if self._went_alone and not (self._under_way or self._is_one_ahead):
+            return await self._send_at_once(call, loop)
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((call, answer))
         self._schedule(loop)
@@ -70,11 +75,21 @@ class GatheredCalls(Generic[Call, Answer]):
             loop.call_soon(self._end_turn)
         return await self._turn.wait(answer)
 
+    async def _send_at_once(self, call: Call, loop: asyncio.AbstractEventLoop) -> Answer:
+        self._is_one_ahead = True
+        try:
+            (answer,) = await self._send([call])
+            return answer
+        finally:
+            self._is_one_ahead = False
+            if self._waiting:
+                self._schedule(loop)
+
     def _end_turn(self) -> None:
         self._turn = None
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._scheduled is None and len(self._under_way) < MAX_UNDER_WAY:
+        if self._scheduled is None and len(self._under_way) + self._is_one_ahead < MAX_UNDER_WAY:
             task = self._scheduled = loop.create_task(self._send_together())  # which begins at the end of the turn
             self._under_way.add(task)
             task.add_done_callback(lambda task: self._done(task, loop))
@@ -93,6 +108,7 @@ class GatheredCalls(Generic[Call, Answer]):
         together, self._waiting = wanted[:MAX_CALLS], wanted[MAX_CALLS:]
         if not together:
             return
+        self._went_alone = len(together) == 1
         try:
             answers = await self._send([call for call, _ in together])
         except asyncio.CancelledError:

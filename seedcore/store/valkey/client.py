@@ -88,7 +88,7 @@ class ValkeyClient:
             return result
 
     async def run_async(self, steps: Steps[T], *, is_large: bool = False) -> T:
-        """`run` without blocking the event loop. Batches of the same turn travel together.
+        """`run` without blocking the event loop. Batches at the same time travel together.
 
         Args:
             steps: as those of `run`.

@@ -97,7 +97,7 @@ def _require_primary(role: Any) -> None:
 
 
 class LoopConnections:
-    """Those of one event loop; what coroutines send in the same turn travels together.
+    """Those of one event loop; what coroutines send at the same time travels together.
 
     Args:
         options: as those of `Connections`.
