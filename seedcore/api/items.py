@@ -154,7 +154,8 @@ async def _one(item_id: str, found: FoundItem | None) -> Response:
 
 def _json(item_id: str, found: FoundItem) -> Response:
     """The item as FastAPI would show it, which would check once more what was made here."""
-    return Response(_item_out(item_id, found).model_dump_json(), media_type="application/json")
+    item = ItemOut(item_id=item_id, value=to_json_value(found.value), source=found.source)
+    return Response(item.model_dump_json(), media_type="application/json")
 
 
 async def _many(
@@ -172,7 +173,7 @@ def _items_out(
     reasons = dict(unreadable)
     for item_id, item in found.items():
         try:
-            items.append(_item_out(item_id, item))
+            items.append(ItemOut(item_id=item_id, value=to_json_value(item.value), source=item.source))
         except InvalidValueError as error:
             reasons[item_id] = error
     return ItemsOut(
@@ -180,10 +181,6 @@ def _items_out(
         missing=[item_id for item_id in dict.fromkeys(item_ids) if item_id not in found and item_id not in reasons],
         unreadable=[UnreadableItem(item_id=item_id, reason=str(error)) for item_id, error in reasons.items()],
     )
-
-
-def _item_out(item_id: str, found: FoundItem) -> ItemOut:
-    return ItemOut(item_id=item_id, value=to_json_value(found.value), source=found.source)
 
 
 def _deleted(existed: bool, item_id: str) -> Deleted:

@@ -84,7 +84,11 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection (ASGI)."""
-        size = self._told_size(scope)
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        length = headers.get("content-length", "")
+        size: float = self._max_bytes if "transfer-encoding" in headers else 0
+        if length.isdecimal():
+            size = float(length)  # whose digits have no limit
         if not size:
             await self._app(scope, receive, send)
             return
@@ -102,16 +106,6 @@ class BodyLimit:
                 pass  # nobody is there to be answered
             else:
                 await self._app(scope, _once(body, receive), send)
-
-    def _told_size(self, scope: Scope) -> float:
-        """The most bytes that the body may have by its headers; 0 where there is none."""
-        if scope["type"] != "http":
-            return 0
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "")
-        if length.isdecimal():
-            return float(length)  # whose digits have no limit
-        return self._max_bytes if "transfer-encoding" in headers else 0
 
     async def _read(self, receive: Receive, size: float) -> bytes:
         if size > self._max_bytes:
