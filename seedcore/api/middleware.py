@@ -86,9 +86,9 @@ class BodyLimit:
         """Handle one connection (ASGI)."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         length = headers.get("content-length", "")
-        size: float = self._max_bytes if "transfer-encoding" in headers else 0
-        if length.isdecimal():
-            size = float(length)  # whose digits have no limit
+        size = float(length) if length.isdecimal() else 0.0  # its digits have no limit
+        if "transfer-encoding" in headers:  # which overrides the length (RFC 9112, 6.3)
+            size = self._max_bytes
         if not size:
             await self._app(scope, receive, send)
             return

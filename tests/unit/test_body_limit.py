@@ -132,3 +132,12 @@ async def test_the_answer_is_a_problem(held: Held) -> None:
         answer = await connection.answer()
         assert_refused(answer, 413, f"API_MAX_BODY_BYTES={LARGE}")
         assert json.loads(answer.content)["title"] == HTTPStatus(413).phrase  # Python 3.13 has another
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 0\r\n", b"Content-Length: 1\r\n"])
+async def test_a_body_in_chunks_is_bounded_whatever_length_is_told(held: Held, length: bytes) -> None:
+    async with serving(BodyLimit(held, LARGE)) as port:
+        connection = await Connection.to(port)
+        head = b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n" + length
+        await connection.send(head + b"\r\n%x\r\n%s\r\n0\r\n\r\n" % (LARGE + 1, b"x" * (LARGE + 1)))
+        assert_refused(await connection.answer(), 413, f"API_MAX_BODY_BYTES={LARGE}")
