@@ -39,17 +39,24 @@ class GatheredCalls(Generic[Call, Answer]):
     """The calls of one event loop to one callee, such as an actor.
 
     A call goes out at the end of the loop's present turn, together with those that were made in that turn. While
-    `MAX_UNDER_WAY` are under way, new ones wait and then travel together, as in a group commit. Where the one before
-    travelled alone and none is under way, a call goes out at once, as there is most likely nobody to wait for.
+    `MAX_UNDER_WAY` are under way, new ones wait and then travel together, as in a group commit.
+
+    Where `is_ready`, a call goes out at once if the one before travelled alone and none is under way: most likely there
+    is nobody to wait for. It has no task of its own, so that it ends when whoever made it is cancelled.
 
     Args:
-        send: sends the calls and returns their answers, in the same order; it gives up by itself, and may be cancelled.
-        deadline_s: for the answer to each call that waits for others.
+        send: sends the calls and returns their answers, in the same order.
+        deadline_s: for the answer to each call, but to one that goes out at once `send` itself has one.
+        is_ready: whether a call may go out at once.
     """
 
-    def __init__(self, send: Callable[[list[Call]], Awaitable[list[Answer]]], deadline_s: float) -> None:
-        self._send = send
-        self._deadline_s = deadline_s
+    def __init__(
+        self,
+        send: Callable[[list[Call]], Awaitable[list[Answer]]],
+        deadline_s: float,
+        is_ready: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._send, self._deadline_s, self._is_ready = send, deadline_s, is_ready
         self._waiting: list[tuple[Call, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._scheduled: asyncio.Task[None] | None = None  # that has not begun yet
@@ -65,7 +72,7 @@ class GatheredCalls(Generic[Call, Answer]):
             Exception: what `send` raised for all calls that travelled with it.
         """
         loop = asyncio.get_running_loop()
-        if self._went_alone and not (self._under_way or self._is_one_ahead):
+        if self._went_alone and not (self._under_way or self._is_one_ahead) and self._is_ready():
             return await self._send_at_once(call, loop)
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((call, answer))

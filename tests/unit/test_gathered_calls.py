@@ -20,7 +20,6 @@ class Recorder:
     async def __call__(self, calls: list[Call]) -> list[Answer]:
         self.sent.append(calls)
         try:
-            await asyncio.sleep(0)  # no answer comes within the turn of its call
             await self.may_answer.wait()
         except asyncio.CancelledError:
             self.ended += [call.method for call in calls]
@@ -50,45 +49,7 @@ async def test_calls_of_one_turn_travel_together() -> None:
     recorder.may_answer.set()
     tasks = await under_way(GatheredCalls(recorder, DEADLINE_S), "a", "b", "c")
     assert await asyncio.gather(*tasks) == [Answer((0,)), Answer((1,)), Answer((2,))]
-    assert names(recorder) == [["a"], ["b", "c"]]
-
-
-async def test_a_lone_call_goes_out_at_once() -> None:
-    recorder = Recorder()
-    recorder.may_answer.set()
-    gathered = GatheredCalls(recorder, DEADLINE_S)
-    for number, method in enumerate(("a", "b")):
-        call = gathered.call(Call(method, (number,)))
-        call.send(None)  # no turn of the loop
-        assert recorder.sent[number] == [Call(method, (number,))]
-        with pytest.raises(StopIteration) as end:
-            call.send(None)
-        assert end.value.value == Answer((number,))
-
-
-async def test_after_calls_that_travelled_together_the_next_waits_for_those_of_its_turn() -> None:
-    recorder = Recorder()
-    recorder.may_answer.set()
-    gathered = GatheredCalls(recorder, DEADLINE_S)
-    for methods in (["a", "b", "c"], ["d", "e"], ["f"], ["g", "h"]):
-        await asyncio.gather(*await under_way(gathered, *methods))
-    assert names(recorder) == [["a"], ["b", "c"], ["d", "e"], ["f"], ["g"], ["h"]]
-
-
-async def test_a_lone_call_that_is_given_up_ends_what_sends_it_and_lets_the_others_go() -> None:
-    recorder = Recorder()
-    gathered = GatheredCalls(recorder, DEADLINE_S)
-    tasks = []
-    for number in range(MAX_UNDER_WAY + 1):
-        tasks += await under_way(gathered, f"{number}")
-    tasks[0].cancel()
-    await asyncio.wait(tasks[:1])
-    for _ in range(2):  # turns of the loop: the start, the sending
-        await asyncio.sleep(0)
-    assert names(recorder) == [[f"{number}"] for number in range(MAX_UNDER_WAY + 1)]
-    recorder.may_answer.set()
-    assert await asyncio.gather(*tasks[1:]) == [Answer((0,))] * MAX_UNDER_WAY
-    assert recorder.ended == ["0"]
+    assert names(recorder) == [["a", "b", "c"]]
 
 
 async def test_calls_wait_for_those_under_way_and_then_travel_together() -> None:
@@ -106,8 +67,8 @@ async def test_calls_wait_for_those_under_way_and_then_travel_together() -> None
 
 async def test_calls_go_on_after_all_tasks_of_the_loop_were_cancelled() -> None:
     recorder = Recorder()
+    recorder.may_answer.set()
     gathered = GatheredCalls(recorder, DEADLINE_S)
-    await under_way(gathered, "ahead")
     waiting = asyncio.create_task(gathered.call(Call("a", ())))
     await asyncio.sleep(0)  # it waits, and what sends it has not begun
     others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -115,16 +76,15 @@ async def test_calls_go_on_after_all_tasks_of_the_loop_were_cancelled() -> None:
         task.cancel()
     await asyncio.wait(others)
     assert waiting.cancelled()
-    recorder.may_answer.set()
     assert await gathered.call(Call("b", (1,))) == Answer((1,))
 
 
 async def test_each_call_has_its_own_answer_and_its_own_error() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
-    tasks = await under_way(GatheredCalls(recorder, DEADLINE_S), "ahead", "works", "fails", "works")
-    _, first, second, third = await asyncio.gather(*tasks)
-    assert (first, third) == (Answer((1,)), Answer((3,)))
+    tasks = await under_way(GatheredCalls(recorder, DEADLINE_S), "works", "fails", "works")
+    first, second, third = await asyncio.gather(*tasks)
+    assert (first, third) == (Answer((0,)), Answer((2,)))
     assert isinstance(second.error, InvalidKeyError)
 
 
@@ -133,9 +93,9 @@ async def test_what_goes_wrong_on_the_way_reaches_all(error: type[BaseException]
     async def send(calls: list[Call]) -> list[Answer]:
         raise error
 
-    tasks = await under_way(GatheredCalls(send, DEADLINE_S), "a", "b", "c")
+    tasks = await under_way(GatheredCalls(send, DEADLINE_S), "a", "b")
     found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(one) for one in found] == [error, error, error]
+    assert [type(one) for one in found] == [error, error]
 
 
 async def test_a_call_that_was_given_up_before_it_was_sent_is_never_sent() -> None:
@@ -152,17 +112,17 @@ async def test_a_call_that_was_given_up_before_it_was_sent_is_never_sent() -> No
 
 async def test_a_call_that_was_given_up_on_its_way_takes_nothing_from_the_others() -> None:
     recorder = Recorder()
-    _, given_up, kept = await under_way(GatheredCalls(recorder, DEADLINE_S), "ahead", "given up", "kept")
+    given_up, kept = await under_way(GatheredCalls(recorder, DEADLINE_S), "given up", "kept")
     given_up.cancel()
     recorder.may_answer.set()
-    assert await kept == Answer((2,))
+    assert await kept == Answer((1,))
 
 
 async def test_not_more_than_so_many_travel_together() -> None:
     recorder = Recorder()
     recorder.may_answer.set()
-    await asyncio.gather(*await under_way(GatheredCalls(recorder, DEADLINE_S), *["call"] * (2 * MAX_CALLS + 2)))
-    assert sorted(map(len, recorder.sent)) == [1, 1, MAX_CALLS, MAX_CALLS]
+    await asyncio.gather(*await under_way(GatheredCalls(recorder, DEADLINE_S), *["call"] * (2 * MAX_CALLS + 1)))
+    assert sorted(map(len, recorder.sent)) == [1, MAX_CALLS, MAX_CALLS]
 
 
 async def test_calls_without_an_answer_within_the_deadline_end_and_those_that_waited_are_never_sent() -> None:
@@ -171,10 +131,56 @@ async def test_calls_without_an_answer_within_the_deadline_end_and_those_that_wa
     tasks = []
     for number in range(MAX_UNDER_WAY + 2):
         tasks += await under_way(gathered, f"{number}")
-    ahead, *waiting = tasks
-    results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), DEADLINE_S)
-    assert [type(result) for result in results] == [TimeoutError] * len(waiting)
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), DEADLINE_S)
+    assert [type(result) for result in results] == [TimeoutError] * len(tasks)
     recorder.may_answer.set()
-    assert await ahead == Answer((0,))
     await asyncio.gather(*await under_way(gathered, "later"))
     assert names(recorder) == [*([f"{number}"] for number in range(MAX_UNDER_WAY)), ["later"]]
+
+
+def ready(recorder: Recorder) -> GatheredCalls[Call, Answer]:
+    """Calls of which a lone one goes out at once."""
+    return GatheredCalls(recorder, DEADLINE_S, lambda: True)
+
+
+async def test_a_lone_call_goes_out_at_once_where_it_may() -> None:
+    recorder = Recorder()
+    recorder.may_answer.set()
+    with pytest.raises(StopIteration) as end:
+        ready(recorder).call(Call("a", (1,))).send(None)  # no turn of the loop
+    assert end.value.value == Answer((1,))
+
+
+async def test_those_that_come_after_a_lone_call_travel_together() -> None:
+    recorder = Recorder()
+    tasks = await under_way(ready(recorder), "a", "b", "c")
+    recorder.may_answer.set()
+    assert await asyncio.gather(*tasks) == [Answer((0,)), Answer((1,)), Answer((2,))]
+    assert names(recorder) == [["a"], ["b", "c"]]
+
+
+async def test_after_calls_that_travelled_together_the_next_waits_for_those_of_its_turn() -> None:
+    recorder = Recorder()
+    gathered = ready(recorder)
+    for methods in (["a", "b", "c"], ["d", "e"], ["f"], ["g", "h"]):
+        recorder.may_answer.clear()
+        tasks = await under_way(gathered, *methods)
+        recorder.may_answer.set()
+        await asyncio.gather(*tasks)
+    assert names(recorder) == [["a"], ["b", "c"], ["d", "e"], ["f"], ["g"], ["h"]]
+
+
+async def test_a_lone_call_that_is_given_up_ends_what_sends_it_and_lets_the_others_go() -> None:
+    recorder = Recorder()
+    gathered = ready(recorder)
+    tasks = []
+    for number in range(MAX_UNDER_WAY + 1):
+        tasks += await under_way(gathered, f"{number}")
+    tasks[0].cancel()
+    await asyncio.wait(tasks[:1])
+    for _ in range(2):  # turns of the loop: the start, the sending
+        await asyncio.sleep(0)
+    assert names(recorder) == [[f"{number}"] for number in range(MAX_UNDER_WAY + 1)]
+    recorder.may_answer.set()
+    assert await asyncio.gather(*tasks[1:]) == [Answer((0,))] * MAX_UNDER_WAY
+    assert recorder.ended == ["0"]

@@ -24,7 +24,7 @@ from seedcore.store.valkey.refusals import GIVEN_UP
 from tests.engines import Server, needs_engine
 from tests.valkey.conftest import SHORT_DEADLINE_S, Connect
 from tests.valkey.load import written_while
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_async
 
 pytestmark = needs_engine
 
@@ -113,6 +113,22 @@ def test_a_write_that_was_given_up_and_arrives_late_is_not_done(
         with pytest.raises(redis.ResponseError, match=GIVEN_UP):
             client.execute_command(*late)
         assert memory.get_item("plan") == "new"
+
+
+async def test_whoever_gives_up_does_not_end_a_connection_that_is_being_made(server: Server, memory: MwManager) -> None:
+    await asyncio.to_thread(memory.set_item, "plan", 1)
+    connections = cast(ValkeyMemory, memory._memory).client._nodes_of_loop.get()
+
+    async def has_idle_one() -> bool:
+        return any(one._is_idle() for one in connections.values())
+
+    for is_made in (False, True):
+        assert await has_idle_one() == is_made
+        with server.paused(), pytest.raises(TimeoutError):
+            await asyncio.wait_for(memory.get_item_async("plan"), 0.05)
+        if not is_made:
+            await wait_until_async(has_idle_one)
+    assert await memory.get_item_async("plan") == 1  # and not the answer to the one before
 
 
 async def test_a_write_that_failed_leaves_no_connection_behind(server: Server, connect: Connect) -> None:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import redis
@@ -113,9 +114,14 @@ class LoopConnections:
         self._timeout_s: float = options["socket_timeout"]
         self._idle: list[tuple[Any, float]] = []  # as those of `Connections`
         self._wait = wait
-        self.reads: GatheredCalls[Sequence[Command], list[Any]] = GatheredCalls(self._send_all, deadline_s)
-        # Of their own, so that no read waits for a replica.
-        self.writes: GatheredCalls[Sequence[Command], list[Any]] = GatheredCalls(self._send_writes, deadline_s)
+        # Whoever gives up may take a connection with it, but never one that is just being made, as the next would
+        # have to begin that anew.
+        gathered = partial(GatheredCalls[Sequence[Command], list[Any]], deadline_s=deadline_s, is_ready=self._is_idle)
+        self.reads = gathered(self._send_all)
+        self.writes = gathered(self._send_writes)  # of their own, so that no read waits for a replica
+
+    def _is_idle(self) -> bool:
+        return bool(self._idle)
 
     async def _send_all(self, calls: list[Sequence[Command]]) -> list[list[Any]]:
         answers = iter(await self.send([command for commands in calls for command in commands]))
