@@ -142,8 +142,8 @@ class ActorClient:
                 # Ray copies the arguments before it returns, and waits when its object store is full.
                 submit = partial(self._submit, handle, calls)
                 reference = submit() if is_small else await asyncio.to_thread(submit)
-                answers = await asyncio.wait_for(asyncio.wrap_future(reference.future()), _left(deadline))
-                return unpack_answers(answers)
+                async with asyncio.timeout(_left(deadline)):  # wait_for of Python 3.11 may swallow a cancellation
+                    return unpack_answers(await asyncio.wrap_future(reference.future()))
             except ActorDiedError:
                 self.forget(handle)
                 self._require_time(deadline)

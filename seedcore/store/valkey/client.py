@@ -168,7 +168,7 @@ class ValkeyClient:
                     self._topology.search().result(tries.left_s)
                 node = tries.asked or self._topology.node_of(batch.key)
                 connections = self._connections(node)
-                return tries.answers(connections.send([*tries.commands(), *tries.wait()]))
+                return tries.answers(connections.send([*tries.commands(), *tries.wait]))
             except FAILURES as error:
                 pause_s = tries.pause_after(error)
             time.sleep(pause_s)
