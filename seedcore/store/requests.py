@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import count
 from typing import Final, NamedTuple
@@ -87,26 +87,16 @@ class RequestIds:
         """Whether it is one of this client, and not of an `idempotency_key`, whose holder may send it again."""
         return request.client_id == self._client_id
 
-    @contextmanager
-    def request(self) -> Iterator[RequestId]:
+    def request(self) -> AbstractContextManager[RequestId]:
         """The id of one request. When the block ends without an answer, the request counts as given up."""
         keyed = _keyed_requests.get()
-        if keyed is not None and keyed.is_open:
-            yield next(keyed.numbers)
-            return
-        with self._numbered() as request:
-            yield request
+        return nullcontext(next(keyed.numbers)) if keyed is not None and keyed.is_open else self._numbered()
 
-    @contextmanager
-    def fence(self, request: RequestId) -> Iterator[RequestId | None]:
+    def fence(self, request: RequestId) -> AbstractContextManager[RequestId | None]:
         """The id of a request to be done ahead of one that has a key, if there are some that were given up: that one
         is another client's, and keeps none of them from being applied.
         """
-        if self.has_numbered(request) or not self._abandoned:
-            yield None
-            return
-        with self._numbered() as fence:
-            yield fence
+        return nullcontext() if self.has_numbered(request) or not self._abandoned else self._numbered()
 
     @contextmanager
     def _numbered(self) -> Iterator[RequestId]:

@@ -178,12 +178,13 @@ class ValkeyClient:
         while True:
             try:
                 if not (tries.asked or self._topology.is_known):
-                    await asyncio.wait_for(asyncio.wrap_future(self._topology.search()), tries.left_s)
+                    async with asyncio.timeout(tries.left_s):
+                        await asyncio.wrap_future(self._topology.search())
                 node = tries.asked or self._topology.node_of(batch.key)
                 connections, commands = self._loop_connections(node), tries.commands()
                 if batch.is_large:
-                    return tries.answers(await connections.send([*commands, *tries.wait()]))
-                gathered = connections.writes if tries.wait() else connections.reads
+                    return tries.answers(await connections.send([*commands, *tries.wait]))
+                gathered = connections.writes if tries.wait else connections.reads
                 return tries.answers(await gathered.call(commands))
             except FAILURES as error:
                 pause_s = tries.pause_after(error)
@@ -239,6 +240,8 @@ class _Tries:
         self._deadline = time.monotonic() + client._deadline_s
         self._pause_s = FIRST_PAUSE_S
         self._lacks_scripts = False
+        # What makes the server answer only when as many replicas have a write as must; its answer is how many have.
+        self.wait = wait_for(client.address) if batch.is_write else []
         self.asked: Node | None = None  # who has the keys of a slot that moves
 
     @property
@@ -255,10 +258,6 @@ class _Tries:
             commands = [*(("SCRIPT", "LOAD", script) for script in scripts.ALL), *commands]
         return commands
 
-    def wait(self) -> list[Command]:
-        """What makes the server answer only when as many replicas have a write as must; its answer is how many have."""
-        return wait_for(self._client.address) if self._batch.is_write else []
-
     def answers(self, found: list[Any]) -> list[Any]:
         """The answers to the batch alone.
 
@@ -268,7 +267,7 @@ class _Tries:
         for answer in found:
             if isinstance(answer, Exception):
                 raise answer
-        if self.wait():
+        if self.wait:
             *found, replicas = found
             if replicas < self._client.address.replicas:
                 raise NotReplicatedError(f"{replicas} of {self._client.address.replicas}")

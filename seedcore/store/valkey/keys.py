@@ -1,11 +1,13 @@
 """What our keys in the engine are called. All of one owner's are in one slot of a cluster, by their hash tag."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final
 
 from seedcore.store import limits
 
 PREFIX: Final = "seedcore:"
+OWNERS: Final = 1024  # whose prefix is remembered
 
 
 class Keys:
@@ -17,8 +19,9 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self._before = f"{PREFIX}{{{namespace}/"
+        self.owner: Callable[[str], bytes] = lru_cache(OWNERS)(self._prefix)
 
-    def owner(self, owner: str) -> bytes:
+    def _prefix(self, owner: str) -> bytes:
         """Before each key of an owner; a brace in its name would end the hash tag."""
         return f"{self._before}{owner.replace('%', '%25').replace('}', '%7D')}}}:".encode()
 
