@@ -14,8 +14,9 @@ from pydantic_core import from_json
 from seedcore.api.routing import RawPathRoute
 from seedcore.event_loop import INLINE_BYTES
 
-# What may stand for a number that no float can hold. The parser makes infinity of it, which JSON does not have.
-MAYBE_TOO_LARGE: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
+# What may stand for a number that no float can hold: one of more than 308 digits, of which an exponent of two adds 99
+# at most. The parser makes infinity of it, which JSON does not have.
+MAYBE_TOO_LARGE: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{200}")
 
 PLAIN: Final = "identity"  # the Content-Encoding of a body as it is
 

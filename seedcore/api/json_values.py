@@ -15,6 +15,7 @@ from pydantic import BaseModel, RootModel
 from seedcore.errors import InvalidValueError
 from seedcore.store.values.value_types import value_type_of
 
+FINER: Final = ("ns]", "ps]", "fs]", "as]")  # than the standard library's times, so that numpy makes ints of them
 SAME: Final = frozenset({type(None), bool, int, str})  # in JSON, so that they cost no call
 
 
@@ -46,6 +47,8 @@ def to_json_value(value: Any) -> Any:
         case bytes() | bytearray():
             return base64.b64encode(value).decode()
         case np.ndarray() | np.generic():
+            if value.dtype.kind in "mM" and str(value.dtype).endswith(FINER):
+                value = value.astype(f"{value.dtype.kind}8[us]")
             plain = value.tolist()
             if type(plain) is type(value):  # numpy leaves its long doubles as they are
                 plain = complex(value) if np.iscomplexobj(value) else float(value)

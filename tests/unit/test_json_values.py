@@ -65,6 +65,8 @@ def test_every_value_that_can_be_kept_can_be_shown(value: Any) -> None:
         (np.array([(1, b"x")], dtype=[("n", "i4"), ("b", "S1")]), [[1, b64encode(b"x").decode()]]),
         (np.datetime64("2026-01-02"), "2026-01-02"),
         (np.datetime64("NaT"), None),
+        (np.array(["2026-01-02T03:04:05", "NaT"], "datetime64[ns]"), ["2026-01-02T03:04:05", None]),
+        (np.timedelta64(1_500_000_000, "ns"), 1.5),
         (np.int64(5), 5),
         (np.float64(2.5), 2.5),
         (np.float32("inf"), None),
