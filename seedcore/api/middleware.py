@@ -1,7 +1,7 @@
 """What every request passes before its route: the Host header, the bounds of its body, the Idempotency-Key."""
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -92,10 +92,12 @@ class BodyLimit:
         if not size:
             await self._app(scope, receive, send)
             return
-        async with nullcontext() if size <= LARGE_BYTES else self._turn_of_large:
+        async with AsyncExitStack() as turn:
+            if size > LARGE_BYTES:
+                await turn.enter_async_context(self._turn_of_large)
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    body = await self._read(receive, size)
+                    receive_body = _once(await self._read(receive, size), receive)
             except TimeoutError:
                 detail = f"the request body did not come within {self._timeout_s:g} s. Send it again."
                 await _refuse(HTTPStatus.REQUEST_TIMEOUT, detail, scope, receive, send)
@@ -105,7 +107,7 @@ class BodyLimit:
             except _GoneError:
                 pass  # nobody is there to be answered
             else:
-                await self._app(scope, _once(body, receive), send)
+                await self._app(scope, receive_body, send if size <= LARGE_BYTES else _ending(turn, send))
 
     async def _read(self, receive: Receive, size: float) -> bytes:
         if size > self._max_bytes:
@@ -120,6 +122,16 @@ class BodyLimit:
                 raise _TooLargeError
             if not message.get("more_body", False):
                 return bytes(body)
+
+
+def _ending(turn: AsyncExitStack, send: Send) -> Send:
+    """A `send` that ends the turn when the answer begins: it may go on for hours, and needs the body no more."""
+
+    async def send_after_turn(message: Message) -> None:
+        await turn.aclose()
+        await send(message)
+
+    return send_after_turn
 
 
 class _TooLargeError(Exception):
@@ -165,5 +177,5 @@ class Idempotency:
             detail = f"header {KEY_HEADER}: it must have 1 to {KEY_MAX_LENGTH} characters, not {len(key)}"
             await problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)(scope, receive, send)
         else:
-            with idempotency_key(f"{scope['method']} {scope['path']} {key}"):
+            with idempotency_key(f"{scope['method']} {scope['raw_path'].decode('latin-1')} {key}"):
                 await self._app(scope, receive, send)

@@ -112,6 +112,13 @@ async def test_an_answer_is_compact_json(
         assert answer.headers["content-type"] == "application/json"
 
 
+async def test_one_key_on_two_paths_is_of_two_requests(api: httpx.AsyncClient, item_id: str) -> None:
+    paths = [f"/organs/a/items/{item_id}%2Fitems%2Fb", f"/organs/a%2Fitems%2F{item_id}/items/b"]
+    for path in paths:
+        await answered(api.put(path, headers={"Idempotency-Key": item_id}, json={"value": path}))
+    assert [(await answered(api.get(path)))["value"] for path in paths] == paths
+
+
 async def test_a_missing_item_is_a_404_and_a_miss(api: httpx.AsyncClient, organ: str, item_id: str) -> None:
     for _ in range(60):
         assert item_id in (await answered(api.get(f"{organ}/{item_id}"), 404))["detail"]

@@ -103,6 +103,27 @@ async def test_a_client_that_goes_away_gives_its_turn_back(held: Held) -> None:
         assert held.started == ["/last"]
 
 
+async def test_an_answer_that_has_begun_keeps_nobody_waiting() -> None:
+    begun, may_end = [], asyncio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(len(await Request(scope, receive).body()))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await may_end.wait()
+        await send({"type": "http.response.body"})
+
+    async def have_begun() -> bool:
+        return begun == [LARGE] * (MAX_LARGE + 1)
+
+    async with serving(BodyLimit(stream, LARGE)) as port:
+        connections = [await Connection.to(port) for _ in range(MAX_LARGE + 1)]
+        for connection in connections:
+            await connection.put(LARGE, b"x" * LARGE)
+        await wait_until_async(have_begun)
+        may_end.set()
+
+
 def assert_refused(answer: httpx.Response, status: int, *words: str) -> None:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
