@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), one shape for all of them."""
 
 from http import HTTPStatus
+from http.client import responses
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -91,7 +92,8 @@ def problem(status: int, detail: str, **more: Any) -> JSONResponse:
         detail: what is wrong and what to do.
         more: further members of the JSON object.
     """
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    title = responses.get(status, "Error")  # an application may answer with a number that nobody has registered
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
 
 
@@ -139,12 +141,12 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for operation in (one for methods in document["paths"].values() for one in methods.values()):
         has_body = "requestBody" in operation
         has_input = has_body or "parameters" in operation
-        responses = operation["responses"]
-        if FASTAPIS_PROBLEM in repr(responses.get("422")):
-            del responses["422"]
+        answers = operation["responses"]
+        if FASTAPIS_PROBLEM in repr(answers.get("422")):
+            del answers["422"]
         for status, answer in told(*ALWAYS, *WITH_INPUT * has_input, *WITH_BODY * has_body).items():
-            responses.setdefault(str(status), answer)
-        operation["responses"] = dict(sorted(responses.items()))
+            answers.setdefault(str(status), answer)
+        operation["responses"] = dict(sorted(answers.items()))
     for name in (FASTAPIS_PROBLEM, "ValidationError"):
         schemas.pop(name, None)
     return document

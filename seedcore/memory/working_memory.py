@@ -88,7 +88,8 @@ class MwManager:
 
     def _say_ready(self) -> None:
         self._is_ready = True
-        logger.info("✅ MwManager for organ='%s' ready", self.organ_id, extra=self._log_fields())
+        name = repr(self.organ_id)[1:-1]  # with a line break it would make a line of its own
+        logger.info("✅ MwManager for organ='%s' ready", name, extra=self._log_fields())
 
     def _log_fields(self, **more: Any) -> dict[str, Any]:
         """For `LOG_FORMAT=json`."""

@@ -353,6 +353,7 @@ async def test_a_body_that_is_not_an_item_is_refused_by_its_place(
         b'{"value": 1, "ttl_s": NaN}',
         b'{"value": [1, -Infinity]}',
         b'{"value": 1e400}',
+        b'{"value": 1' + b"0" * 250 + b"e99}",
         b'{"items": {"a": ' + b"9" * 400 + b".0}}",
         b'{"value": ' + b"[" * 900 + b"]" * 900 + b"}",
     ],
@@ -466,6 +467,20 @@ async def test_what_a_router_depends_on_is_asked_at_each_route(
             json=a_body_for(path, method),
         )
     assert_problem(answer, 403, f"not for {method.upper()}")
+
+
+async def test_a_status_that_nobody_has_registered_is_answered() -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/")
+    async def refuse() -> None:
+        raise HTTPException(499, "not for you")
+
+    async with client_of(app) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 499
+    assert answer.json() == {"type": "about:blank", "title": "Error", "status": 499, "detail": "not for you"}
 
 
 # The application's own router
