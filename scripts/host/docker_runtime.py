@@ -90,14 +90,14 @@ class DockerRuntime:
         self._require_visible_checkout(base)
         build_image({"COMPOSE_FILE": _compose_files(), **self._environment})
 
-    def up(self) -> None:
+    def up(self, changes: Callable[[], None] = lambda: None) -> None:
         """Build, start, wait until healthy."""
         if any(map(self._has_other_token, self._containers())):
             print("a service has another token than the file: starting afresh")
             self.down(remove_state=False)
         self.prepare()
         if self._settings.cluster_head:
-            self._up("--no-deps", WORKER)
+            self._up("--no-deps", WORKER, changes=changes)
             return
         if self.is_up():
             try:
@@ -105,7 +105,7 @@ class DockerRuntime:
             except StackError:
                 self._name_image_that_runs()
                 raise
-        self._up("--remove-orphans")  # of services that the Compose files have no more
+        self._up("--remove-orphans", changes=changes)  # of services that the Compose files have no more
 
     def _name_image_that_runs(self) -> None:
         """Take the image's name from one that nothing may run from, since what runs goes on."""
@@ -312,13 +312,13 @@ class DockerRuntime:
         found = _token_of(container)
         return found is not None and found.strip() != path.read_text().strip()
 
-    def _up(self, *arguments: str) -> None:
+    def _up(self, *arguments: str, changes: Callable[[], None] = lambda: None) -> None:
         deadline = round(self._settings.up_deadline_s)
         was_unhealthy = self._wait_for_another_look()
-        code = self._compose_up(deadline, arguments)
+        code = self._compose_up(deadline, arguments, changes)
         if code and was_unhealthy:  # of what bootstrap may just have mended
             self._wait_for_another_look()
-            code = self._compose_up(deadline, arguments)
+            code = self._compose_up(deadline, arguments, changes)
         if code:
             failures = self._failures(lambda container, failure: True)
             if self._has_ended_with(BOOTSTRAP, EXIT_ONLY_YOURS):
@@ -332,7 +332,7 @@ class DockerRuntime:
                 "`make doctor` looks for the cause, `make ps` and `make logs` show more; then `make up` again."
             )
 
-    def _compose_up(self, deadline: int, arguments: Sequence[str]) -> int:
+    def _compose_up(self, deadline: int, arguments: Sequence[str], changes: Callable[[], None]) -> int:
         before = self._restarts()  # of crashes that are long past
         command = ["docker", "compose", "up", "--detach", "--no-build", "--wait", f"--wait-timeout={deadline}"]
         with subprocess.Popen([*command, *arguments], cwd=PROJECT_ROOT, env=self._environment) as compose:
@@ -346,7 +346,11 @@ class DockerRuntime:
                     time.sleep(POLL_S)
             except KeyboardInterrupt:
                 compose.send_signal(signal.SIGINT)
+                compose.wait()
                 raise
+            finally:
+                if self._restarts().keys() != before.keys():
+                    changes()
         return compose.returncode
 
     def _has_ended_with(self, service: str, code: int) -> bool:

@@ -69,8 +69,12 @@ class StackRuntime(Protocol):
     def prepare(self) -> None:
         """Have what a start needs."""
 
-    def up(self) -> None:
-        """Start what does not run, run bootstrap, return when all is healthy."""
+    def up(self, changes: Callable[[], None] = lambda: None) -> None:
+        """Start what does not run, run bootstrap, return when all is healthy.
+
+        Args:
+            changes: called when the first service has changed.
+        """
 
     def down(self, *, remove_state: bool) -> None:
         """Stop everything; the items stay unless `remove_state`."""

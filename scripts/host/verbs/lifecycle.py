@@ -33,6 +33,7 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
     _require_knobs()
     ensure_token(settings.ray_auth_token_path)
     APPLICATION.mkdir(exist_ok=True)  # else Docker makes it, as root
+    before = last_start(settings.compose_project_name)
     choice = runtime_to_start(settings)
     if not is_locked():
         print(f"{NOT_LOCKED}: `make lock`, then `make up`")
@@ -42,9 +43,8 @@ def up(settings: HostSettings, arguments: Namespace) -> int:
             f"{name} from your shell was not used, since Ray's own programs read it too: `make up {name}=...` or .env "
             "sets it."
         )
-    before = last_start(settings.compose_project_name)
-    choice.runtime.up()
-    if before is not None and before.knobs.get("MEMORY_URL", "") != settings.memory_url:
+    choice.runtime.up(lambda: remember_start(settings, choice.runtime))  # of what changed, if it fails later
+    if before is not None and before.knobs and before.knobs.get("MEMORY_URL", "") != settings.memory_url:
         there = before.knobs.get("MEMORY_URL") or "SQLite files"
         print(
             f"the memory is in {settings.memory_url or 'SQLite files'} now; what was in {there} is still there, and "
@@ -100,7 +100,7 @@ def clean(settings: HostSettings, arguments: Namespace) -> int:
         print(f"its image, if it has one, stays for the next start: `docker image rm {settings.image}` deletes it")
     for other in others_with_items(settings, runtime):
         print(f"those {PLACES[other]} are still there: `make clean RUNTIME={other}` deletes them")
-    if settings.memory_url and "valkey" not in settings.compose_profiles.split(","):
+    if settings.memory_url and not settings.uses_own_valkey:
         print(f"those at MEMORY_URL={settings.memory_url} are still there: whoever runs that server deletes them")
         return next_step("`make up` finds them again")
     return next_step("`make up` starts with an empty memory")

@@ -72,7 +72,7 @@ def join(settings: HostSettings, arguments: Namespace) -> int:
             sys.stdout.flush()
             if choice.runtime.run_with_state("scripts.join_checks", ports, stdin=nothing, stdout=None):
                 raise StackError("this machine was not joined, and nothing was started. Do what the ❌ lines say.")
-    choice.runtime.up()
+    choice.runtime.up(lambda: remember_start(joined, choice.runtime))  # of what changed, if it fails later
     remember_start(joined, choice.runtime)
     cpus = joined.ray_worker_cpus * joined.ray_worker_replicas
     took_s = time.monotonic() - began
