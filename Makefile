@@ -42,7 +42,7 @@ down: .venv/bin/python ## stop the stack; the items stay
 	$(STACK) down
 
 clean: .venv/bin/python ## stop the stack and delete all items, after asking; YES=1 does not ask
-	$(STACK) clean $(if $(filter-out 0,$(YES)),--yes)
+	$(STACK) clean $(if $(filter-out 0 no false,$(YES)),--yes)
 
 restart: .venv/installed ## restart the API with the code on disk and wait until it is ready
 	$(STACK) restart
@@ -69,7 +69,7 @@ backup: .venv/installed ## copy all items into a file below backups/, or FILE=PA
 	$(STACK) backup $(if $(FILE),"$$FILE")
 
 restore: .venv/installed ## replace all items by those of the newest backup, or FILE=PATH, after asking; YES=1 does not
-	$(STACK) restore $(if $(FILE),"$$FILE") $(if $(filter-out 0,$(YES)),--yes)
+	$(STACK) restore $(if $(FILE),"$$FILE") $(if $(filter-out 0 no false,$(YES)),--yes)
 
 logs: .venv/bin/python ## show and follow the logs; S=SERVICE or A=ACTOR only of one, FOLLOW=0 ends at the last line
 	$(STACK) logs $(if $(S),"$$S") $(if $(A),--actor="$$A") $(if $(FOLLOW),--follow="$$FOLLOW")
@@ -131,7 +131,7 @@ lint: .venv/installed ## look for mistakes in format, types and shell scripts
 	$(PYTHON) -m mypy $(if $(wildcard app/*.py),,seedcore scripts) # it refuses a folder without Python
 	.venv/bin/shellcheck $(SHELL_SCRIPTS)
 
-lock: .venv/installed ## write the lock files anew after app/requirements.txt or pyproject.toml changed; UPGRADE=1 takes the newest versions
+lock: .venv/bin/uv ## write the lock files anew after app/requirements.txt or pyproject.toml changed; UPGRADE=1 takes the newest versions
 	@scripts/host/lock.sh $(if $(filter-out 0,$(UPGRADE)),--upgrade)
 
 help: ## list the verbs
@@ -142,7 +142,7 @@ help: ## list the verbs
 	@scripts/host/make_venv.sh $(LOCKS)
 
 # For the verbs that must work without a network: whatever there is already.
-.venv/bin/python:
+.venv/bin/python .venv/bin/uv:
 	@scripts/host/make_venv.sh $(LOCKS)
 
 # Verbs of your own. They know the knobs as $(API_PORT): what make or the shell says, else .env.local, else .env.

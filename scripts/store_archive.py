@@ -1,4 +1,5 @@
-"""All stores of the stack as one tar file: `python -m scripts.store_archive export > FILE`, or `import < FILE`.
+"""All stores of the stack as one tar file: `python -m scripts.store_archive export > FILE`, or `import < FILE`,
+which `check < FILE` tries without a change.
 
 Runs where the state folder is; `make backup` and `make restore` start it there. The copies are consistent, each store
 as of one moment, while the actors go on writing. Large arrays are in it as files of their own.
@@ -12,6 +13,8 @@ import sqlite3
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -94,13 +97,7 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
         PartlyRestoredError: some were replaced before one could not be.
         StoreUnavailableError, StoreDamagedError: a store of the archive is damaged or of a newer version.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.state_dir) as folder:
-        copies = Path(folder)
-        names = _extract(archive, copies)
-        for name in names:
-            recovery.inspect_backup(copies / name)
-        _require_own(settings, names)
+    with _whole(settings, archive) as (copies, names):
         if settings.memory_url:
             _import_into_engine(settings, copies)
             return names
@@ -116,6 +113,25 @@ def import_stores(settings: Settings, archive: BinaryIO) -> list[str]:
                     "they were. `make down`, `make up`, then `make restore` again."
                 ) from error
     return names
+
+
+def check_archive(settings: Settings, archive: BinaryIO) -> None:
+    """See that `import_stores` would take an archive. Arguments and errors as there."""
+    with _whole(settings, archive):
+        pass
+
+
+@contextmanager
+def _whole(settings: Settings, archive: BinaryIO) -> Iterator[tuple[Path, list[str]]]:
+    """A folder with the stores of an archive, which are whole, and their paths in it."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=settings.state_dir) as folder:
+        copies = Path(folder)
+        names = _extract(archive, copies)
+        for name in names:
+            recovery.inspect_backup(copies / name)
+        _require_own(settings, names)
+        yield copies, names
 
 
 def _require_own(settings: Settings, names: list[str]) -> None:
@@ -179,14 +195,17 @@ def _extract_file(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -
 
 
 def main(argv: list[str]) -> int:
-    """Run one of the two; what it did is told on standard error."""
+    """Run one of the three; what it did is told on standard error."""
     parser = argparse.ArgumentParser(prog="python -m scripts.store_archive", description=__doc__)
-    parser.add_argument("direction", choices=("export", "import"))
+    parser.add_argument("direction", choices=("export", "check", "import"))
     direction = parser.parse_args(argv).direction
+    names = []
     try:
         settings = load_settings()
         if direction == "export":
             names = export_stores(settings, sys.stdout.buffer)
+        elif direction == "check":
+            check_archive(settings, sys.stdin.buffer)
         else:
             names = import_stores(settings, sys.stdin.buffer)
     except PartlyRestoredError as error:
@@ -198,7 +217,10 @@ def main(argv: list[str]) -> int:
             why = f"cannot {direction} the items: {why} Is the disk full?"
         print(why if direction == "export" else f"{why} No item was changed.", file=sys.stderr)
         return 1
-    print("\n".join(f"  {name}" for name in names), file=sys.stderr)
+    except KeyboardInterrupt:  # whoever started this says what to do
+        return 130
+    for name in names:
+        print(f"  {name}", file=sys.stderr)
     return 0
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import xmlrpc.client
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -43,7 +43,6 @@ from scripts.host.runtime import (
 )
 from scripts.host.settings import MAX_WORKERS, HostSettings, own_variables, process_environment
 from seedcore.errors import EXIT_ONLY_YOURS
-from seedcore.memory_url import DEFAULT_PORT, parse_address
 from seedcore.ray_environment import STARTUP, ray_environment
 from seedcore.settings import PROJECT_ROOT, AuthMode
 
@@ -86,7 +85,7 @@ class LocalRuntime:
     def prepare(self) -> None:
         """The virtual environment is there, since this runs in it."""
 
-    def up(self) -> None:
+    def up(self, changes: Callable[[], None] = lambda: None) -> None:
         """Start what does not run, one after the other, each when the one before is healthy."""
         host = self._settings.ray_address.rpartition(":")[0]
         if host not in (LOOPBACK, "localhost"):
@@ -104,6 +103,7 @@ class LocalRuntime:
             )
         if self.is_up() and self._running_environment() != self._fingerprint():
             require_good_code(self)
+            self.require_free_ports()
             print("the settings or the token have changed: starting afresh")
             self.down(remove_state=False)
         for folder in (self._log_dir, self._state_dir):
@@ -112,6 +112,7 @@ class LocalRuntime:
             self._kill_leftovers()
             self.require_free_ports()
             self._start_supervisord()
+        changes()
         if (PROJECT_ROOT / OVERRIDE).exists():
             print(f"{OVERRIDE} is for Docker: what it adds is not started")
         deadline = time.monotonic() + self._settings.up_deadline_s
@@ -174,7 +175,7 @@ class LocalRuntime:
 
     def services(self) -> tuple[str, ...]:
         """Ours; the user's are Compose's."""
-        return SERVICES
+        return (*SERVICES, VALKEY) if self._settings.has_valkey else SERVICES
 
     def restart_api(self) -> None:
         """Stop and start uvicorn; it reads the code on disk."""
@@ -289,7 +290,7 @@ class LocalRuntime:
     def _memory_url(self) -> str:
         """`MEMORY_URL`; the service of that name is on this machine."""
         url = self._settings.memory_url
-        if not self._settings.has_valkey or not url or parse_address(url).hosts != ((VALKEY, DEFAULT_PORT),):
+        if not (self._settings.has_valkey and self._settings.uses_own_valkey):
             return url
         parts = urlsplit(url)
         login, at, _ = parts.netloc.rpartition("@")
@@ -299,7 +300,12 @@ class LocalRuntime:
         """Of all that the processes were started with, and would not notice when it changes."""
         knobs = sorted((own_variables() | process_environment(self._settings)).items())
         token = self._settings.ray_auth_token_path.read_text() if self._has_token else ""
-        return hashlib.sha256(f"{knobs}\n{token}".encode()).hexdigest()
+        valkey = (self._memory_url(), self._settings.has_valkey, self._settings.valkey_port)
+        locks = [PROJECT_ROOT / name for name in ("requirements.lock", "app/requirements.lock")]
+        locked = [lock.read_text() for lock in locks if lock.exists()]
+        return hashlib.sha256(
+            f"{knobs}\n{token}\n{valkey}\n{self._settings.ray_temp_dir}\n{locked}".encode()
+        ).hexdigest()
 
     @property
     def _has_token(self) -> bool:
@@ -329,7 +335,15 @@ class LocalRuntime:
             ports["VALKEY_PORT"] = settings.valkey_port
         for number in range(1, settings.ray_worker_replicas + 1):
             ports[f"RAY_AGENT_PORT + {number}"] = self._agent_port(WORKER, number)
-        require_free_ports(ports, lambda port: None)
+        require_free_ports(ports, lambda port: None, self._own_ports())
+
+    def _own_ports(self) -> set[int]:
+        """Those that what runs of this stack listens at."""
+        ours = {process.pid for process in self._processes()}
+        try:
+            return {one.laddr.port for one in psutil.net_connections("tcp") if one.pid in ours and one.laddr}
+        except psutil.Error:  # where only root may ask
+            return set()
 
     def _agent_port(self, service: str, worker: int = 0) -> int:
         """Of a node, which answers there whether it is well."""
@@ -478,12 +492,16 @@ class LocalRuntime:
 
     def _kill_leftovers(self) -> None:
         """Kill what has outlived its supervisord and may hold the ports."""
-        session = self._supervisord_session()
-        leftovers = [process for process in psutil.process_iter() if self._is_ours(process, session)]
+        leftovers = self._processes()
         for process in leftovers:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(leftovers, STOP_DEADLINE_S)
+
+    def _processes(self) -> list[psutil.Process]:
+        """The last supervisord, and what it has started."""
+        session = self._supervisord_session()
+        return [process for process in psutil.process_iter() if self._is_ours(process, session)]
 
     def _supervisord_session(self) -> int | None:
         """The session of all processes of the last supervisord; its id is taken as long as one of them lives."""

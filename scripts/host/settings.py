@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from seedcore.memory_url import DEFAULT_PORT, parse_address
 from seedcore.settings import ENV_FILES, SPECIALIST, Port, Settings, SettingsError, matching, read_settings
 
 OBSERVABILITY: Final = "observability"  # the profiles in compose.yaml
@@ -126,6 +127,11 @@ class HostSettings(Settings):
     def has_valkey(self) -> bool:
         """Whether `COMPOSE_PROFILES` starts a server for the memory."""
         return self._has(VALKEY)
+
+    @property
+    def uses_own_valkey(self) -> bool:
+        """Whether `MEMORY_URL` is the server that the profile of that name starts."""
+        return bool(self.memory_url) and parse_address(self.memory_url).hosts == ((VALKEY, DEFAULT_PORT),)
 
     def _has(self, profile: str) -> bool:
         return not {"*", profile}.isdisjoint(self.compose_profiles.split(","))

@@ -123,10 +123,12 @@ def main(argv: list[str]) -> int:
         require_no_misspelt_knob()
         load = load_host_settings if arguments.verb == "up" else settings_in_use
         settings = load()
-        if settings.cluster_head and not verb.when_joined:
-            raise works_for_another(settings.cluster_head)
         with alone(settings.compose_project_name) if verb.alone else nullcontext() as has_waited:
-            return verb.run(load() if has_waited else settings, arguments)  # another verb may have changed them
+            if has_waited:
+                settings = load()  # another verb may have changed them
+            if settings.cluster_head and not verb.when_joined:
+                raise works_for_another(settings.cluster_head)
+            return verb.run(settings, arguments)
     except SettingsError as error:
         print(f"\n{arguments.verb}: {error}", file=sys.stderr)
         return EXIT_BAD_SETTINGS

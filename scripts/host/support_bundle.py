@@ -34,7 +34,8 @@ class Secrets:
 
     def __init__(self, settings: HostSettings) -> None:
         self._values = [value.encode() for value in own_variables().values() if len(value) >= MIN_SECRET]
-        self._values.append(settings.memory_password.get_secret_value().encode())
+        passwords = (settings.memory_password.get_secret_value(), env_files().get("MEMORY_PASSWORD", ""))
+        self._values += [password.encode() for password in passwords]  # the shell's may lie over the other
         with contextlib.suppress(OSError):
             self._values.append(settings.ray_auth_token_path.read_bytes().strip())
         self._values.sort(key=len, reverse=True)  # one may be a part of another

@@ -165,6 +165,14 @@ def test_a_verb_before_up_says_how_to_start(project: Project, verb: str) -> None
     refused(project, "not up", "make up", verb=verb)
 
 
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_a_backup_is_a_file(project: Project, folder: str) -> None:
+    done = project.run("make", "backup", f"FILE={folder}")
+    assert done.returncode != 0
+    assert f"{folder} is a folder" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_ctrl_d_is_no(project: Project) -> None:
     terminal, of_the_verb = pty.openpty()
     os.write(terminal, b"\x04")

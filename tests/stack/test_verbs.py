@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import tarfile
 from contextlib import closing
 from http.client import HTTPConnection
@@ -192,14 +193,26 @@ def test_a_broken_application_takes_nothing_down(stack: Project) -> None:
     assert refused.returncode != 0
     assert "app/routes.py declares paths that the API has: /organs/{organ_id}/items/{id}" in refused.stdout
     routes.write_text("import nothing\n")
-    for verb in ("restart", "reload-actors", "monitor"):
+    token = stack.token
+    for verb in ("restart", "reload-actors", "monitor", "debug", "rotate-token"):
         refused = stack.run("make", verb)
         assert refused.returncode != 0
         assert "No module named 'nothing' (app/routes.py, line 1)" in refused.stdout
         assert "Traceback" not in refused.stdout
     failures = stack.doctor()
     assert list(failures) == ["the code on the disk"], failures
+    assert stack.token == token
     assert stack.get("broken", "item") == "kept"
+
+
+def test_a_start_that_is_refused_takes_nothing_down(stack: Project) -> None:
+    before = stack.actors()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = stack.run("make", "up", API_PORT=str(port))
+    assert refused.returncode != 0
+    assert f"port {port} (API_PORT) is taken" in refused.stdout
+    assert stack.actors() == before
 
 
 def test_clean_asks_first(stack: Project) -> None:
@@ -219,6 +232,7 @@ def test_backup_and_restore(stack: Project) -> None:
     stack.put("backup", "item", "newer")
     stack.put("backup", "later", 1)
 
+    before = stack.actors()
     unconfirmed = stack.run("make", "restore", "FILE=copy.tar")
     (stack.folder / "half.tar").write_bytes((stack.folder / "copy.tar").read_bytes()[:5000])
     half = stack.run("make", "restore", "FILE=half.tar", "YES=1")
@@ -229,6 +243,7 @@ def test_backup_and_restore(stack: Project) -> None:
         assert "Traceback" not in refused.stdout
     assert "No item was changed." in half.stdout
     assert stack.get("backup", "item") == "newer"
+    assert stack.actors() == before  # the application's as well
 
     stack.make("restore", "FILE=copy.tar", "YES=1")
     assert stack.get("backup", "item") == {"from": "the backup"}

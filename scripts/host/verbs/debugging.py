@@ -6,7 +6,7 @@ from argparse import Namespace
 from scripts.host.choose_runtime import running
 from scripts.host.dialogue import next_step
 from scripts.host.ports import LOOPBACK
-from scripts.host.runtime import API
+from scripts.host.runtime import API, require_good_code
 from scripts.host.settings import HostSettings
 
 
@@ -14,6 +14,7 @@ def debug(settings: HostSettings, arguments: Namespace) -> int:
     """Restart the API under a debugger that an editor attaches to, or with --off without one."""
     runtime = running(settings)
     began = time.monotonic()
+    require_good_code(runtime)
     runtime.debug(is_on=not arguments.off)
     print(f"{API} is ready after {time.monotonic() - began:.1f} s")
     if arguments.off:

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from scripts.host.choose_runtime import runtime_in_use
 from scripts.host.dialogue import next_step
-from scripts.host.runtime import StackError, relative
+from scripts.host.runtime import StackError, relative, require_good_code
 from scripts.host.settings import HostSettings
 from scripts.host.token_file import ensure_token, replace_token
 from seedcore.settings import AuthMode
@@ -26,6 +26,8 @@ def rotate_token(settings: HostSettings, arguments: Namespace) -> int:
         raise StackError(f"RAY_AUTH_MODE={settings.ray_auth_mode.value}: there is no token in use. See .env.")
     runtime = runtime_in_use(settings)
     was_up = runtime.is_up()
+    if was_up:
+        require_good_code(runtime)  # with which nothing would come up again
     replace_token(settings.ray_auth_token_path)
     print(f"there is a new token in {relative(settings.ray_auth_token_path)}")
     if not was_up:
