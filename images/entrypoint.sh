@@ -239,7 +239,11 @@ api() {
     # A client is to close an idle connection first, within 75 s: uvicorn's 5 s are httpx's as well, and then a request
     # may meet the end of its connection.
     local program=(uvicorn)
-    ! is_on "$API_RELOAD" || program=(python3 -m seedcore.api.reloader)
+    if is_on "$API_RELOAD"; then
+        program=(python3 -m seedcore.api.reloader)
+        # A file that is saved twice within a second, with the same length, would run as it was first.
+        export PYTHONDONTWRITEBYTECODE=1
+    fi
     if [[ ${API_DEBUG:-} == 1 || -e ${STACK_RUN_DIR:-/nowhere}/debug ]]; then # `make debug`, on Docker and embedded
         export PYDEVD_DISABLE_FILE_VALIDATION=1 # says at each start that the standard library is compiled in
         program=(python3 -m debugpy --listen "$listen:$DEBUG_PORT" -m uvicorn)
