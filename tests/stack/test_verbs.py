@@ -6,6 +6,7 @@ import re
 import socket
 import tarfile
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 
 import httpx
@@ -144,7 +145,8 @@ def test_a_saved_file_is_live_without_a_restart(stack: Project) -> None:
     models = stack.folder / "seedcore/api/models.py"
     for status in ("saved", "savor", "savvy"):  # as long as each other, and soon after each other
         models.write_text(re.sub('status: str = ".*"', f'status: str = "{status}"', models.read_text()))
-        wait_until(lambda status=status: stack.api.get("/healthz").json() == {"status": status}, timeout_s=30)
+        shown = {"status": status}
+        wait_until(partial(lambda shown: stack.api.get("/healthz").json() == shown, shown), timeout_s=30)
     stack.wait_until_ready()
 
 

@@ -15,7 +15,7 @@ from scripts.checks import CheckError
 from scripts.doctor_of_cluster import look_at_state
 from scripts.host import doctor_of_machine, local_runtime
 from scripts.host.doctor import bootstrap_run
-from scripts.host.ports import free_port
+from scripts.host.ports import free_ports
 from scripts.host.settings import HostSettings
 from seedcore.settings import PROJECT_ROOT, LogLevel, Synchronous
 from seedcore.store.sqlite.item_store import ItemStore
@@ -38,8 +38,9 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def doctor(checkout: Path, *arguments: str, **environment: str) -> tuple[int, str]:
-    ports = {name: f"{free_port()}" for name in PORTS}  # a stack may run beside the tests
-    ports["RAY_ADDRESS"] = f"127.0.0.1:{free_port()}"
+    first = free_ports(len(PORTS) + 2)  # a stack may run beside the tests
+    ports = {name: f"{port}" for port, name in enumerate(PORTS, first + 1)}  # and the worker's after the last
+    ports["RAY_ADDRESS"] = f"127.0.0.1:{first}"
     knobs = {"RUNTIME": "local", "COMPOSE_PROJECT_NAME": "doctor-test", **ports}
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     done = subprocess.run(
