@@ -126,8 +126,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        # Starlette raises it again after this answer, and uvicorn logs the traceback.
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the API's log has the traceback")
+        # Starlette raises it again after this answer; uvicorn logs the traceback, and ends the connection.
+        answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an unexpected error; the API's log has the traceback")
+        answer.headers["connection"] = "close"
+        return answer
 
     documented = app.openapi
     app.openapi = lambda: _with_problems(documented())  # type: ignore[method-assign]

@@ -469,6 +469,20 @@ async def test_what_a_router_depends_on_is_asked_at_each_route(
     assert_problem(answer, 403, f"not for {method.upper()}")
 
 
+async def test_a_connection_that_ends_after_an_unexpected_error_is_not_used_again() -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async with client_of(app) as client:
+        answer = await client.get("/")
+    assert_problem(answer, 500, "the API's log has the traceback")
+    assert answer.headers["connection"] == "close"
+
+
 async def test_a_status_that_nobody_has_registered_is_answered() -> None:
     app = FastAPI()
     problems.install(app)
