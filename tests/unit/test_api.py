@@ -469,34 +469,6 @@ async def test_what_a_router_depends_on_is_asked_at_each_route(
     assert_problem(answer, 403, f"not for {method.upper()}")
 
 
-async def test_a_connection_that_ends_after_an_unexpected_error_is_not_used_again() -> None:
-    app = FastAPI()
-    problems.install(app)
-
-    @app.get("/")
-    async def fail() -> None:
-        raise ZeroDivisionError
-
-    async with client_of(app) as client:
-        answer = await client.get("/")
-    assert_problem(answer, 500, "the API's log has the traceback")
-    assert answer.headers["connection"] == "close"
-
-
-async def test_a_status_that_nobody_has_registered_is_answered() -> None:
-    app = FastAPI()
-    problems.install(app)
-
-    @app.get("/")
-    async def refuse() -> None:
-        raise HTTPException(499, "not for you")
-
-    async with client_of(app) as client:
-        answer = await client.get("/")
-    assert answer.status_code == 499
-    assert answer.json() == {"type": "about:blank", "title": "Error", "status": 499, "detail": "not for you"}
-
-
 # The application's own router
 
 
@@ -606,6 +578,18 @@ async def ask_for_an_error(error: Exception) -> httpx.Response:
 
     async with client_of(app) as client:
         return await client.get("/")
+
+
+async def test_a_connection_that_ends_after_an_unexpected_error_is_not_used_again() -> None:
+    answer = await ask_for_an_error(ZeroDivisionError())
+    assert_problem(answer, 500, "the API's log has the traceback")
+    assert answer.headers["connection"] == "close"
+
+
+async def test_a_status_that_nobody_has_registered_is_answered() -> None:
+    answer = await ask_for_an_error(HTTPException(499, "not for you"))
+    assert answer.status_code == 499
+    assert answer.json() == {"type": "about:blank", "title": "Error", "status": 499, "detail": "not for you"}
 
 
 @pytest.mark.usefixtures("quiet")
