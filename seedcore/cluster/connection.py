@@ -1,5 +1,6 @@
 """Connects this process to Ray, in the right namespace, with a message that says why where it cannot."""
 
+import atexit
 import logging
 import threading
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
                 log_to_driver=False if quiet else None,  # else as RAY_LOG_TO_DRIVER says
                 logging_level=logging.ERROR if quiet else logging.INFO,
             )
+            if quiet:
+                atexit.register(ray.shutdown)  # before Ray's own, which waits for what others print
         except AuthenticationError as error:
             raise _token_error(settings, str(error)) from error
         except ConnectionError as error:

@@ -5,7 +5,7 @@ listen_error_messages in ray/_private/worker.py). Two threads that never wait ta
 threads get the interpreter seldom: the API answered up to 3 s late.
 """
 
-import time
+import threading
 from typing import Any, Final
 
 import ray._raylet
@@ -16,14 +16,31 @@ _ErrorSubscriber: Any = ray._raylet.GcsErrorSubscriber  # type: ignore[attr-defi
 _LogSubscriber: Any = ray._raylet.GcsLogSubscriber  # type: ignore[attr-defined]
 
 
-class PatientErrorSubscriber(_ErrorSubscriber):  # type: ignore[misc]
+class _Patience:
+    """Waits where no head answers, until it is closed: Ray joins the thread that polls when it disconnects."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Poll no more, and wait no more."""
+        self._closed.set()
+        super().close()  # type: ignore[misc]
+
+    def wait(self) -> None:
+        """For the time after which it is to poll again."""
+        self._closed.wait(POLL_AGAIN_S)
+
+
+class PatientErrorSubscriber(_Patience, _ErrorSubscriber):  # type: ignore[misc]
     """Waits after a poll that no head answered."""
 
     def poll(self, timeout: float | None = None) -> Any:
         """The next error and its id, or None for both."""
         found = super().poll(timeout)
         if found[1] is None:
-            time.sleep(POLL_AGAIN_S)
+            self.wait()
         return found
 
 
@@ -36,14 +53,14 @@ class SilentErrorSubscriber(PatientErrorSubscriber):
         return None, None
 
 
-class PatientLogSubscriber(_LogSubscriber):  # type: ignore[misc]
+class PatientLogSubscriber(_Patience, _LogSubscriber):  # type: ignore[misc]
     """Waits after a poll that no head answered."""
 
     def poll(self, timeout: float | None = None) -> Any:
         """The next lines of a log; none when no head answered."""
         found = super().poll(timeout)
         if not found or not found["lines"]:
-            time.sleep(POLL_AGAIN_S)
+            self.wait()
         return found
 
 

@@ -131,3 +131,9 @@ def test_a_process_that_imported_ray_before_it_knew_of_the_token_connects(cluste
     done = cluster.run("-c", program)
     assert done.returncode == 0, done.stdout
     assert "found Actor(MwStore" in done.stdout
+
+
+def test_a_driver_that_ends_does_not_wait_until_it_would_poll_again(cluster: Cluster) -> None:
+    ends = "from seedcore.cluster import connection, ray_polling; ray_polling.POLL_AGAIN_S = 3600; connection.connect()"
+    done = cluster.run("-c", ends)
+    assert done.returncode == 0, done.stdout
