@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import re
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -106,5 +108,12 @@ async def _bootstrap_until_done() -> None:
     async for attempt in retrying:
         with attempt:
             handles = await asyncio.wrap_future(in_thread(bootstrap_actors))
+            _take_sigterm_back()
             # Known handles work while the head restarts.
             await asyncio.gather(*(actor_client(name, load_settings()).find_async() for name in handles))
+
+
+def _take_sigterm_back() -> None:
+    # Ray's handler prints where the process was, as if it crashed; in the main thread `ray.init` itself replaces it.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))

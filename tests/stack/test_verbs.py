@@ -139,6 +139,9 @@ def test_restart_picks_up_code_and_keeps_items_and_actors(stack: Project) -> Non
     assert stack.api.get("/healthz").json() == {"status": "alive and restarted"}
     assert stack.get("restart", "item") == {"kept": True}
     assert stack.actors() == before
+    said = stack.make("logs", "S=seedcore-api", "FOLLOW=0")
+    assert "Finished server process" in said
+    assert "SIGTERM received" not in said  # with a stack trace, as if it had crashed
 
 
 def test_a_saved_file_is_live_without_a_restart(stack: Project) -> None:
