@@ -127,7 +127,7 @@ def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str,
         progress.advance(task)
         works[RESTART] = _restarts(checkout, folder)
         progress.advance(task)
-        works[START] = _starts(checkout, folder)
+        works[START] = _starts(checkout)
         progress.advance(task)
         works[REBUILD_CODE] = {SEEDCORE: _timing(lambda: _rebuild(checkout, "seedcore/errors.py"))}
         works[REBUILD_LOCK] = {SEEDCORE: Timing(1, [_rebuild(checkout, "requirements.lock")])}
@@ -171,8 +171,9 @@ def profile() -> tuple[list[tuple[str, str, float]], list[tuple[str, str, float]
             pids = [int(line[1]) for line in container.top()["Processes"]] if container.status == "running" else []
             memory += [(service, *row) for row in _programs(pids)]
         checkout.run("make", "down")
+        head_s, all_s = _bare_start(checkout.environment["SEEDCORE_IMAGE"])
+        moments += [(BARE_RAY, "head", head_s), (BARE_RAY, f"all {NODES} nodes", all_s)]
         with _bare_ray(folder, NODES) as bare:
-            moments += [(BARE_RAY, "head", bare.head_s), (BARE_RAY, "head and a node", bare.head_s + bare.node_s)]
             time.sleep(SETTLE_S)
             memory += [(BARE_RAY, *row) for row in _programs(process.pid for process in _processes_of(bare.sessions))]
     return sorted(moments, key=lambda moment: (moment[0] == BARE_RAY, moment[2])), memory
@@ -226,7 +227,7 @@ def _timing(measure_once: Callable[[], float]) -> Timing:
     return Timing(1, [measure_once() for _ in range(ROUNDS)])
 
 
-def _starts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
+def _starts(checkout: Checkout) -> dict[str, Timing]:
     timings = {SEEDCORE: Timing(1), BARE_RAY: Timing(1)}
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -234,9 +235,49 @@ def _starts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
         checkout.wait_until_ready()
         timings[SEEDCORE].seconds.append(time.perf_counter() - began)
         checkout.run("make", "down")
-        with _bare_ray(folder) as bare:
-            timings[BARE_RAY].seconds.append(bare.head_s + bare.node_s)
+        timings[BARE_RAY].seconds.append(_bare_start(checkout.environment["SEEDCORE_IMAGE"])[1])
     return timings
+
+
+def _bare_start(image: str) -> tuple[float, float]:
+    """Seconds until the head of bare Ray has started, and until all nodes have, those that join both at once: each a
+    container of this image, as on one machine two that start at once take each other's ports."""
+    client = docker.from_env()
+    network = client.networks.create(f"{PROJECT}-bare")
+    nodes: list[Any] = []
+
+    def start(name: str, *where: str) -> None:
+        nodes.append(
+            client.containers.run(
+                image,
+                ["start", "--block", *where],
+                entrypoint="ray",
+                name=name,
+                network=network.name,
+                environment={"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
+                shm_size="1g",
+                detach=True,
+            )
+        )
+
+    try:
+        began = time.perf_counter()
+        head = f"{network.name}-head"
+        start(head, "--head")
+        _wait_until(lambda: _has_started(nodes[0]))
+        head_s = time.perf_counter() - began
+        for number in range(1, NODES):
+            start(f"{network.name}-{number}", f"--address={head}:6379")
+        _wait_until(lambda: all(map(_has_started, nodes)))
+        return head_s, time.perf_counter() - began
+    finally:
+        for node in nodes:
+            node.remove(force=True)
+        network.remove()
+
+
+def _has_started(node: Any) -> bool:
+    return b"Ray runtime started" in node.logs()
 
 
 def _restarts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
@@ -260,12 +301,10 @@ class BareRay:
     """Some nodes of Ray's own on this machine.
 
     Args:
-        head_s: seconds that the start of the head took.
-        node_s: of the last one that joined.
+        node_s: seconds that the start of the last one took.
         sessions: process sessions, one for each node.
     """
 
-    head_s: float
     node_s: float
     sessions: list[int]
 
@@ -294,7 +333,7 @@ def _bare_ray(folder: Path, nodes: int = 2) -> Iterator[BareRay]:
             if ray.returncode:
                 raise StackError(f"bare `ray start` failed:\n{output}")
             took.append(time.perf_counter() - began)
-        yield BareRay(took[0], took[-1], sessions)
+        yield BareRay(took[-1], sessions)
     finally:
         left = _processes_of(sessions)
         for process in left:
