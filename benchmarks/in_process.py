@@ -18,7 +18,19 @@ from benchmarks.many_clients import CLIENTS, HTTP_GET, HTTP_PUT, clients_at_once
 from benchmarks.measure import Timing, in_turns
 from benchmarks.peers import SerialDictActor, start_dict_actors
 from benchmarks.profiles import listening_at, looked_at
-from benchmarks.works import GET, GET_AT_ONCE, SEEDCORE, SET, SET_MANY, WORKS, RedisPorts, Systems
+from benchmarks.works import (
+    GET,
+    GET_AT_ONCE,
+    GET_MANY,
+    MISS,
+    SEEDCORE,
+    SET,
+    SET_IN_COROUTINE,
+    SET_MANY,
+    WORKS,
+    RedisPorts,
+    Systems,
+)
 from seedcore.cluster.bootstrap import get_mw_store
 from seedcore.cluster.connection import connect
 from seedcore.cluster.singletons import STATE_SHARE
@@ -30,8 +42,8 @@ ROUNDS: Final = 5
 BOOTSTRAPS: Final = ((FEW, 3), (MANY, 1))  # singletons and rounds
 HTTP_SECONDS: Final = 5.0  # wrk measures whole seconds
 LOOK_S: Final = 1.0
-WRITES: Final = (SET, SET_MANY)
-PROFILED: Final = (GET, GET_AT_ONCE, *WRITES)
+WRITES: Final = (SET, SET_IN_COROUTINE, SET_MANY)
+PROFILED: Final = (GET, MISS, GET_AT_ONCE, GET_MANY, *WRITES)
 
 
 def start(redis_ports: RedisPorts, folder: Path, is_quick: bool) -> Systems:
