@@ -31,6 +31,7 @@ class Verb:
     Args:
         run: does it, and returns the exit code; its docstring is the help.
         alone: whether it starts or stops something, so that it waits for others that do.
+        starts: whether it starts the stack, so that the knobs of now count, not those of the last start.
         options: what it takes, by name, as `add_argument` wants it.
         passes_on: whether what else is typed goes to the module that it runs.
         when_joined: whether it is of use on a machine that has joined the stack of another one.
@@ -38,6 +39,7 @@ class Verb:
 
     run: Callable[[HostSettings, Namespace], int]
     alone: bool = False
+    starts: bool = False
     options: Options = field(default_factory=dict)
     passes_on: bool = False
     when_joined: bool = False
@@ -57,7 +59,7 @@ _MODULE: Final[Options] = {
 }
 
 VERBS: Final = {
-    "up": Verb(lifecycle.up, alone=True),
+    "up": Verb(lifecycle.up, alone=True, starts=True),
     "down": Verb(lifecycle.down, alone=True, when_joined=True),
     "clean": Verb(lifecycle.clean, alone=True, options=_YES),
     "scale": Verb(lifecycle.scale, alone=True, options={"workers": {"help": "number of ray-worker nodes"}}),
@@ -82,7 +84,7 @@ VERBS: Final = {
     "restore": Verb(backups.restore, alone=True, options=_FILE | _YES),
     "cluster-ports": Verb(machines.cluster_ports, when_joined=True),
     "invite": Verb(machines.invite),
-    "join": Verb(machines.join, alone=True, options=_HEAD, when_joined=True),
+    "join": Verb(machines.join, alone=True, starts=True, options=_HEAD, when_joined=True),
     "leave": Verb(machines.leave, alone=True, when_joined=True),
     "token": Verb(tokens.token, when_joined=True),
     "rotate-token": Verb(tokens.rotate_token, alone=True),
@@ -121,7 +123,7 @@ def main(argv: list[str]) -> int:
     try:
         require_env_file()
         require_no_misspelt_knob()
-        load = load_host_settings if arguments.verb == "up" else settings_in_use
+        load = load_host_settings if verb.starts else settings_in_use
         settings = load()
         with alone(settings.compose_project_name) if verb.alone else nullcontext() as has_waited:
             if has_waited:

@@ -137,6 +137,16 @@ def test_what_a_machine_that_has_joined_is_not_for(head: Machine, second: Machin
     assert "ray-worker" in second.make("ps")
 
 
+def test_who_joins_again_does_so_with_the_knobs_of_now(head: Machine, second: Machine) -> None:
+    assert "with 3 CPUs" in second.make("join", f"HEAD={head.address}", "RAY_WORKER_CPUS=3")
+    wait_until(lambda: cpus_at(head, second.address) == [3.0])
+
+
+def cpus_at(head: Machine, address: str) -> list[float]:
+    """Of each node that lives there, as the head knows them."""
+    return [node["resources"]["CPU"] for node in head.status()["nodes"] if node["alive"] and node["address"] == address]
+
+
 def refused(machine: Machine, head: Machine, *knobs: str, stdin: str = "") -> str:
     done = machine.run("make", "join", f"HEAD={head.address}", *knobs, stdin=stdin, RUNTIME="local")
     assert done.returncode != 0

@@ -14,7 +14,7 @@ from scripts.host.cluster_network import ports_of_node
 from scripts.host.dialogue import next_step
 from scripts.host.runtime import HEAD, WORKER, StackError
 from scripts.host.settings import HostSettings
-from scripts.host.started import forget
+from scripts.host.started import forget, last_start
 from scripts.host.token_file import ensure_token, write_token
 from seedcore.settings import AuthMode
 
@@ -54,9 +54,11 @@ def join(settings: HostSettings, arguments: Namespace) -> int:
     """Offer this machine's CPUs to the stack of another one."""
     began = time.monotonic()
     head = arguments.head
-    own = settings.cluster_address if settings.cluster_address and not settings.cluster_head else _address_towards(head)
+    own = settings.cluster_address or _address_towards(head)
     joined = settings.model_copy(update={"cluster_head": head, "cluster_address": own})
-    if runtime_in_use(settings).is_up() and settings.cluster_head != head:
+    started = last_start(settings.compose_project_name)
+    is_joined = started is not None and started.knobs.get("CLUSTER_HEAD") == head
+    if not is_joined and runtime_in_use(settings).is_up():
         raise StackError("a stack runs here already: `make down`, or `make leave`, first.")
     if settings.ray_auth_mode is AuthMode.TOKEN:
         _take_token(settings.ray_auth_token_path, head)
