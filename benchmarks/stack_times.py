@@ -118,33 +118,35 @@ def measure(progress: Progress) -> tuple[dict[str, dict[str, Timing]], dict[str,
     Raises:
         StackError: there is no engine, or the stack does not come up.
     """
-    with _running() as (checkout, folder):
+    with _running() as checkout:
         task = progress.add_task("the stack on Docker", total=6)
-        figures = {IMAGE: _image_mb(checkout), **_idle(checkout.run("docker", "compose", "ps", "-q").split())}
+        figures = {IMAGE: _image_mb(checkout)}
+        figures[MEMORY], figures[CPU] = _idle(checkout.run("docker", "compose", "ps", "-q").split())
         progress.advance(task)
         works = {SAVE: {SEEDCORE: _timing(lambda: _save(checkout))}}
         works |= _reloads(checkout)
         progress.advance(task)
-        works[RESTART] = _restarts(checkout, folder)
+        works[RESTART] = _restarts(checkout)
         progress.advance(task)
         works[START] = _starts(checkout)
         progress.advance(task)
         works[REBUILD_CODE] = {SEEDCORE: _timing(lambda: _rebuild(checkout, "seedcore/errors.py"))}
         works[REBUILD_LOCK] = {SEEDCORE: Timing(1, [_rebuild(checkout, "requirements.lock")])}
         progress.advance(task)
-        figures |= _idle_bare_ray(folder)
+        with _bare_ray(checkout, NODES) as bare:
+            figures[BARE_MEMORY], figures[BARE_CPU] = _idle(bare.containers)
         progress.advance(task)
     return works, figures
 
 
 @contextmanager
-def _running() -> Iterator[tuple[Checkout, Path]]:
-    """A stack that is up, and a folder for other things; nothing of them is left."""
+def _running() -> Iterator[Checkout]:
+    """A stack that is up; nothing of it is left."""
     with tempfile.TemporaryDirectory() as name:
         checkout = Checkout(Path(name) / "checkout")
         try:
             checkout.run("make", "up")
-            yield checkout, Path(name)
+            yield checkout
         finally:
             checkout.run("make", "clean", "YES=1")
             checkout.run("docker", "image", "rm", "--force", checkout.environment["SEEDCORE_IMAGE"])
@@ -157,7 +159,7 @@ def profile() -> tuple[list[tuple[str, str, float]], list[tuple[str, str, float]
     Raises:
         StackError: as `measure`.
     """
-    with _running() as (checkout, folder):
+    with _running() as checkout:
         checkout.run("make", "down")
         began = datetime.now(UTC)
         checkout.run("docker", "compose", "up", "--detach", "--no-build")
@@ -168,14 +170,12 @@ def profile() -> tuple[list[tuple[str, str, float]], list[tuple[str, str, float]
         for container in _containers():
             service = container.labels[SERVICE_LABEL]
             moments += [(SEEDCORE, f"{service} {what}", (at - began).total_seconds()) for what, at in _came(container)]
-            pids = [int(line[1]) for line in container.top()["Processes"]] if container.status == "running" else []
-            memory += [(service, *row) for row in _programs(pids)]
+            memory += [(service, *row) for row in _programs([container])]
         checkout.run("make", "down")
-        head_s, all_s = _bare_start(checkout.environment["SEEDCORE_IMAGE"])
-        moments += [(BARE_RAY, "head", head_s), (BARE_RAY, f"all {NODES} nodes", all_s)]
-        with _bare_ray(folder, NODES) as bare:
+        with _bare_ray(checkout, NODES) as bare:
+            moments += [(BARE_RAY, "head", bare.head_s), (BARE_RAY, f"all {NODES} nodes", bare.all_s)]
             time.sleep(SETTLE_S)
-            memory += [(BARE_RAY, *row) for row in _programs(process.pid for process in _processes_of(bare.sessions))]
+            memory += [(BARE_RAY, *row) for row in _programs(map(docker.from_env().containers.get, bare.containers))]
     return sorted(moments, key=lambda moment: (moment[0] == BARE_RAY, moment[2])), memory
 
 
@@ -196,14 +196,15 @@ def _came(container: Any) -> Iterator[tuple[str, datetime]]:
             return
 
 
-def _programs(pids: Iterable[int]) -> list[tuple[str, float]]:
-    """The MiB of all processes of a program, the largest first; what several share is shared among them.
+def _programs(containers: Iterable[Any]) -> list[tuple[str, float]]:
+    """The MiB of all processes of a program in them, the largest first; what several share is shared among them.
 
     Raises:
         StackError: only root may know.
     """
     found: Counter[str] = Counter()
-    for pid in pids:
+    running = [container for container in containers if container.status == "running"]
+    for pid in (int(line[1]) for container in running for line in container.top()["Processes"]):
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             try:
@@ -235,52 +236,12 @@ def _starts(checkout: Checkout) -> dict[str, Timing]:
         checkout.wait_until_ready()
         timings[SEEDCORE].seconds.append(time.perf_counter() - began)
         checkout.run("make", "down")
-        timings[BARE_RAY].seconds.append(_bare_start(checkout.environment["SEEDCORE_IMAGE"])[1])
+        with _bare_ray(checkout, NODES) as bare:
+            timings[BARE_RAY].seconds.append(bare.all_s)
     return timings
 
 
-def _bare_start(image: str) -> tuple[float, float]:
-    """Seconds until the head of bare Ray has started, and until all nodes have, those that join both at once: each a
-    container of this image, as on one machine two that start at once take each other's ports."""
-    client = docker.from_env()
-    network = client.networks.create(f"{PROJECT}-bare")
-    nodes: list[Any] = []
-
-    def start(name: str, *where: str) -> None:
-        nodes.append(
-            client.containers.run(
-                image,
-                ["start", "--block", *where],
-                entrypoint="ray",
-                name=name,
-                network=network.name,
-                environment={"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
-                shm_size="1g",
-                detach=True,
-            )
-        )
-
-    try:
-        began = time.perf_counter()
-        head = f"{network.name}-head"
-        start(head, "--head")
-        _wait_until(lambda: _has_started(nodes[0]))
-        head_s = time.perf_counter() - began
-        for number in range(1, NODES):
-            start(f"{network.name}-{number}", f"--address={head}:6379")
-        _wait_until(lambda: all(map(_has_started, nodes)))
-        return head_s, time.perf_counter() - began
-    finally:
-        for node in nodes:
-            node.remove(force=True)
-        network.remove()
-
-
-def _has_started(node: Any) -> bool:
-    return b"Ray runtime started" in node.logs()
-
-
-def _restarts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
+def _restarts(checkout: Checkout) -> dict[str, Timing]:
     timings = {SEEDCORE: Timing(1), BARE_RAY: Timing(1)}
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -289,10 +250,10 @@ def _restarts(checkout: Checkout, folder: Path) -> dict[str, Timing]:
         timings[SEEDCORE].seconds.append(time.perf_counter() - began)
     checkout.run("make", "down")
     for _ in range(ROUNDS):
-        with _bare_ray(folder) as bare:
+        with _bare_ray(checkout, 2) as bare:
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", "import seedcore.api.app"], cwd=PROJECT_ROOT, check=True)
-            timings[BARE_RAY].seconds.append(bare.node_s + time.perf_counter() - began)
+            timings[BARE_RAY].seconds.append(bare.all_s - bare.head_s + time.perf_counter() - began)
     return timings
 
 
@@ -301,72 +262,57 @@ class BareRay:
     """Some nodes of Ray's own on this machine.
 
     Args:
-        node_s: seconds that the start of the last one took.
-        sessions: process sessions, one for each node.
+        head_s: seconds until the head had started.
+        all_s: until all of them had.
+        containers: ids, one for each node.
     """
 
-    node_s: float
-    sessions: list[int]
+    head_s: float
+    all_s: float
+    containers: list[str]
 
 
 @contextmanager
-def _bare_ray(folder: Path, nodes: int = 2) -> Iterator[BareRay]:
-    """`ray start --head`, then `ray start --address`, with no more flags than nodes on one machine need."""
-    address = f"{LOOPBACK}:{free_port()}"
-    flags = ["--disable-usage-stats", "--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"]
-    head = ["--head", f"--port={address.rpartition(':')[2]}", f"--temp-dir={folder}/ray"]
-    took: list[float] = []
-    sessions: list[int] = []
-    try:
-        for where in (head, *([f"--address={address}"],) * (nodes - 1)):
-            began = time.perf_counter()
-            ray = subprocess.Popen(
-                [f"{Path(sys.executable).parent}/ray", "start", *where, *flags],
-                env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
+def _bare_ray(checkout: Checkout, nodes: int) -> Iterator[BareRay]:
+    """`ray start --head`, then `ray start --address` on all others at once, in containers of the stack's image."""
+    client = docker.from_env()
+    network = client.networks.create(f"{PROJECT}-bare")
+    head = f"{network.name}-head"
+    started: list[Any] = []
+
+    def start(name: str, where: str) -> None:
+        started.append(
+            client.containers.run(
+                checkout.environment["SEEDCORE_IMAGE"],
+                # not --block, for which Python would stay
+                ["-c", f"ray start {where} --disable-usage-stats --object-store-memory=100000000 && sleep infinity"],
+                entrypoint="sh",
+                name=name,
+                network=network.name,
+                environment={"RAY_AUTH_MODE": "disabled"},
+                shm_size="1g",
+                init=True,
+                detach=True,
             )
-            sessions.append(ray.pid)
-            output = ray.communicate()[0] if ray.wait() else ""
-            if ray.returncode:
-                raise StackError(f"bare `ray start` failed:\n{output}")
-            took.append(time.perf_counter() - began)
-        yield BareRay(took[-1], sessions)
+        )
+
+    try:
+        began = time.perf_counter()
+        start(head, "--head")
+        _wait_until(lambda: _has_started(started[0]))
+        head_s = time.perf_counter() - began
+        for number in range(1, nodes):
+            start(f"{network.name}-{number}", f"--address={head}:6379")
+        _wait_until(lambda: all(map(_has_started, started)))
+        yield BareRay(head_s, time.perf_counter() - began, [node.id for node in started])
     finally:
-        left = _processes_of(sessions)
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, DEADLINE_S)
+        for node in started:
+            node.remove(force=True)
+        network.remove()
 
 
-def _processes_of(sessions: list[int]) -> list[psutil.Process]:
-    """Those that live."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(ProcessLookupError):
-            if os.getsid(process.pid) in sessions:
-                found.append(process)
-    return found
-
-
-def _idle_bare_ray(folder: Path) -> dict[str, float]:
-    with _bare_ray(folder, NODES) as bare:
-        time.sleep(SETTLE_S)
-        before, began = _cpu_s(bare.sessions), time.perf_counter()
-        time.sleep(IDLE_S)
-        used_s = _cpu_s(bare.sessions) - before
-        cores = used_s / (time.perf_counter() - began)
-        # what a page that several share has is shared among them, as a container counts it
-        memory = sum(process.memory_full_info().pss for process in _processes_of(bare.sessions))
-    return {BARE_MEMORY: memory / 2**20, BARE_CPU: cores * 100}
-
-
-def _cpu_s(sessions: list[int]) -> float:
-    """Seconds that its processes have computed so far, and their children that have ended."""
-    return sum(sum(process.cpu_times()[:4]) for process in _processes_of(sessions))
+def _has_started(node: Any) -> bool:
+    return b"Ray runtime started" in node.logs()
 
 
 def _save(checkout: Checkout) -> float:
@@ -433,12 +379,13 @@ def _image_mb(checkout: Checkout) -> float:
     return float(found["Size"] - size) / 1e6
 
 
-def _idle(containers: list[str]) -> dict[str, float]:
+def _idle(containers: list[str]) -> tuple[float, float]:
+    """Their MiB, and % of a core."""
     time.sleep(SETTLE_S)
     before = [_stats(container) for container in containers]
     time.sleep(IDLE_S)
     after = [_stats(container) for container in containers]
-    return {MEMORY: sum(map(_memory_mib, after)), CPU: sum(map(_cores, before, after)) * 100}
+    return sum(map(_memory_mib, after)), sum(map(_cores, before, after)) * 100
 
 
 def _stats(container: str) -> Any:
