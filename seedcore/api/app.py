@@ -98,17 +98,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _bootstrap_until_done() -> None:
     def log_failure(state: RetryCallState) -> None:
-        logger.error("bootstrap failed, trying again: %s", state.outcome.exception() if state.outcome else "")
+        error = state.outcome.exception() if state.outcome else None
+        traceback_of = None if isinstance(error, SeedCoreError) else error
+        logger.error("bootstrap failed, trying again: %s", error, exc_info=traceback_of)
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type(SeedCoreError),
+        retry=retry_if_exception_type(Exception),  # of Ray's there are many
         wait=wait_exponential(max=MAX_BOOTSTRAP_BACKOFF_S),
         before_sleep=log_failure,
     )
     async for attempt in retrying:
         with attempt:
-            handles = await asyncio.wrap_future(in_thread(bootstrap_actors))
-            _take_sigterm_back()
+            try:
+                handles = await asyncio.wrap_future(in_thread(bootstrap_actors))
+            finally:
+                _take_sigterm_back()
             # Known handles work while the head restarts.
             await asyncio.gather(*(actor_client(name, load_settings()).find_async() for name in handles))
 

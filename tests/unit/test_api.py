@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import httpx
 import pytest
+import ray
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from starlette.routing import Route
 
@@ -603,6 +604,15 @@ async def test_an_unexpected_error_tells_nothing_of_the_inside() -> None:
     answer = await ask_for_an_error(RuntimeError("a secret of the inside"))
     assert_problem(answer, 500, "log")
     assert "secret" not in answer.text
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_bootstrap_is_tried_again_whatever_ray_raises(no_head: SetKnobs) -> None:
+    no_head(RAY_ADDRESS="auto")
+    app = create_app()
+    with patch.object(ray, "init", side_effect=RuntimeError("the head is gone")) as init:
+        async with app.router.lifespan_context(app):
+            await asyncio.to_thread(wait_until, lambda: init.call_count > 1)
 
 
 async def test_many_requests_at_once_are_each_answered_for_themselves(api: httpx.AsyncClient) -> None:
