@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from seedcore.cluster.actor_client import ActorClient
 from seedcore.errors import StoreUnavailableError
-from seedcore.event_loop import INLINE_ITEMS, in_thread
+from seedcore.event_loop import INLINE_ITEMS
 from seedcore.memory.located import Located
 from seedcore.settings import Settings
 from seedcore.store.engine import HotItem
@@ -36,8 +36,9 @@ class Misses:
         Raises:
             ActorUnavailableError, SeedCoreError: as `ActorClient.call`, if the actor had to be told or asked.
         """
-        if self._report.has_missed:
-            self._report.send_missed()
+        for _ in range(2):  # the first may have begun before what this process missed last
+            if self._report.has_missed:
+                self._report.sending_missed().result()
         found = self._look(number)
         if found is None:
             found = [HotItem(*item) for item in self._client.call("top", number)]
@@ -47,8 +48,9 @@ class Misses:
 
     async def top_async(self, number: int) -> list[HotItem]:
         """`top` without blocking the event loop."""
-        if self._report.has_missed:
-            await asyncio.wrap_future(in_thread(self._report.send_missed))  # which may take long
+        for _ in range(2):
+            if self._report.has_missed:
+                await asyncio.wrap_future(self._report.sending_missed())
         found = self._look(number) if number <= INLINE_ITEMS else await asyncio.to_thread(self._look, number)
         if found is None:
             found = [HotItem(*item) for item in await self._client.call_async("top", number)]

@@ -6,12 +6,14 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
 from seedcore.errors import SeedCoreError
+from seedcore.event_loop import one_at_a_time
 from seedcore.store.requests import RequestId
 
 Store = TypeVar("Store")
@@ -130,6 +132,10 @@ class ReadReport(Generic[Store]):
                 self._record(*self._unanswered)
                 self._unanswered = None
 
+    def sending_missed(self) -> Future[None]:
+        """`send_missed` by a thread, which all share who ask for it meanwhile."""
+        return one_at_a_time((self, "missed"), self.send_missed)
+
     def _wake(self) -> None:
         self._is_woken = True
         with self._changing:
@@ -156,8 +162,11 @@ class ReadReport(Generic[Store]):
             for tell in (self.send_missed, *tells):
                 try:
                     tell()
-                except (SeedCoreError, OSError) as error:  # of an actor that is gone, or a connection that ended
-                    logger.debug("it was not told what was read: %s", error)
+                except Exception as error:  # of an actor that is gone, or a connection that ended; nobody else tells
+                    is_known = isinstance(error, SeedCoreError | OSError)
+                    logger.log(
+                        logging.DEBUG if is_known else logging.WARNING, "it was not told what was read: %r", error
+                    )
                     self._is_due.set()
             if is_last:
                 return
