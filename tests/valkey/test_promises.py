@@ -13,7 +13,7 @@ import psutil
 import pytest
 import redis
 
-from seedcore.errors import EngineUnavailableError, SeedCoreError
+from seedcore.errors import EngineUnavailableError, SeedCoreError, ValueTooLargeError
 from seedcore.memory.working_memory import MwManager
 from seedcore.settings import load_settings
 from seedcore.store.requests import idempotency_key
@@ -61,6 +61,19 @@ def test_a_write_that_failed_is_not_done_after_a_later_one_of_another_organ(serv
     seen = memory.get_item("plan")
     for _ in range(20):
         assert memory.get_item("plan") == seen
+
+
+def test_a_write_of_nothing_keeps_no_other_one_from_being_done(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, "one", CALL_DEADLINE_S="1")
+    memory.set_item("plan", "before")
+    with server.paused(), pytest.raises(EngineUnavailableError):
+        memory.set_item("plan", "given up")
+    memory.set_items({})
+    assert memory.delete_items([]) == []
+    given_up = cast(ValkeyItems, memory._own)._given_up
+    assert given_up
+    memory.set_item("plan", 1)
+    assert not given_up
 
 
 def test_who_has_a_key_may_send_a_write_that_failed_once_more(server: Server, connect: Connect) -> None:
@@ -207,6 +220,20 @@ def test_a_shared_array_that_is_evicted_takes_its_pieces_along(server: Server, c
     assert list(memory.get_global_items(map(str, range(4)))) == ["2", "3"]
     with server.client() as client:
         assert len(list(client.scan_iter(match="*:a:*"))) == 4
+
+
+def test_a_shared_value_that_was_taken_is_there(server: Server, connect: Connect) -> None:
+    memory = connect(server.url, SHARED_CACHE_MAX_BYTES="2000")
+    refused = []
+    for size in range(1970, 2010):
+        value = "v" * size
+        try:
+            memory.set_global_item("large", value)
+        except ValueTooLargeError:
+            refused.append(size)
+        else:
+            assert memory.get_item("large") == value
+    assert 0 < len(refused) < 40
 
 
 def test_what_has_expired_leaves_room_in_the_shared_cache(server: Server, connect: Connect) -> None:

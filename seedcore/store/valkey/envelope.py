@@ -18,7 +18,8 @@ PIECE_BYTES: Final = 2**20
 MIN_BYTES: Final = 256 * 1024  # of an array that is kept in pieces
 PLAIN_SIGN: Final = "v"
 PIECES_SIGN: Final = "p"  # then name, number of pieces, bytes in all, checksum of all; `scripts` reads the first two
-HEAD_BYTES: Final = 1 + 8  # sign and checksum of a plain value
+DIGEST_BYTES: Final = 8
+HEAD_BYTES: Final = 1 + DIGEST_BYTES  # sign and checksum of a plain value
 NAME_CHARACTERS: Final = 32
 HEAD_WITH_PIECES: Final = 1 + NAME_CHARACTERS + 5 + 16  # sign, name, number of pieces, bytes in all
 MAX_PIECES: Final = 99_999
@@ -69,6 +70,16 @@ def unwrap(value: bytes, key: bytes, item_id: str) -> tuple[bytes, Pieces | None
             name, number, size = place[:32].decode(), int(place[32:37]), int(place[37:53])
             return data, Pieces(name, number, size, place[53:])
     raise damaged(item_id)
+
+
+def size_of(data: bytes, arrays: Sequence[Arrays]) -> int:
+    """Bytes that a value takes, all of its pieces among them."""
+    if not arrays:
+        return HEAD_BYTES + len(data)
+    end = 0
+    for array in arrays:
+        end = aligned(end) + array.nbytes
+    return HEAD_WITH_PIECES + 2 * DIGEST_BYTES + len(data) + end
 
 
 def size_of_pieces(head: bytes) -> int:

@@ -189,7 +189,7 @@ class ValkeyItems:
         encode_aside = aside_encoder(envelope.MIN_BYTES)
         for item_id, value in items.items():
             data, arrays = packed[item_id] = encode_aside(value)
-            size = _bytes_of((data, arrays))
+            size = envelope.size_of(data, arrays)
             if size > self._least_bound:
                 for knob, max_bytes in self._bounds.items():
                     limits.validate_size(item_id, size, max_bytes, knob)
@@ -206,11 +206,15 @@ class ValkeyItems:
 
     def set_many(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
         """As `engine.Items.set_many`."""
+        if not packed:
+            return
         with self._request(owner) as (fence, request):
             self._client.run(_after(fence, self._keep(owner, packed, ttl_s, request)))
 
     async def set_many_async(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None) -> None:
         """`set_many` without blocking the event loop."""
+        if not packed:
+            return
         is_large = sum(_bytes_of(one) for one in packed.values()) > INLINE_BYTES
         with self._request(owner) as (fence, request):
             steps = _after(fence, self._keep(owner, packed, ttl_s, request))
@@ -218,17 +222,19 @@ class ValkeyItems:
 
     def delete_many(self, owner: str, item_ids: Sequence[str]) -> list[str]:
         """As `engine.Items.delete_many`."""
+        if not item_ids:
+            return []
         with self._request(owner) as (fence, request):
             return self._client.run(_after(fence, self._delete(owner, item_ids, request)))
 
     async def delete_many_async(self, owner: str, item_ids: Sequence[str]) -> list[str]:
         """`delete_many` without blocking the event loop."""
+        if not item_ids:
+            return []
         with self._request(owner) as (fence, request):
             return await self._client.run_async(_after(fence, self._delete(owner, item_ids, request)))
 
     def _keep(self, owner: str, packed: Mapping[str, Packed], ttl_s: float | None, request: RequestId) -> Steps[None]:
-        if not packed:
-            return
         if self._ahead is not None:
             yield from self._ahead()
         keys = self._keys.items(owner, packed)
@@ -258,8 +264,6 @@ class ValkeyItems:
         return pieces
 
     def _delete(self, owner: str, item_ids: Sequence[str], request: RequestId) -> Steps[list[str]]:
-        if not item_ids:
-            return []
         keys = self._keys.items(owner, item_ids)
         requests = self._keys.requests(owner, request.client_id)
         arguments = [*self._once(request), self._keys.pieces(owner), len(keys)]
