@@ -92,6 +92,8 @@ def test_tls(tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch) 
         memory = connect(url, MEMORY_TLS_CERT_FILE=str(certificate), MEMORY_TLS_KEY_FILE=str(key))
         assert memory.get_item("plan") == 1
         assert asyncio.run(memory.get_item_async("plan")) == 1
+        with pytest.raises(AuthenticationFailedError, match="MEMORY_TLS_CA_FILE: this process cannot read /nowhere"):
+            connect(url, MEMORY_TLS_CA_FILE="/nowhere").set_item("plan", 1)
 
 
 def test_a_user_who_may_not(server: Server, connect: Connect) -> None:

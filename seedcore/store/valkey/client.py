@@ -5,6 +5,7 @@ in a thread or in a coroutine.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, RedisError
 
+from seedcore.errors import AuthenticationFailedError
 from seedcore.event_loop import INLINE_BYTES, OfEachLoop
 from seedcore.memory_url import Address, parse_address
 from seedcore.settings import Settings
@@ -59,11 +61,13 @@ class ValkeyClient:
         self.address = parse_address(settings.memory_url)
         self._deadline_s = settings.call_deadline_s
         try_s = min(TRY_S, self._deadline_s)
+        tls_files = _tls_files(settings) if self.address.is_tls else ()
+        self._files = {knob: file for _, knob, file in tls_files if file}
         self._options: dict[str, Any] = {
             "username": self.address.user or None,
             "password": settings.memory_login_password,
             "ssl": self.address.is_tls,
-            **({f"ssl_{name}": file or None for name, file in _tls_files(settings)} if self.address.is_tls else {}),
+            **{f"ssl_{option}": file or None for option, _, file in tls_files},
             "socket_timeout": try_s,
             "socket_connect_timeout": try_s,
             "protocol": 2,
@@ -128,6 +132,19 @@ class ValkeyClient:
                 if cursor == b"0":
                     break
 
+    def require_files(self) -> None:
+        """Refuse to go on where a file that a knob names is not there; the client library names neither.
+
+        Raises:
+            AuthenticationFailedError: this process cannot read one.
+        """
+        for knob, file in self._files.items():
+            if not os.access(file, os.R_OK):
+                raise AuthenticationFailedError(
+                    f"{knob}: this process cannot read {file}. On Docker it is a path in the containers, which have "
+                    "app/ at /app/app"
+                )
+
     def _try_twice(self, ask: Callable[[], T]) -> T:
         """A second time if it failed at once: a connection may have ended while nobody used it, or its server have
         become a replica.
@@ -136,6 +153,7 @@ class ValkeyClient:
             return ask()
         except FAILURES as error:
             self._topology.forget()
+            self.require_files()
             if isinstance(error, TIMEOUTS):
                 raise explained(error, self.address) from error
         try:
@@ -204,11 +222,12 @@ class ValkeyClient:
         return {**self._options, "host": node[0], "port": node[1], "db": self.address.database}
 
 
-def _tls_files(settings: Settings) -> tuple[tuple[str, str], ...]:
+def _tls_files(settings: Settings) -> tuple[tuple[str, str, str], ...]:
+    """The client library's name of each, the knob, and the file."""
     return (
-        ("ca_certs", settings.memory_tls_ca_file),
-        ("certfile", settings.memory_tls_cert_file),
-        ("keyfile", settings.memory_tls_key_file),
+        ("ca_certs", "MEMORY_TLS_CA_FILE", settings.memory_tls_ca_file),
+        ("certfile", "MEMORY_TLS_CERT_FILE", settings.memory_tls_cert_file),
+        ("keyfile", "MEMORY_TLS_KEY_FILE", settings.memory_tls_key_file),
     )
 
 
@@ -282,6 +301,7 @@ class _Tries:
             SeedCoreError: there is none.
         """
         self.asked = None
+        self._client.require_files()
         if isinstance(error, NoScriptError) and not self._lacks_scripts:
             self._lacks_scripts = True
             return 0.0
