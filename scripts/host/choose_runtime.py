@@ -62,11 +62,12 @@ def works_for_another(head: str) -> StackError:
 
 
 def _say_what_does_not_count(given: Iterable[str], asked: HostSettings, settings: HostSettings) -> None:
+    verb = f"make join HEAD={settings.cluster_head}" if settings.cluster_head else "make up"
     for name in sorted(given):
         wanted, found = (as_text(getattr(of, name.lower())) for of in (asked, settings))
         if wanted != found:
             print(
-                f"{name}={wanted} is not what the stack was started with ({found}): `make up {name}={wanted}` applies "
+                f"{name}={wanted} is not what the stack was started with ({found}): `{verb} {name}={wanted}` applies "
                 "it.",
                 file=sys.stderr,
             )
