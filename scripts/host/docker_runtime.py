@@ -322,7 +322,7 @@ class DockerRuntime:
         if code:
             failures = self._failures(lambda container, failure: True)
             if self._has_ended_with(BOOTSTRAP, EXIT_ONLY_YOURS):
-                self._compose("up", "--detach", "--no-build", "--no-deps", API)
+                self._compose("up", "--detach", "--no-build", "--no-recreate", "--no-deps", API)
                 raise StackError(f"{explain_failures(failures)}\n{WITHOUT_YOURS}")
             if failures:
                 raise StackError(explain_failures(failures))
