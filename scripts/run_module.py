@@ -81,7 +81,9 @@ def main(argv: list[str]) -> int:
         )
         return EXIT_BROKEN
     if not _exists(module):
-        print(f"there is no module {module}. M=app.jobs.primes is the file app/jobs/primes.py.", file=sys.stderr)
+        wanted = module.removesuffix(".py").replace("/", ".")
+        path = f"{wanted.replace('.', '/')}.py"
+        print(f"there is no module {module}. M={wanted} would be the file {path}.", file=sys.stderr)
         return 1
     sys.argv = [module, *arguments]
     try:

@@ -76,12 +76,12 @@ class LogLevel(StrEnum):
     DEBUG = "DEBUG"
     INFO = "INFO"
     WARNING = "WARNING"
-    WARN = WARNING
     ERROR = "ERROR"
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        return cls.__members__.get(str(value).upper())
+        name = str(value).upper()
+        return cls.__members__.get("WARNING" if name == "WARN" else name)
 
 
 class Synchronous(StrEnum):

@@ -163,7 +163,9 @@ def _require_same_place(settings: HostSettings, started: Started, runtime: Stack
                 f"this stack is already up {PLACES[started.runtime]}: `make down RUNTIME={started.runtime}` first, or "
                 "set another COMPOSE_PROJECT_NAME and other ports for a second one."
             )
-        if not runtime.has_items():
+        if runtime.has_items():
+            print(f"the items {PLACES[started.runtime]} stay there; {PLACES[runtime.name]} are those of before.")
+        else:
             print(
                 f"the items {PLACES[started.runtime]} stay there. To bring them here: `make down`, `make backup "
                 f"RUNTIME={started.runtime}`, `make up RUNTIME={runtime.name}`, `make restore`."

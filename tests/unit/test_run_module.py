@@ -147,6 +147,11 @@ def test_a_module_gets_its_arguments_and_its_exit_code_counts(checkout: Path) ->
     assert python(checkout, "scripts.run_module", "scripts.monitor_actors", "--wrong").returncode == 2
 
 
+def test_who_gives_a_file_is_told_the_module(checkout: Path) -> None:
+    done = python(checkout, "scripts.run_module", "app/jobs/nothing.py")
+    assert "M=app.jobs.nothing would be the file app/jobs/nothing.py" in done.stdout
+
+
 @pytest.mark.parametrize("module", ["app.jobs.nothing", "scripts.nothing"])
 def test_a_module_that_is_not_there_is_named(checkout: Path, module: str) -> None:
     done = python(checkout, "scripts.run_module", module)

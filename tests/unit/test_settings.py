@@ -70,7 +70,7 @@ def test_nonsense_is_refused_with_knob_value_and_meaning(knobs: SetKnobs, knob: 
         ("OBJECT_STORE_BYTES", "1000", str(MIN_OBJECT_STORE_BYTES)),
         ("RUNTIME", "podman", "'auto', 'docker' or 'local'"),
         ("RAY_AUTH_MODE", "none", "'token' or 'disabled'"),
-        ("LOG_LEVEL", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
+        ("LOG_LEVEL", "LOUD", "must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("LOG_FORMAT", "xml", "'text' or 'json'"),
         ("SQLITE_SYNCHRONOUS", "OFF", "'NORMAL' or 'FULL'"),
         ("RAY_NAMESPACE", "", "at least 1 character"),
