@@ -21,9 +21,24 @@ for process in psutil.process_iter(["cmdline", "ppid"]):
         process.kill()
 """
 TASK_THAT_PRINTS = """
-import sys, time
+import sys, threading
 import ray
 
+is_here = threading.Event()
+
+class Watched:
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        if "printed by a task" in text:
+            is_here.set()
+        return self.stream.write(text)
+
+sys.stdout, sys.stderr = Watched(sys.stdout), Watched(sys.stderr)
 ray.init(sys.argv[1], namespace="seedcore-dev")
 
 @ray.remote
@@ -31,7 +46,7 @@ def task():
     print("printed by", "a task")
 
 ray.get(task.remote())
-time.sleep(3)
+is_here.wait(60)
 """
 
 

@@ -129,7 +129,7 @@ class Store(RuleBasedStateMachine):
             self.store.set_many(connection, owner, new, ttl_s)
         self.model.set_many(owner, new, ttl_s)
 
-    @rule(owner=owners, ids=st.lists(item_ids, max_size=5))
+    @rule(owner=owners, ids=st.lists(item_ids, max_size=5, unique=True))
     def get_many(self, owner: str, ids: list[str]) -> None:
         assert self.store.get_many(owner, ids) == self.model.get_many(owner, ids)
 
