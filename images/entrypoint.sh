@@ -164,13 +164,12 @@ keep_only() {
 # removes those that nobody holds.
 hold_own_dir() {
     local all lock other
-    if ! mkdir -p "$own_dir/tmp"; then
+    # One container at a time, else one could remove the folder that another one has just made.
+    if ! exec {all}</ray || ! flock "$all" || ! mkdir -p "$own_dir/tmp"; then
         echo "Ray cannot write to its folder /ray (RAY_TEMP_DIR) as user $(id -u): give it a folder that this user owns," \
             "or leave the knob empty" >&2
         exit 1
     fi
-    exec {all}</ray
-    flock "$all" # one container at a time, else one could remove the folder that another one has just made
     exec {lock}<"$own_dir"
     flock "$lock"
     for other in /ray/node-*; do

@@ -8,7 +8,7 @@ from typing import Final
 from docker.models.containers import Container
 
 from tests.faults.harness import Fault, FaultRun
-from tests.faults.stack import API, ENGINE, HEAD, SINGLETONS, WORKER, FaultStack, health
+from tests.faults.stack import API, ENGINE, HEAD, SINGLETONS, WORKER, FaultStack, health, restart_count
 from tests.waiting import wait_until
 
 # How long a client may at most be without a good answer, in seconds.
@@ -162,10 +162,15 @@ def disconnect_the_api(stack: FaultStack, run: FaultRun) -> None:
 
 
 def power_cut(stack: FaultStack, run: FaultRun) -> None:
+    killed = [stack.container(service) for service in (HEAD, WORKER, API)]
+    restarts = [restart_count(container) for container in killed]
     run.mark("SIGKILL")
-    stack.kill(*(stack.container(service) for service in (HEAD, WORKER, API)))
+    stack.kill(*killed)
     stack.project.make("up")
     _wait_for_recovery(stack, run)
+    # All start at the same moment, and none is in another's way.
+    again = [restart_count(container) - before for container, before in zip(killed, restarts, strict=True)]
+    assert max(again) <= 1, f"Docker had to start them more than once: {again}"
 
 
 def bootstrap_killed_half_way(stack: FaultStack, run: FaultRun) -> None:

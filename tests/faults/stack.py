@@ -268,6 +268,12 @@ def first_process(container: Container) -> int:
     return int(container.attrs["State"]["Pid"])
 
 
+def restart_count(container: Container) -> int:
+    """How often Docker has started it again by its restart policy."""
+    container.reload()
+    return int(container.attrs["RestartCount"])
+
+
 def health(container: Container) -> str:
     """What its health check says."""
     container.reload()
