@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, wait_exponential
 
 from seedcore import __version__
 from seedcore.api import health, items, metrics, problems, status_page
@@ -103,7 +103,6 @@ async def _bootstrap_until_done() -> None:
         logger.error("bootstrap failed, trying again: %s", error, exc_info=traceback_of)
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type(Exception),  # of Ray's there are many
         wait=wait_exponential(max=MAX_BOOTSTRAP_BACKOFF_S),
         before_sleep=log_failure,
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 import grpc
 import ray
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 
 from seedcore.cluster import ray_polling
 from seedcore.cluster.retries import retrying
@@ -60,7 +60,7 @@ def connect(settings: Settings | None = None, *, quiet: bool = False) -> None:
                 atexit.register(ray.shutdown)  # before Ray's own, which waits for what others print
         except AuthenticationError as error:
             raise _token_error(settings, str(error)) from error
-        except ConnectionError as error:
+        except (ConnectionError, RayError) as error:  # the head may have gone since it was probed
             raise _unreachable(settings, str(error)) from error
         except RuntimeError as error:
             if "Version mismatch" in str(error):
