@@ -50,7 +50,10 @@ class ItemKeeper(StoreKeeper):
         self, connection: Connection, owner: str, items: Mapping[str, Packed], ttl_s: float | None = None
     ) -> None:
         """Keep the items; a value's arrays that came beside it go to a file first."""
-        values = {item_id: self._with_file(value) for item_id, value in items.items()}
+        values = {
+            item_id: value if isinstance(value, bytes) and value[:1] != array_files.MARK else self._with_file(value)
+            for item_id, value in items.items()
+        }
         if self._max_bytes is not None:  # its clients may have another bound
             for item_id, value in values.items():
                 size = array_files.value_bytes(value)
@@ -60,8 +63,7 @@ class ItemKeeper(StoreKeeper):
     def _with_file(self, packed: Packed) -> bytes:
         path = self._store.database.path
         if isinstance(packed, bytes):
-            if packed[:1] == array_files.MARK:
-                array_files.require_written(path, packed)
+            array_files.require_written(path, packed)
             return packed
         data, arrays = unpack_new(packed)
         with self._store.database.explained("write arrays beside"):

@@ -7,7 +7,7 @@ from typing import Any
 from seedcore.store.sqlite.store_reader import Unread
 from seedcore.store.values.codec import Encoded
 
-LookAtOne = Callable[[str, str], Encoded | Unread]
+LookAtOne = Callable[[str, str], Encoded | Unread | None]
 LookAtMany = Callable[[str, Sequence[str]], Mapping[str, Encoded] | None]
 
 
@@ -27,9 +27,9 @@ class GatheredLooks:
         self._look_at_one = look_at_one
         self._look_at_many = look_at_many
         self._first_task: asyncio.Task[Any] | None = None  # of the turn that the loop is in
-        self._waiting: dict[str, dict[str, list[asyncio.Future[Encoded | Unread]]]] = {}  # by owner and item
+        self._waiting: dict[str, dict[str, list[asyncio.Future[Encoded | Unread | None]]]] = {}  # by owner and item
 
-    async def look(self, owner: str, item_id: str) -> Encoded | Unread:
+    async def look(self, owner: str, item_id: str) -> Encoded | Unread | None:
         """What the file tells of an item."""
         task = asyncio.current_task()
         if self._first_task is None:
@@ -37,7 +37,7 @@ class GatheredLooks:
             asyncio.get_running_loop().call_soon(self._end_turn)
         if self._first_task is task:
             return self._look_at_one(owner, item_id)
-        answer: asyncio.Future[Encoded | Unread] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Encoded | Unread | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, {}).setdefault(item_id, []).append(answer)
         return await answer
 
@@ -52,13 +52,13 @@ class GatheredLooks:
                     answer.set_exception(error)
                 continue
             for item_id, of_item in answers.items():
-                value = Unread.ASK if found is None else found.get(item_id, Unread.ABSENT)
+                value = Unread.ASK if found is None else found.get(item_id)
                 for answer in _still_waiting([of_item]):
                     answer.set_result(value)
 
 
 def _still_waiting(
-    answers: Iterable[list[asyncio.Future[Encoded | Unread]]],
-) -> list[asyncio.Future[Encoded | Unread]]:
+    answers: Iterable[list[asyncio.Future[Encoded | Unread | None]]],
+) -> list[asyncio.Future[Encoded | Unread | None]]:
     """Those whose coroutine was not cancelled."""
     return [answer for of_item in answers for answer in of_item if not answer.done()]

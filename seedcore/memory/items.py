@@ -77,16 +77,12 @@ class Items:
             ActorUnavailableError, SeedCoreError: as `ActorClient.call`, if the actor had to be asked.
         """
         found = self._look(owner, item_id)
-        if isinstance(found, Unread):
-            return None if found is Unread.ABSENT else self._ask(owner, [item_id]).get(item_id)
-        return found
+        return self._ask(owner, [item_id]).get(item_id) if isinstance(found, Unread) else found
 
     async def get_async(self, owner: str, item_id: str) -> Encoded | None:
         """`get` without blocking the event loop."""
         found = Unread.ASK if self._file.reader is None else await self._gathered.get().look(owner, item_id)
         if isinstance(found, Unread):
-            if found is Unread.ABSENT:
-                return None
             value = (await self.get_many_async(owner, [item_id])).get(item_id)
             if isinstance(value, ItemDamagedError):
                 raise value
@@ -108,8 +104,8 @@ class Items:
                 found = await asyncio.to_thread(self._look_at_many, owner, item_ids)
         return await self._ask_for_many_async(owner, item_ids) if found is None else found
 
-    def _look(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread:
-        """What the file tells of an item of which at most so many bytes are to be read."""
+    def _look(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread | None:
+        """As `StoreReader.get`, and `ASK` where this process does not read the file."""
         reader = self._file.reader
         if reader is None:
             return Unread.ASK
@@ -118,9 +114,9 @@ class Items:
         except StoreUnavailableError as error:
             self._file.lose(error)
             return Unread.ASK
-        if found is Unread.ABSENT:
+        if found is None:
             self._report.add(self._client, (), 1)
-        elif found is not Unread.ASK:
+        elif not isinstance(found, Unread):
             self._report.add(self._client, (item_id,), 0)
         return found
 

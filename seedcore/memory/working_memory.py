@@ -115,24 +115,22 @@ class MwManager:
     def find_item(self, item_id: str) -> FoundItem | None:
         """`get_item` that also tells where the item was, and tells a stored None from no item."""
         key = self._begin_read("find_item", item_id)
-        encoded, source = self._own.get(self.organ_id, key), Source.ORGAN
-        if encoded is None:
-            encoded, source = self._shared.get(limits.EVERYBODY, key), Source.SHARED
-        if encoded is None:
-            self._note_missed([key])
-            return None
-        return FoundItem(decode(encoded), source)
+        if (encoded := self._own.get(self.organ_id, key)) is not None:
+            return FoundItem(decode(encoded), Source.ORGAN)
+        if (encoded := self._shared.get(limits.EVERYBODY, key)) is not None:
+            return FoundItem(decode(encoded), Source.SHARED)
+        self._note_missed([key])
+        return None
 
     async def find_item_async(self, item_id: str) -> FoundItem | None:
         """`find_item` without blocking the event loop."""
         key = await self._begin_read_async(item_id)
-        encoded, source = await self._own.get_async(self.organ_id, key), Source.ORGAN
-        if encoded is None:
-            encoded, source = await self._shared.get_async(limits.EVERYBODY, key), Source.SHARED
-        if encoded is None:
-            self._note_missed([key])
-            return None
-        return FoundItem(await found_items.decode_async(encoded), source)
+        if (encoded := await self._own.get_async(self.organ_id, key)) is not None:
+            return FoundItem(await found_items.decode_async(encoded), Source.ORGAN)
+        if (encoded := await self._shared.get_async(limits.EVERYBODY, key)) is not None:
+            return FoundItem(await found_items.decode_async(encoded), Source.SHARED)
+        self._note_missed([key])
+        return None
 
     def set_item(self, item_id: str, value: Any, ttl_s: float | None = None) -> None:
         """Keep a value as the organ's own.

@@ -4,7 +4,6 @@ import atexit
 import logging
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ class ReadReport(Generic[Store]):
         self._changing = threading.Lock()
         self._sending = threading.Lock()
         self._reads = {store: Reads() for store in self._tell}
-        self._missed: Counter[str] = Counter()
+        self._missed: dict[str, int] = {}
         self._client_id = uuid4().bytes
         self._number = 0
         self._unanswered: tuple[dict[str, int], RequestId] | None = None
@@ -101,7 +100,8 @@ class ReadReport(Generic[Store]):
     def add_missed(self, item_ids: Iterable[str]) -> None:
         """Note items that were asked for and are nowhere."""
         with self._changing:
-            self._missed.update(item_ids)
+            for item_id in item_ids:
+                self._missed[item_id] = self._missed.get(item_id, 0) + 1
         if not self._is_woken:
             self._wake()
 
@@ -125,9 +125,9 @@ class ReadReport(Generic[Store]):
         with self._sending:
             if self._unanswered is None and self._missed:
                 with self._changing:
-                    missed, self._missed = self._missed, Counter()
+                    missed, self._missed = self._missed, {}
                 self._number += 1
-                self._unanswered = dict(missed), RequestId(self._client_id, self._number, self._number)
+                self._unanswered = missed, RequestId(self._client_id, self._number, self._number)
             if self._unanswered is not None:
                 self._record(*self._unanswered)
                 self._unanswered = None

@@ -161,10 +161,13 @@ def load(store: Path, read: Callable[[], Mapping[str, bytes]]) -> dict[str, Enco
     """
     missing: bytes | None = None
     while True:
-        found: dict[str, Encoded] = {}
-        for item_id, value in read().items():
+        values = read()
+        found: dict[str, Encoded] = {**values}
+        for item_id, value in values.items():
+            if value[:1] != MARK:
+                continue
             try:
-                found[item_id] = _load_one(store, item_id, value) if is_reference(value) else value
+                found[item_id] = _load_one(store, item_id, value)
             except FileNotFoundError:
                 if value == missing:  # else the item was replaced since it was read
                     raise _damaged(store, item_id) from None

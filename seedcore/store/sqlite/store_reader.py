@@ -56,10 +56,9 @@ def locate(database: Database, state_dir: Path) -> StoreLocation | None:
 
 
 class Unread(Enum):
-    """What a look at a file tells of an item where it does not find a value."""
+    """Stands for an item of which the file does not tell."""
 
-    ABSENT = "there is none, or it has expired"
-    ASK = "the file does not tell; its actor does"
+    ASK = "its actor does"
 
 
 class StoreReader:
@@ -98,8 +97,8 @@ class StoreReader:
             return None
         return cls(path, identity)
 
-    def get(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread:
-        """The value of an item.
+    def get(self, owner: str, item_id: str, max_bytes: int | None = None) -> Encoded | Unread | None:
+        """The value of an item; None if there is none, or it has expired.
 
         Args:
             owner: whose item.
@@ -115,12 +114,10 @@ class StoreReader:
             raise self._unreadable(error) from error
         if value is TOO_LARGE:
             return Unread.ASK
-        if value is None:
-            return Unread.ABSENT
-        if value[:1] != array_files.MARK:
+        if value is None or value[:1] != array_files.MARK:
             return value
         found = self.get_many(owner, [item_id], max_bytes)
-        return Unread.ASK if found is None else found.get(item_id, Unread.ABSENT)
+        return Unread.ASK if found is None else found.get(item_id)
 
     def get_many(self, owner: str, item_ids: Sequence[str], max_bytes: int | None = None) -> dict[str, Encoded] | None:
         """The values of those items that exist and have not expired.
@@ -148,9 +145,10 @@ class StoreReader:
                 found, is_one_too_large = read_items(connection, self.path, owner, item_ids, most, self._clock)
             finally:
                 connection.execute("COMMIT")
-            quick = {item_id: value for item_id, value in found.items() if _is_quick(value, most)}
-            is_one_too_large |= len(quick) < len(found)
-            return quick
+            if not all(_is_quick(value, most) for value in found.values() if value[:1] == array_files.MARK):
+                is_one_too_large = True
+                return {}
+            return found
 
         try:
             found = array_files.load(self.path, read)
@@ -186,7 +184,5 @@ class StoreReader:
 
 
 def _is_quick(value: bytes, max_bytes: int) -> bool:
-    """Whether no more bytes than that must be read to have the arrays of a value, if it refers to any."""
-    if value[:1] != array_files.MARK:
-        return True
+    """Whether no more bytes than that must be read to have the arrays that a value refers to."""
     return array_files.value_bytes(value) <= max_bytes or array_files.is_quick(value)
