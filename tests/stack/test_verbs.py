@@ -106,6 +106,13 @@ def test_monitor_as_json(stack: Project) -> None:
     }
 
 
+def test_monitor_with_an_option_that_there_is_not(stack: Project) -> None:
+    done = stack.run("make", "monitor", "ARGS=--nonsense")
+    assert done.returncode
+    assert "unrecognized arguments: --nonsense" in done.stdout
+    assert "Next:" not in done.stdout
+
+
 def test_bootstrap_again_reuses_every_actor(stack: Project) -> None:
     before = stack.actors()
     output = stack.make("bootstrap")

@@ -32,7 +32,7 @@ def verify(settings: HostSettings, arguments: Namespace) -> int:
 def monitor(settings: HostSettings, arguments: Namespace) -> int:
     """Show the state of each singleton actor."""
     code = running(settings).run_module(API, "scripts.monitor_actors", arguments.rest)
-    if code == EXIT_BROKEN:
+    if code not in (0, 1):  # code that cannot be imported, or an option that there is not
         return code
     if code:
         print("\nNext: `make bootstrap` creates what is missing; `make doctor` says why it went", file=sys.stderr)
